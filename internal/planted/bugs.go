@@ -1,0 +1,29 @@
+package planted
+
+// Bug names a deliberate mistake.
+type Bug string
+
+// The bugs. Each is one line of protocol code done wrong; the simulation must
+// find every one of them.
+const (
+	AckBeforeDurable  Bug = "ack-before-durable"  // vnode: replies released before the batch is durable
+	AckNoopEarly      Bug = "ack-noop-early"      // vnode: a write that changes nothing is acknowledged before the write it repeats is durable
+	ReuseActor        Bug = "reuse-actor"         // node: after a crash the vnode goes on with its old actor, counting from zero
+	SharedActor       Bug = "shared-actor"        // node: one actor for all vnodes of a node
+	NoDots            Bug = "no-dots"             // object: siblings are compared by clock alone, so all survive
+	ContextIgnored    Bug = "context-ignored"     // vnode: a write replaces everything stored here, seen or not
+	StoreOverwrites   Bug = "store-overwrites"    // vnode: a replica stores what it is sent without merging
+	HeadCacheStale    Bug = "head-cache-stale"    // vnode: the head cache is not updated by a replica write
+	CountWMinusOne    Bug = "count-w-minus-one"   // coordinator: a put needs one acknowledgement less than asked
+	CountDuplicates   Bug = "count-duplicates"    // quorum: a replica that answers twice counts twice
+	GetFirstAnswer    Bug = "get-first-answer"    // coordinator: a get returns the first of R answers, unmerged
+	RepairReplaces    Bug = "repair-replaces"     // coordinator: read repair sends the first answer instead of the merged object
+	RepairSkipsAbsent Bug = "repair-skips-absent" // coordinator: read repair forgets replicas that have nothing
+	ForwardAgain      Bug = "forward-again"       // coordinator: a forwarded put in doubt is sent to another node
+	DeleteBlind       Bug = "delete-blind"        // coordinator: a delete replaces nothing of what it has read
+	DeleteErases      Bug = "delete-erases"       // vnode: a delete removes the object instead of keeping a tombstone
+	NeverUp           Bug = "never-up"            // membership: a node once down is never held to be up again
+	MapOrder          Bug = "map-order"           // coordinator: the order of effects follows a Go map
+	ReceiptBlind      Bug = "receipt-blind"        // coordinator: a put returns a context that covers siblings its writer has not seen
+	LostAsRefused     Bug = "lost-as-refused"     // coordinator: a write without an answer is reported as certainly not done
+)

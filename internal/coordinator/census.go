@@ -1,0 +1,152 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// maxCensus is how many vnodes a Census asks at once.
+const maxCensus = 64
+
+// Census asks every vnode of the ring which live keys of a bucket it holds:
+// each one's own answer, so that each key comes back once for each replica. A
+// vnode that does not answer is listed with the reason.
+type Census struct {
+	view     View
+	req      KeysRequest
+	deadline time.Duration
+	next     int // the first partition not yet asked
+	open     int // asks without an answer
+	closed   []bool
+	keys     []kv.ReplicaKeys
+	err      error
+	done     bool
+}
+
+// NewCensus returns the machine of a census. The token of the options is not
+// used, and their limit is that of each vnode.
+func NewCensus(v View, r KeysRequest) *Census {
+	return &Census{view: v, req: r}
+}
+
+// Result is the outcome, one element for each partition in the order of the
+// ring, once an Answer effect has come.
+func (c *Census) Result() ([]kv.ReplicaKeys, error) { return c.keys, c.err }
+
+// Done is true once the census is answered.
+func (c *Census) Done() bool { return c.done }
+
+// Step consumes one event.
+func (c *Census) Step(now time.Duration, ev Event, out []Effect) []Effect {
+	if c.done {
+		return out
+	}
+	switch ev := ev.(type) {
+	case Start:
+		return c.prepare(out)
+	case Replied:
+		return c.replied(ev, out)
+	case NotSent:
+		return c.close(ev.I, ev.Why, out)
+	case Lost:
+		return c.close(ev.I, ev.Why, out)
+	case NodeDown:
+		for i := range c.next {
+			if c.keys[i].Node == ev.Node {
+				out = c.close(i, "the node went down", out)
+			}
+		}
+	case Tick:
+		if now >= c.deadline {
+			return c.expire(out)
+		}
+	}
+	return out
+}
+
+func (c *Census) prepare(out []Effect) []Effect {
+	o := &c.req.Options
+	if c.err = c.req.Bucket.Validate(); c.err != nil {
+		return c.end(out)
+	}
+	var timeout time.Duration
+	if timeout, c.err = limitTimeout(o.Timeout); c.err != nil {
+		return c.end(out)
+	}
+	if o.Limit, c.err = limitPage(o.Limit); c.err != nil {
+		return c.end(out)
+	}
+	c.deadline = c.view.Now + timeout
+	c.keys = make([]kv.ReplicaKeys, c.view.Ring.Size())
+	c.closed = make([]bool, len(c.keys))
+	for i := range c.keys {
+		p := ring.Partition(i)
+		c.keys[i] = kv.ReplicaKeys{Partition: c.view.Ring.Partition(p), Node: c.view.Ring.Owner(p)}
+	}
+	return c.execute(append(out, Wake{At: c.deadline}))
+}
+
+// execute asks as many vnodes as may be asked at once.
+func (c *Census) execute(out []Effect) []Effect {
+	msg := &vnode.Census{Bucket: c.req.Bucket, Limit: c.req.Options.Limit}
+	for c.open < maxCensus && c.next < len(c.keys) {
+		i := c.next
+		c.next++
+		if !c.view.Up(c.keys[i].Node) {
+			c.closed[i] = true
+			c.keys[i].Error = "the node is down"
+			continue
+		}
+		c.open++
+		to := ring.Replica{Partition: ring.Partition(i), Node: c.keys[i].Node, Role: kv.Primary}
+		out = append(out, Ask{I: i, To: to, Msg: msg})
+	}
+	if c.open == 0 {
+		return c.end(out)
+	}
+	return out
+}
+
+func (c *Census) replied(ev Replied, out []Effect) []Effect {
+	switch m := ev.Msg.(type) {
+	case *vnode.Listed:
+		if ev.I >= 0 && ev.I < c.next && !c.closed[ev.I] {
+			c.keys[ev.I].Keys, c.keys[ev.I].More = m.Keys, m.More
+		}
+		return c.close(ev.I, "", out)
+	case *vnode.Refusal:
+		return c.close(ev.I, m.Text, out)
+	case *vnode.Failure:
+		return c.close(ev.I, m.Text, out)
+	}
+	return c.close(ev.I, "answered with something else", out)
+}
+
+// close ends the wait for a vnode, and asks another.
+func (c *Census) close(i int, why string, out []Effect) []Effect {
+	if i < 0 || i >= c.next || c.closed[i] {
+		return out
+	}
+	c.closed[i] = true
+	c.keys[i].Error = why
+	c.open--
+	return c.execute(out)
+}
+
+// expire answers with what has come.
+func (c *Census) expire(out []Effect) []Effect {
+	for i := range c.keys {
+		if !c.closed[i] {
+			c.keys[i].Error = "no answer before the timeout"
+		}
+	}
+	return c.end(out)
+}
+
+func (c *Census) end(out []Effect) []Effect {
+	c.done = true
+	return append(out, Answer{})
+}

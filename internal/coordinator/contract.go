@@ -1,0 +1,148 @@
+// Package coordinator runs each request of a client as a state machine: prepare →
+// execute → waiting, and for reads → repairing.
+package coordinator
+
+import (
+	"time"
+
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// A Machine is one request in progress. It consumes one event and appends what
+// it wants done; it answers once, and may go on after that, for read repair,
+// until it is done. A driver feeds it Start, then whatever comes back.
+type Machine interface {
+	// Step consumes one event. Now is monotonic time since any fixed moment.
+	Step(now time.Duration, ev Event, out []Effect) []Effect
+
+	// Done is true when no event can make the machine do anything more.
+	Done() bool
+}
+
+// Event is what a machine consumes.
+type Event interface{ event() }
+
+// The events. I is the number that the machine gave the message in its Ask.
+type (
+	// Start begins the request.
+	Start struct{}
+
+	// Replied is an answer to Ask number I. Only a Coordinate gets two.
+	Replied struct {
+		I   int
+		Msg vnode.Message
+	}
+
+	// NotSent says that Ask number I certainly reached nobody.
+	NotSent struct {
+		I   int
+		Why string
+	}
+
+	// Lost says that no answer to Ask number I will come; whether it
+	// was carried out is not known.
+	Lost struct {
+		I   int
+		Why string
+	}
+
+	// NodeDown says that a node is now held to be down.
+	NodeDown struct{ Node string }
+
+	// Tick says that the time of a Wake has come. An early one does no harm.
+	Tick struct{}
+)
+
+// Effect is what a machine wants done.
+type Effect interface{ effect() }
+
+// The effects.
+type (
+	// Ask sends a message to a vnode, on this node or another. Its outcome
+	// comes back as Replied, NotSent or Lost with the same I; a
+	// node's death may come as NodeDown first.
+	Ask struct {
+		I   int
+		To  ring.Replica
+		Msg vnode.Message
+	}
+
+	// Wake asks for a Tick at this time.
+	Wake struct{ At time.Duration }
+
+	// Answer says that the machine's result is now complete, for the caller to take.
+	// It comes exactly once.
+	Answer struct{}
+
+	// Note is something worth a metric or a log line.
+	Note struct {
+		Kind    NoteKind
+		Replica ring.Replica
+		Text    string
+	}
+)
+
+// NoteKind names what a Note tells of.
+type NoteKind string
+
+// The kinds of notes.
+const (
+	NoteRepairStale   NoteKind = "repair_stale"   // a replica had an older version and was sent the merged one
+	NoteRepairMissing NoteKind = "repair_missing" // a replica had none and was sent the merged one
+	NoteSiblings      NoteKind = "siblings"       // a read found several live values
+	NoteCorrupt       NoteKind = "corrupt"        // a replica answered with bytes that do not decode
+)
+
+func (Start) event()    {}
+func (Replied) event()  {}
+func (NotSent) event()  {}
+func (Lost) event()     {}
+func (NodeDown) event() {}
+func (Tick) event()     {}
+
+func (Ask) effect()    {}
+func (Wake) effect()   {}
+func (Answer) effect() {}
+func (Note) effect()   {}
+
+// View is what a machine knows of the cluster and the moment when it begins. It
+// is not kept past the first step, except for the ring.
+type View struct {
+	Ring     *ring.Ring
+	Self     string                 // this node
+	Up       func(node string) bool // who is held to be up
+	Replicas int                    // N of the bucket
+	Now      time.Duration          // monotonic, of the same origin as Step's
+	Wall     time.Time              // wall clock of this node
+	Random   uint64                 // the request's share of chance
+	Load     func(node string) int  // how busy a node seems; nil: all alike
+}
+
+func (v *View) load(node string) int {
+	if v.Load == nil {
+		return 0
+	}
+	return v.Load(node)
+}
+
+// Forward is a whole write on its way to a node that can coordinate it. It is
+// sent once: a write that may have arrived is never sent again. Forwarded
+// answers.
+type Forward struct {
+	Key     kv.Key
+	Value   kv.Value // of a put
+	Deleted bool     // this is a delete, whose context is known
+	Options kv.WriteOptions
+}
+
+// Forwarded is the outcome of a Forward: the receipt, and the error if any.
+type Forwarded struct {
+	Receipt kv.Receipt
+	Err     error
+}
+
+// Message makes the two messages of a vnode's kind, for the transport.
+func (*Forward) Message()   {}
+func (*Forwarded) Message() {}

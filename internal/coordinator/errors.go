@@ -1,0 +1,40 @@
+package coordinator
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// elsewhere reports whether a refused write may succeed at another coordinator.
+// The other refusals are about the write itself.
+func elsewhere(c vnode.Code) bool {
+	switch c {
+	case vnode.CodeInvalid, vnode.CodeContext, vnode.CodeSiblings, vnode.CodeTooLarge:
+		return false
+	}
+	return true
+}
+
+// refusalError is a refusal as the error that a caller of kv knows.
+func refusalError(c vnode.Code, text string) error {
+	switch c {
+	case vnode.CodeOverload:
+		return fmt.Errorf("%w: %s", kv.ErrOverload, text)
+	case vnode.CodeClosing:
+		return fmt.Errorf("%w: %s", kv.ErrClosed, text)
+	case vnode.CodeContext:
+		return fmt.Errorf("%w: %s", kv.ErrContext, text)
+	case vnode.CodeSiblings:
+		return fmt.Errorf("%w: %s", kv.ErrTooManySiblings, text)
+	case vnode.CodeTooLarge:
+		return fmt.Errorf("%w: %s", kv.ErrTooLarge, text)
+	case vnode.CodeInvalid:
+		return &kv.InvalidError{What: "request", Problem: "refused: " + text}
+	}
+	return nil
+}

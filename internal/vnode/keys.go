@@ -1,0 +1,69 @@
+package vnode
+
+import (
+	"encoding/binary"
+
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// The kinds of storage keys: the first byte of each.
+const kindObject = 1
+
+// homeLen is the length of kind, vnode partition and home partition.
+const homeLen = 1 + 2 + 2
+
+// DataKey is where vnode p keeps the object of a key whose preference list
+// begins at home. All that the vnode holds of one replica group, and of one
+// bucket in it, is a range:
+//
+//	┌──────┬───────┬──────┬──────────┬──────┬────────────┬────────┬──────┐
+//	│ 1    │ vnode │ home │ len type │ type │ len bucket │ bucket │ name │
+//	│ u8   │ u16   │ u16  │ u8       │      │ u16        │        │      │
+//	└──────┴───────┴──────┴──────────┴──────┴────────────┴────────┴──────┘
+//
+// Numbers are big-endian, so that they sort.
+func DataKey(p, home ring.Partition, k kv.Key) []byte {
+	b := make([]byte, 0, homeLen+3+len(k.Type)+len(k.Bucket)+len(k.Name))
+	b = appendBucket(b, p, home, kv.Bucket{Type: k.Type, Name: k.Bucket})
+	return append(b, k.Name...)
+}
+
+func bucketPrefix(p, home ring.Partition, b kv.Bucket) []byte {
+	return appendBucket(nil, p, home, b)
+}
+
+func appendBucket(dst []byte, p, home ring.Partition, b kv.Bucket) []byte {
+	dst = append(dst, kindObject)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(p))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(home))
+	dst = append(dst, byte(len(b.Type)))
+	dst = append(dst, b.Type...)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(b.Name)))
+	return append(dst, b.Name...)
+}
+
+func homeOf(key []byte) ring.Partition {
+	return ring.Partition(binary.BigEndian.Uint16(key[3:homeLen]))
+}
+
+func vnodeStart(p ring.Partition) []byte {
+	return binary.BigEndian.AppendUint16([]byte{kindObject}, uint16(p))
+}
+
+func vnodeEnd(p ring.Partition) []byte { return prefixEnd(vnodeStart(p)) }
+
+func homeEnd(p, home ring.Partition) []byte {
+	return prefixEnd(binary.BigEndian.AppendUint16(vnodeStart(p), uint16(home)))
+}
+
+// prefixEnd is the first key after all that begin with the prefix.
+func prefixEnd(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,422 @@
+// Package vnode is one partition on one node: what it is asked, and how it
+// changes what it stores.
+//
+// A Vnode takes a batch of writes and returns, as data, one engine batch and
+// the answers to release: some as soon as the batch is applied, the others once
+// it is durable. It never waits. Reads need nothing of a vnode but its
+// storage, and so do not queue behind its writes; see Read.
+//
+// # The meaning of a dot
+//
+// A vnode that coordinates a write names it with a dot (actor, counter). The
+// protocol rests on one sentence: a clock that covers (a, n) contains or
+// supersedes everything that actor a issued on this key up to n. It holds
+// because one vnode issues the dots of an actor, serialises its writes and sends
+// out what it stores. It stops holding when the vnode forgets: after a crash that
+// took unsynced writes with it, after a corrupt object was replaced. So an actor
+// is good for one incarnation of a vnode only, and a vnode that has
+// forgotten anything goes on as a new actor.
+package vnode
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
+)
+
+// Config is what a vnode begins with.
+type Config struct {
+	Partition ring.Partition
+
+	// Actor is random for each incarnation. Only a vnode that was closed in
+	// order and has lost nothing since may go on with its old Actor and
+	// Counter.
+	Actor   object.Actor
+	Counter uint64
+
+	// HeadCache is how many bytes of object heads are kept in memory, so that
+	// a write seldom reads the disk. 0: none.
+	HeadCache int
+}
+
+// Vnode is the part of a partition that changes it. It is not safe for
+// concurrent use.
+type Vnode struct {
+	partition ring.Partition
+	store     storage.Reader
+	heads     headCache
+
+	// Invariant: no dot of actor with a counter above this one exists anywhere.
+	counter uint64
+	actor   object.Actor
+	stamp   object.Stamp // the latest that this vnode gave out
+}
+
+// New returns the vnode that keeps its objects in store. Nothing but the batches of its
+// own Handle may change them.
+func New(c Config, store storage.Reader) *Vnode {
+	return &Vnode{
+		partition: c.Partition,
+		store:     store,
+		heads:     headCache{limit: c.HeadCache},
+		actor:     c.Actor,
+		counter:   c.Counter,
+	}
+}
+
+// Incarnation is the actor of the vnode and the last counter it gave out, which
+// a clean shutdown may keep for the next start.
+func (v *Vnode) Incarnation() (object.Actor, uint64) { return v.actor, v.counter }
+
+// Outcome is what comes of a batch of commands, besides the engine batch.
+type Outcome struct {
+	Early   []Answer // to release once the engine batch is applied
+	Durable []Answer // to release once it, and all before it, are durable
+	Notes   []Note
+}
+
+// Answer is the answer to a command of the batch.
+type Answer struct {
+	Cmd int // its number in the batch
+	Msg Message
+}
+
+// Note is something worth a metric or a log line.
+type Note struct {
+	Kind NoteKind
+	Key  kv.Key
+	Text string
+}
+
+// NoteKind names what a Note tells of.
+type NoteKind string
+
+// The kinds of notes.
+const (
+	NoteCorrupt  NoteKind = "corrupt"   // a stored object failed its checksum
+	NoteNewActor NoteKind = "new_actor" // the vnode has forgotten something, and goes on as a new actor
+)
+
+// turn is the handling of one batch.
+type turn struct {
+	*Vnode
+	wallMs  int64
+	batch   *storage.Batch
+	written map[string][]byte // what this batch has written so far, by storage key
+	out     Outcome
+}
+
+// Handle carries out a batch of Coordinate and Store commands, in order. It
+// appends their changes to b, which must be applied before the next Handle.
+// Should b not be applied, the vnode must not be used any more.
+func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
+	t := turn{Vnode: v, wallMs: wallMs, batch: b}
+	for i, m := range cmds {
+		switch m := m.(type) {
+		case *Coordinate:
+			t.coordinate(i, m)
+		case *Store:
+			t.merge(i, m)
+		default:
+			t.refuse(i, CodeInvalid, fmt.Sprintf("a vnode does not handle %T", m))
+		}
+	}
+	return t.out
+}
+
+// coordinate makes a new version of the key: what is stored and was not seen by
+// the writer, and the new value beside it.
+func (t *turn) coordinate(i int, m *Coordinate) {
+	dk := DataKey(t.partition, m.Home, m.Key)
+	head, err := t.head(dk)
+	if err != nil {
+		t.refuseRead(i, m.Key, err)
+		return
+	}
+	if m.Seen.Counter(t.actor) > t.counter {
+		t.refuse(i, CodeContext, "the context has seen writes that this vnode never made")
+		return
+	}
+	if repeats(head, m.Request) {
+		t.repeat(i, dk, m, head)
+		return
+	}
+	seen := m.Seen
+	if planted.Is(planted.ContextIgnored) {
+		seen = head.Clock
+	}
+	local := head
+	if survives(head, seen) {
+		if local, err = t.full(dk); err != nil {
+			t.refuseRead(i, m.Key, err)
+			return
+		}
+	}
+	obj := object.Write(local, seen, t.sibling(m, head))
+	if len(obj.Siblings) > kv.MaxSiblings {
+		t.refuse(i, CodeSiblings, fmt.Sprintf("%s would hold %d values; the limit is %d: read it, and write with the context of that read",
+			m.Key, len(obj.Siblings), kv.MaxSiblings))
+		return
+	}
+	enc := obj.Encode()
+	if len(enc) > kv.MaxObject {
+		t.refuse(i, CodeTooLarge, fmt.Sprintf("%s would be %d bytes; the limit is %d", m.Key, len(enc), kv.MaxObject))
+		return
+	}
+	live := head.Live(t.wallMs)
+	t.write(dk, obj, enc, m.Write.Deleted)
+	t.out.Early = append(t.out.Early, Answer{i, &Minted{Object: enc}})
+	t.stored(i, live)
+}
+
+// sibling mints the dot of a new version.
+func (t *turn) sibling(m *Coordinate, head object.Object) object.Sibling {
+	t.counter++
+	for _, s := range head.Siblings {
+		t.stamp = max(t.stamp, s.Stamp)
+	}
+	t.stamp = t.stamp.Next(t.wallMs)
+	return object.Sibling{
+		Dot:     object.Dot{Actor: t.actor, Counter: t.counter},
+		Stamp:   t.stamp,
+		Request: m.Request,
+		Expires: m.Write.Expires,
+		Deleted: m.Write.Deleted,
+		Size:    len(m.Write.Body),
+		Body:    m.Write.Body,
+	}
+}
+
+// repeats reports whether the write of this id is among the siblings.
+func repeats(head object.Object, id kv.RequestID) bool {
+	if id == (kv.RequestID{}) {
+		return false
+	}
+	for _, s := range head.Siblings {
+		if s.Request == id {
+			return true
+		}
+	}
+	return false
+}
+
+// repeat answers a write that is here already: it is not made again, but sent
+// out again.
+func (t *turn) repeat(i int, dk []byte, m *Coordinate, head object.Object) {
+	enc, err := t.bytes(dk)
+	if err != nil {
+		t.refuseRead(i, m.Key, err)
+		return
+	}
+	t.out.Early = append(t.out.Early, Answer{i, &Minted{Object: enc}})
+	t.stored(i, head.Live(t.wallMs))
+}
+
+// survives reports whether any sibling was not seen.
+func survives(head object.Object, seen object.Vector) bool {
+	for _, s := range head.Siblings {
+		if !seen.Covers(s.Dot) {
+			return true
+		}
+	}
+	return false
+}
+
+// merge brings a version from elsewhere together with what is stored.
+func (t *turn) merge(i int, m *Store) {
+	in, err := object.DecodeHead(m.Object)
+	if err != nil {
+		t.refuse(i, CodeInvalid, fmt.Sprintf("the object of %s sent here: %v", m.Key, err))
+		return
+	}
+	if in.Clock.Counter(t.actor) > t.counter {
+		t.forgot(m.Key, "another replica knows writes of this vnode that it never made")
+	}
+	dk := DataKey(t.partition, m.Home, m.Key)
+	head, err := t.head(dk)
+	if isCorrupt(err) {
+		t.note(NoteCorrupt, m.Key, err.Error())
+		t.forgot(m.Key, "a corrupt object was replaced")
+		head, err = object.Object{}, nil
+	}
+	if err != nil {
+		t.refuseRead(i, m.Key, err)
+		return
+	}
+	live := head.Live(t.wallMs)
+	relation := object.Compare(in, head)
+	if planted.Is(planted.StoreOverwrites) {
+		relation = object.Newer
+	}
+	switch relation {
+	case object.Newer:
+		t.write(dk, in, m.Object, tombstone(in))
+	case object.Concurrent:
+		if err := t.join(dk, m); err != nil {
+			t.refuseRead(i, m.Key, err)
+			return
+		}
+	default:
+		if planted.Is(planted.AckNoopEarly) {
+			t.out.Early = append(t.out.Early, Answer{i, &Stored{Live: live}})
+			return
+		}
+	}
+	// A version that changed nothing is answered with the rest all the same: what
+	// it repeats may not be durable yet.
+	t.stored(i, live)
+}
+
+// join stores the merge of two versions of which neither contains the other.
+func (t *turn) join(dk []byte, m *Store) error {
+	in, err := object.Decode(m.Object)
+	if err != nil {
+		return err
+	}
+	local, err := t.full(dk)
+	if err != nil {
+		return err
+	}
+	obj := object.Merge(local, in)
+	t.write(dk, obj, obj.Encode(), tombstone(obj))
+	return nil
+}
+
+// tombstone reports whether the object is nothing but tombstones.
+func tombstone(o object.Object) bool {
+	for _, s := range o.Siblings {
+		if !s.Deleted {
+			return false
+		}
+	}
+	return true
+}
+
+// write puts the object into the engine batch.
+func (t *turn) write(dk []byte, obj object.Object, enc []byte, deleted bool) {
+	if planted.Is(planted.DeleteErases) && deleted {
+		t.batch.Delete(dk)
+		t.remember(dk, nil)
+		t.heads.put(dk, object.Object{})
+		return
+	}
+	t.batch.Set(dk, enc)
+	t.remember(dk, enc)
+	if planted.Is(planted.HeadCacheStale) && t.heads.has(dk) {
+		return
+	}
+	t.heads.put(dk, headOf(obj))
+}
+
+func (t *turn) remember(dk, enc []byte) {
+	if t.written == nil {
+		t.written = make(map[string][]byte)
+	}
+	t.written[string(dk)] = enc
+}
+
+// stored answers a write that is in the batch.
+func (t *turn) stored(i int, live bool) {
+	a := Answer{i, &Stored{Live: live}}
+	if planted.Is(planted.AckBeforeDurable) {
+		t.out.Early = append(t.out.Early, a)
+		return
+	}
+	t.out.Durable = append(t.out.Durable, a)
+}
+
+// head is the head of what is stored, or of what this batch will store. An
+// object that is not there is the zero Object.
+func (t *turn) head(dk []byte) (object.Object, error) {
+	if h, ok := t.heads.get(dk); ok {
+		return h, nil
+	}
+	enc, err := t.bytes(dk)
+	if err != nil || enc == nil {
+		return object.Object{}, err
+	}
+	h, err := object.DecodeHead(enc)
+	if err != nil {
+		return object.Object{}, err
+	}
+	t.heads.put(dk, h)
+	return h, nil
+}
+
+// full is head with the bodies.
+func (t *turn) full(dk []byte) (object.Object, error) {
+	enc, err := t.bytes(dk)
+	if err != nil || enc == nil {
+		return object.Object{}, err
+	}
+	return object.Decode(enc)
+}
+
+// bytes is what is stored, or what this batch will store; nil: nothing.
+func (t *turn) bytes(dk []byte) ([]byte, error) {
+	if enc, ok := t.written[string(dk)]; ok {
+		return enc, nil
+	}
+	enc, err := t.store.Get(dk)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	return enc, err
+}
+
+// forgot makes the vnode go on as a new actor, since its old one's dots have
+// lost their meaning.
+func (t *turn) forgot(k kv.Key, why string) {
+	old := t.actor
+	t.actor, t.counter = successor(old), 0
+	t.note(NoteNewActor, k, fmt.Sprintf("%s: actor %s goes on as %s", why, old, t.actor))
+}
+
+// successor is the actor that follows one whose vnode has forgotten something:
+// as random as the first, by the mixing step of SplitMix64 (Steele, Lea and Flood, 2014).
+func successor(a object.Actor) object.Actor {
+	x := binary.BigEndian.Uint64(a[:]) + 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	binary.BigEndian.PutUint64(a[:], x^x>>31)
+	return a
+}
+
+// headOf is the object without its bodies, so that it may be kept.
+func headOf(o object.Object) object.Object {
+	h := object.Object{Clock: o.Clock, Siblings: make([]object.Sibling, len(o.Siblings))}
+	for i, s := range o.Siblings {
+		s.Body = nil
+		h.Siblings[i] = s
+	}
+	return h
+}
+
+func (t *turn) note(kind NoteKind, k kv.Key, text string) {
+	t.out.Notes = append(t.out.Notes, Note{kind, k, text})
+}
+
+// refuse answers a command that has changed nothing.
+func (t *turn) refuse(i int, c Code, text string) {
+	t.out.Early = append(t.out.Early, Answer{i, &Refusal{Code: c, Text: text}})
+}
+
+// refuseRead answers a command whose object could not be read.
+func (t *turn) refuseRead(i int, k kv.Key, err error) {
+	code := CodeStorage
+	if isCorrupt(err) {
+		code = CodeCorrupt
+		t.note(NoteCorrupt, k, err.Error())
+	}
+	t.refuse(i, code, fmt.Sprintf("%s: %v", k, err))
+}
+
+func isCorrupt(err error) bool {
+	return errors.Is(err, object.ErrCorrupt) || errors.Is(err, storage.ErrCorrupt)
+}

@@ -1,0 +1,355 @@
+package tanodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/transport"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// request drives one machine of package coordinator. It has no goroutine of
+// its own: whoever brings an event steps the machine, and performs the effects.
+// If the machine is being stepped already, the event is left for the one who does.
+type request struct {
+	node     *Node
+	machine  coordinator.Machine
+	answered func() // called once, when the machine has its result or has panicked
+
+	mu       sync.Mutex
+	stepping bool
+	over     bool
+	events   []coordinator.Event
+	effects  []coordinator.Effect
+	wakes    []time.Duration // when the machine wants a Tick
+	timer    *time.Timer
+	panicked error
+}
+
+// start registers the request and begins it. It returns false if the node is
+// closing or has as many requests as it may.
+func (n *Node) start(m coordinator.Machine, answered func()) (*request, error) {
+	r := &request{node: n, machine: m, answered: answered}
+	if err := n.requests.admit(r, n); err != nil {
+		return nil, err
+	}
+	r.feed(coordinator.Start{})
+	return r, nil
+}
+
+// feed gives the machine an event.
+func (r *request) feed(ev coordinator.Event) {
+	r.mu.Lock()
+	if r.over {
+		r.mu.Unlock()
+		return
+	}
+	r.events = append(r.events, ev)
+	if r.stepping {
+		r.mu.Unlock()
+		return
+	}
+	r.stepping = true
+	for len(r.events) > 0 && !r.over {
+		ev := r.events[0]
+		r.events = slices.Delete(r.events, 0, 1)
+		effects := r.step(ev)
+		r.mu.Unlock()
+		r.perform(effects)
+		r.mu.Lock()
+	}
+	r.stepping = false
+	r.mu.Unlock()
+}
+
+// step runs the machine; the caller holds the lock. A panic ends this request
+// with an error, and no other.
+func (r *request) step(ev coordinator.Event) (effects []coordinator.Effect) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.node.metrics.panics.WithLabelValues("request").Inc()
+			r.node.log.Error("a request has panicked; please report this", "panic", p, "stack", string(debug.Stack()))
+			r.panicked = fmt.Errorf("%w: %v", kv.ErrInternal, p)
+			effects = []coordinator.Effect{coordinator.Answer{}}
+			r.finish()
+		}
+	}()
+	r.effects = r.machine.Step(r.node.elapsed(), ev, r.effects[:0])
+	if r.machine.Done() {
+		r.finish()
+	}
+	return r.effects
+}
+
+// finish lets go of the machine; the caller holds the lock.
+func (r *request) finish() {
+	r.over = true
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	r.node.requests.remove(r)
+}
+
+// abandon ends a request whose caller has gone.
+func (r *request) abandon() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		r.finish()
+	}
+}
+
+// perform does what the machine wants done: sends first, since a local read is done
+// at once, here.
+func (r *request) perform(effects []coordinator.Effect) {
+	var near []coordinator.Ask
+	for _, e := range effects {
+		switch e := e.(type) {
+		case coordinator.Ask:
+			if e.To.Node == r.node.self {
+				near = append(near, e)
+				continue
+			}
+			r.send(e)
+		case coordinator.Wake:
+			r.wake(e.At)
+		case coordinator.Answer:
+			r.answered()
+		case coordinator.Note:
+			r.node.metrics.note(r.node, e)
+		}
+	}
+	for _, e := range near {
+		r.local(e)
+	}
+}
+
+// local asks a vnode of this node.
+func (r *request) local(e coordinator.Ask) {
+	switch e.Msg.(type) {
+	case *vnode.Coordinate, *vnode.Store:
+		r.node.vnodes.submit(command{to: e.To.Partition, msg: e.Msg, request: r, i: e.I})
+	default:
+		r.feed(coordinator.Replied{I: e.I, Msg: r.node.read(e.To.Partition, e.Msg)})
+	}
+}
+
+// send asks a vnode of another node.
+func (r *request) send(e coordinator.Ask) {
+	now := r.node.elapsed()
+	left := r.left(now)
+	f := transport.Frame{Epoch: r.node.state.Epoch(), Timeout: left, To: e.To.Partition, Msg: e.Msg}
+	busy := r.node.busy[e.To.Node]
+	busy.Add(1)
+	r.node.network.Ask(e.To.Node, transport.Requests, f, time.Now().Add(left), func(m vnode.Message, err error) {
+		busy.Add(-1)
+		switch {
+		case err == nil:
+			r.feed(coordinator.Replied{I: e.I, Msg: m})
+		case errors.Is(err, transport.ErrNotSent):
+			r.feed(coordinator.NotSent{I: e.I, Why: err.Error()})
+		default:
+			r.feed(coordinator.Lost{I: e.I, Why: err.Error()})
+		}
+	})
+}
+
+// messageLife is how long a message that nobody waits for any more, such as a
+// read repair, may travel.
+const messageLife = 10 * time.Second
+
+// left is the time until the machine gives up: the last of its wakes.
+func (r *request) left(now time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over || len(r.wakes) == 0 {
+		return messageLife
+	}
+	return max(slices.Max(r.wakes)-now, time.Millisecond)
+}
+
+// wake arranges a Tick.
+func (r *request) wake(at time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return
+	}
+	r.wakes = append(r.wakes, at)
+	r.arm()
+}
+
+// arm sets the timer to the first wake; the caller holds the lock.
+func (r *request) arm() {
+	if len(r.wakes) == 0 {
+		return
+	}
+	d := max(slices.Min(r.wakes)-r.node.elapsed(), 0)
+	if r.timer == nil {
+		r.timer = time.AfterFunc(d, r.tick)
+		return
+	}
+	r.timer.Reset(d)
+}
+
+// tick is what the timer calls.
+func (r *request) tick() {
+	now := r.node.elapsed()
+	r.mu.Lock()
+	r.wakes = slices.DeleteFunc(r.wakes, func(at time.Duration) bool { return at <= now })
+	if !r.over {
+		r.arm()
+	}
+	r.mu.Unlock()
+	r.feed(coordinator.Tick{})
+}
+
+// view is what a machine may know when it begins.
+func (n *Node) view() coordinator.View {
+	return coordinator.View{
+		Ring:     n.state.Ring(),
+		Self:     n.self,
+		Up:       n.live.up,
+		Replicas: n.o.Replicas,
+		Now:      n.elapsed(),
+		Wall:     n.o.Clock(),
+		Random:   n.random(),
+		Load:     n.load,
+	}
+}
+
+// run drives a machine until it answers, or the caller has had enough, or the
+// node ends. Only if the error is nil does the machine have a result.
+func (n *Node) run(ctx context.Context, m coordinator.Machine) error {
+	_, err := n.drive(ctx, m)
+	return err
+}
+
+// runWrite is run for a write: one that was begun and has no result is in doubt.
+func (n *Node) runWrite(ctx context.Context, m coordinator.Machine) error {
+	begun, err := n.drive(ctx, m)
+	if begun && err != nil {
+		return fmt.Errorf("%w: %w", kv.ErrInDoubt, err)
+	}
+	return err
+}
+
+func (n *Node) drive(ctx context.Context, m coordinator.Machine) (begun bool, err error) {
+	if ctx.Err() != nil {
+		return false, cancelled(ctx)
+	}
+	answered := make(chan struct{})
+	r, err := n.start(m, func() { close(answered) })
+	if err != nil {
+		return false, err
+	}
+	select {
+	case <-answered:
+		return true, r.panicked
+	case <-ctx.Done():
+		err = cancelled(ctx)
+	case <-n.gone:
+		err = kv.ErrClosed
+	case <-n.failed:
+		err = kv.ErrClosed
+	}
+	r.abandon()
+	return true, err
+}
+
+// cancelled is the error of a request whose caller has gone.
+func cancelled(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", kv.ErrTimeout, context.Cause(ctx))
+	}
+	return context.Cause(ctx)
+}
+
+// requests are those in progress on a node.
+type requests struct {
+	mu    sync.Mutex
+	set   map[*request]struct{}
+	empty chan struct{} // closed when the last one of a closing node has ended; nil: nobody waits
+}
+
+func (q *requests) init() { q.set = make(map[*request]struct{}) }
+
+// admit takes a request in, unless the node is closing or full.
+func (q *requests) admit(r *request, n *Node) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n.closing.Load() {
+		return kv.ErrClosed
+	}
+	if len(q.set) >= n.o.MaxRequests {
+		n.metrics.overload.Inc()
+		return fmt.Errorf("%w: %d requests are in progress on node %s, its limit", kv.ErrOverload, len(q.set), n.self)
+	}
+	q.set[r] = struct{}{}
+	return nil
+}
+
+func (q *requests) remove(r *request) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.set, r)
+	if len(q.set) == 0 && q.empty != nil {
+		close(q.empty)
+		q.empty = nil
+	}
+}
+
+func (q *requests) count() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.set)
+}
+
+func (q *requests) all() []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := make([]*request, 0, len(q.set))
+	for r := range q.set {
+		all = append(all, r)
+	}
+	return all
+}
+
+// nodeDown tells every request.
+func (q *requests) nodeDown(node string) {
+	for _, r := range q.all() {
+		r.feed(coordinator.NodeDown{Node: node})
+	}
+}
+
+// drain waits for the requests in progress.
+func (q *requests) drain(ctx context.Context) {
+	q.mu.Lock()
+	if len(q.set) == 0 {
+		q.mu.Unlock()
+		return
+	}
+	if q.empty == nil {
+		q.empty = make(chan struct{})
+	}
+	empty := q.empty
+	q.mu.Unlock()
+	select {
+	case <-empty:
+	case <-ctx.Done():
+	}
+}
+
+// abandon ends those that are still there.
+func (q *requests) abandon() {
+	for _, r := range q.all() {
+		r.abandon()
+	}
+}

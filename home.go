@@ -1,0 +1,325 @@
+package tanodb
+
+import (
+	"bytes"
+	crand "crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/storage"
+)
+
+// The files of a node's directory; docs/formats.md draws them.
+const (
+	lockFile   = "LOCK"
+	nodeFile   = "NODE"
+	cleanFile  = "CLEAN"
+	engineName = "engine"
+
+	nodeHeader  = "tanodb-node 1"
+	cleanHeader = "tanodb-clean 1"
+)
+
+// sessionKey is where the engine keeps the id of the last start, so that a
+// clean shutdown's marker fits no other state of the engine.
+var sessionKey = []byte{0, 's', 'e', 's', 's', 'i', 'o', 'n'}
+
+// home is the node's directory: who it is, and how it ended last. A home
+// without a directory forgets.
+type home struct {
+	dir     string // empty: nothing on disk
+	name    string
+	id      string
+	lock    io.Closer
+	kept    map[string]string // what NODE says; nil: the directory is new
+	session [16]byte
+}
+
+// openHome locks the directory and finds out whose it is.
+func openHome(dir string, o *Options) (*home, error) {
+	h := &home{dir: dir, name: o.Name}
+	if o.Storage != nil {
+		h.dir = ""
+	}
+	if h.dir == "" && o.Storage == nil {
+		return nil, errors.New("tanodb: no directory: name one, or set Options.Storage to MemoryStorage()")
+	}
+	if h.dir != "" {
+		if err := h.openDir(); err != nil {
+			return h, err
+		}
+	}
+	if h.kept != nil {
+		if o.Name != "" && o.Name != h.kept["name"] {
+			return h, fmt.Errorf("tanodb: directory %s belongs to node %q, not to %q; a node keeps its name for ever", dir, h.kept["name"], o.Name)
+		}
+		h.name, h.id = h.kept["name"], h.kept["id"]
+		return h, nil
+	}
+	if h.name == "" && len(o.Bootstrap) > 0 {
+		return h, errors.New("tanodb: a node of several needs a name: set Name to its own in the list of members")
+	}
+	if h.name == "" {
+		h.name = "tanodb"
+	}
+	var id [16]byte
+	if _, err := crand.Read(id[:]); err != nil {
+		return h, fmt.Errorf("tanodb: no randomness for the node's id: %w", err)
+	}
+	h.id = hex.EncodeToString(id[:])
+	return h, nil
+}
+
+// openDir makes the directory, locks it, and reads NODE.
+func (h *home) openDir() (err error) {
+	if err = os.MkdirAll(h.dir, 0o700); err != nil {
+		return fmt.Errorf("tanodb: making the directory: %w", err)
+	}
+	if h.lock, err = vfs.Default.Lock(filepath.Join(h.dir, lockFile)); err != nil {
+		return fmt.Errorf("tanodb: directory %s is in use by another process (or cannot be locked: %w); stop that process, or name another directory", h.dir, err)
+	}
+	b, err := os.ReadFile(filepath.Join(h.dir, nodeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return h.checkEmpty()
+	}
+	if err != nil {
+		return fmt.Errorf("tanodb: %w", err)
+	}
+	if h.kept, err = parseNode(b); err != nil {
+		return fmt.Errorf("tanodb: %s: %w", filepath.Join(h.dir, nodeFile), err)
+	}
+	return nil
+}
+
+// checkEmpty refuses a directory that has no NODE, but other files.
+func (h *home) checkEmpty() error {
+	entries, err := os.ReadDir(h.dir)
+	if err != nil {
+		return fmt.Errorf("tanodb: %w", err)
+	}
+	for _, e := range entries {
+		if n := e.Name(); n != lockFile && n != nodeFile+".tmp" {
+			return fmt.Errorf("tanodb: directory %s has no %s file and is not empty (it holds %q): it is not a node's directory; name another", h.dir, nodeFile, n)
+		}
+	}
+	return nil
+}
+
+// parseNode reads a NODE file: a header line, then a name and a value a line.
+func parseNode(b []byte) (map[string]string, error) {
+	header, rest, _ := strings.Cut(string(b), "\n")
+	if header != nodeHeader {
+		if strings.HasPrefix(header, "tanodb-node ") {
+			return nil, fmt.Errorf("is of format %q, and this version of TanoDB reads %q; use the version that wrote it", header, nodeHeader)
+		}
+		return nil, errors.New("is not a NODE file, or is damaged; restore it from a backup, or begin with an empty directory")
+	}
+	kept := make(map[string]string)
+	for line := range strings.Lines(rest) {
+		k, v, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if !ok {
+			return nil, fmt.Errorf("is damaged: line %q has no value", line)
+		}
+		kept[k] = v
+	}
+	for _, k := range []string{"id", "name", "cluster", "partitions", "replicas"} {
+		if kept[k] == "" {
+			return nil, fmt.Errorf("is damaged: it says nothing of %q; restore it from a backup", k)
+		}
+	}
+	return kept, nil
+}
+
+// settle compares the directory with the cluster that the node is to be of,
+// and writes NODE into a new one.
+func (h *home) settle(cluster [16]byte, partitions, replicas int) error {
+	if h.dir == "" {
+		return nil
+	}
+	now := map[string]string{
+		"partitions": strconv.Itoa(partitions),
+		"replicas":   strconv.Itoa(replicas),
+		"cluster":    hex.EncodeToString(cluster[:]),
+	}
+	if h.kept == nil {
+		text := fmt.Sprintf("%s\nid %s\nname %s\ncluster %s\npartitions %s\nreplicas %s\n",
+			nodeHeader, h.id, h.name, now["cluster"], now["partitions"], now["replicas"])
+		return h.write(nodeFile, func(*os.File) ([]byte, error) { return []byte(text), nil })
+	}
+	for _, what := range []string{"partitions", "replicas"} {
+		if h.kept[what] != now[what] {
+			return fmt.Errorf("tanodb: directory %s was made with %s %s, and the options say %s; that cannot be changed", h.dir, h.kept[what], what, now[what])
+		}
+	}
+	if h.kept["cluster"] != now["cluster"] {
+		return fmt.Errorf("tanodb: directory %s is of cluster %s, and the list of members makes cluster %s; the names in the list cannot be changed (addresses can)", h.dir, h.kept["cluster"], now["cluster"])
+	}
+	return nil
+}
+
+func (h *home) engineDir() string {
+	if h.dir == "" {
+		return ""
+	}
+	return filepath.Join(h.dir, engineName)
+}
+
+// resume takes the marker of a clean shutdown, if there is one that fits, and
+// begins a new session of the engine. The marker is gone, durably, before what it
+// says is used: it serves one start.
+func (h *home) resume(e storage.Engine) (map[ring.Partition]incarnation, error) {
+	var all map[ring.Partition]incarnation
+	if h.dir != "" {
+		all = h.readMarker(e)
+		err := os.Remove(filepath.Join(h.dir, cleanFile))
+		if err == nil {
+			err = syncDir(h.dir)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("tanodb: removing the marker of the last shutdown: %w", err)
+		}
+	}
+	if _, err := crand.Read(h.session[:]); err != nil {
+		return nil, fmt.Errorf("tanodb: no randomness for the session: %w", err)
+	}
+	var b storage.Batch
+	b.Set(sessionKey, h.session[:])
+	c, err := e.Apply(&b, true)
+	if err == nil {
+		err = c.Wait()
+	}
+	if err != nil && !errors.Is(err, storage.ErrFull) {
+		return nil, fmt.Errorf("tanodb: beginning a session of the engine: %w", err)
+	}
+	if err != nil {
+		return nil, nil // the disk is full: without a new session the marker would fit again
+	}
+	return all, nil
+}
+
+// readMarker reads the marker. One that does not fit in every respect counts for
+// nothing: the vnodes then begin as new incarnations, which is always safe.
+func (h *home) readMarker(e storage.Engine) map[ring.Partition]incarnation {
+	path := filepath.Join(h.dir, cleanFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	session, err := e.Get(sessionKey)
+	if err != nil {
+		return nil
+	}
+	return parseMarker(b, session, inode(path))
+}
+
+// mark writes the marker of a clean shutdown.
+func (h *home) mark(e storage.Engine, all map[ring.Partition]incarnation) error {
+	if h.dir == "" {
+		return nil
+	}
+	if _, err := e.Get(sessionKey); err != nil {
+		return nil // no session was begun, so no marker could fit
+	}
+	return h.write(cleanFile, func(f *os.File) ([]byte, error) {
+		return formatMarker(h.session[:], inode(f.Name()), all), nil
+	})
+}
+
+// formatMarker makes a marker:
+//
+//	"tanodb-clean 1\n" | session 16 | inode u64 | count u32 | (partition u16 | actor 8 | counter u64) … | CRC-32C u32
+func formatMarker(session []byte, inode uint64, all map[ring.Partition]incarnation) []byte {
+	b := []byte(cleanHeader + "\n")
+	b = append(b, session...)
+	b = binary.BigEndian.AppendUint64(b, inode)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(all)))
+	for p, inc := range all {
+		b = binary.BigEndian.AppendUint16(b, uint16(p))
+		b = append(b, inc.actor[:]...)
+		b = binary.BigEndian.AppendUint64(b, inc.counter)
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// parseMarker is what a marker says; nil if it is not whole, is not of this
+// session of the engine, or is a copy of the file that was written.
+func parseMarker(b, session []byte, inode uint64) map[ring.Partition]incarnation {
+	const entry = 2 + 8 + 8
+	head := len(cleanHeader) + 1 + 16 + 8 + 4
+	if inode == 0 || len(b) < head+4 || !bytes.HasPrefix(b, []byte(cleanHeader+"\n")) {
+		return nil
+	}
+	body, sum := b[:len(b)-4], b[len(b)-4:]
+	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(sum) {
+		return nil
+	}
+	body = body[len(cleanHeader)+1:]
+	count := int(binary.BigEndian.Uint32(body[24:]))
+	if !bytes.Equal(body[:16], session) || binary.BigEndian.Uint64(body[16:]) != inode || len(body) != 28+count*entry {
+		return nil
+	}
+	all := make(map[ring.Partition]incarnation, count)
+	for e := body[28:]; len(e) > 0; e = e[entry:] {
+		inc := incarnation{counter: binary.BigEndian.Uint64(e[10:])}
+		copy(inc.actor[:], e[2:])
+		all[ring.Partition(binary.BigEndian.Uint16(e))] = inc
+	}
+	return all
+}
+
+// write makes a file appear whole, or not at all.
+func (h *home) write(name string, content func(*os.File) ([]byte, error)) error {
+	path := filepath.Join(h.dir, name)
+	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("tanodb: %w", err)
+	}
+	b, err := content(f)
+	if err == nil {
+		_, err = f.Write(b)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
+	}
+	if err == nil {
+		err = syncDir(h.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("tanodb: writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// close lets go of the directory.
+func (h *home) close() error {
+	if h.lock == nil {
+		return nil
+	}
+	return h.lock.Close()
+}
+
+func syncDir(dir string) error {
+	d, err := vfs.Default.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,398 @@
+package tanodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+
+	"github.com/thejerf/suture/v4"
+
+	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/storage"
+)
+
+const (
+	// maxMailbox is how many commands may wait for one vnode; one more is
+	// refused.
+	maxMailbox = 1_000
+
+	// maxBatch is how many commands of all its vnodes a worker takes at once,
+	// and maxBatchBytes how many bytes of objects.
+	maxBatch      = 512
+	maxBatchBytes = 8 << 20
+
+	// maxUnsynced is how many engine batches of a worker may be on their way to the
+	// disk. While they are, the next one collects commands: that is what makes
+	// one engine batch serve many of them.
+	maxUnsynced = 2
+)
+
+// command is a message for a vnode of this node, and where its answers go: to
+// a request of this node, or back over the network.
+type command struct {
+	to      ring.Partition
+	msg     vnode.Message
+	request *request // nil: reply
+	i       int      // the request's number for it
+	reply   func(vnode.Message)
+}
+
+func (c *command) answer(m vnode.Message) {
+	if c.request != nil {
+		c.request.feed(coordinator.Replied{I: c.i, Msg: m})
+		return
+	}
+	c.reply(m)
+}
+
+// host runs the vnodes of a node. A few workers share them, each vnode belonging to one:
+// it drains the mailboxes of all its vnodes into one engine batch, since every
+// batch costs the engine and the disk about as much as every other.
+type host struct {
+	node    *Node
+	workers []*worker
+}
+
+// newHost makes the vnodes of this node. Those that ended cleanly go on as the
+// incarnation they were.
+func newHost(n *Node, resume map[ring.Partition]incarnation) *host {
+	h := &host{node: n, workers: make([]*worker, min(runtime.GOMAXPROCS(0), 8))}
+	r := n.state.Ring()
+	cache := int(n.o.CacheBytes) / headCacheShare / max(r.Owned(n.self), 1)
+	for i := range h.workers {
+		h.workers[i] = &worker{
+			node: n, name: "worker " + strconv.Itoa(i), headCache: cache,
+			vnodes: make(map[ring.Partition]*tenant),
+			wake:   make(chan struct{}, 1),
+		}
+	}
+	shared := freshActor()
+	for p := range r.Size() {
+		p := ring.Partition(p)
+		if r.Owner(p) != n.self {
+			continue
+		}
+		inc, ok := resume[p]
+		if !ok {
+			inc = incarnation{actor: freshActor()}
+		}
+		if planted.Is(planted.SharedActor) {
+			inc.actor = shared
+		}
+		w := h.worker(p)
+		w.vnodes[p] = &tenant{vnode: w.incarnate(p, inc)}
+	}
+	return h
+}
+
+func (h *host) worker(p ring.Partition) *worker {
+	return h.workers[int(p)%len(h.workers)]
+}
+
+// services are the workers, to be supervised.
+func (h *host) services() map[string]suture.Service {
+	s := make(map[string]suture.Service, len(h.workers))
+	for _, w := range h.workers {
+		s[w.name] = w
+	}
+	return s
+}
+
+// serves reports whether this node has the vnode.
+func (h *host) serves(p ring.Partition) bool {
+	return h.worker(p).vnodes[p] != nil
+}
+
+// submit puts a command into its vnode's mailbox, or refuses it.
+func (h *host) submit(c command) {
+	h.worker(c.to).submit(c)
+}
+
+// incarnations are those of all vnodes; no worker may run any more.
+func (h *host) incarnations() map[ring.Partition]incarnation {
+	all := make(map[ring.Partition]incarnation)
+	for _, w := range h.workers {
+		for p, t := range w.vnodes {
+			actor, counter := t.vnode.Incarnation()
+			all[p] = incarnation{actor, counter}
+		}
+	}
+	return all
+}
+
+// incarnation is what a vnode goes on with after a clean shutdown.
+type incarnation struct {
+	actor   object.Actor
+	counter uint64
+}
+
+// tenant is a vnode at its worker.
+type tenant struct {
+	vnode  *vnode.Vnode
+	queued int // commands in its mailbox
+
+	// Of the batch at hand:
+	cmds []command
+	msgs []vnode.Message
+	out  vnode.Outcome
+	died error // it did not survive the batch
+}
+
+// worker runs some vnodes: one goroutine that handles batches, and one that
+// waits for them to be durable.
+type worker struct {
+	node      *Node
+	name      string
+	headCache int
+	vnodes    map[ring.Partition]*tenant // the keys never change
+	wake      chan struct{}
+
+	mu    sync.Mutex
+	queue []command
+	spare []command // the queue's memory, when it is handled
+
+	batch storage.Batch
+	turn  []*tenant // those with commands in the batch at hand
+}
+
+// incarnate makes a vnode.
+func (w *worker) incarnate(p ring.Partition, inc incarnation) *vnode.Vnode {
+	return vnode.New(vnode.Config{Partition: p, Actor: inc.actor, Counter: inc.counter, HeadCache: w.headCache}, w.node.engine)
+}
+
+func (w *worker) submit(c command) {
+	w.mu.Lock()
+	t := w.vnodes[c.to]
+	if t == nil {
+		w.mu.Unlock()
+		c.answer(w.node.notMine(c.to))
+		return
+	}
+	if t.queued >= maxMailbox {
+		w.mu.Unlock()
+		w.node.metrics.overload.Inc()
+		c.answer(&vnode.Refusal{Code: vnode.CodeOverload, Text: fmt.Sprintf("%d commands wait for the vnode, its limit", maxMailbox)})
+		return
+	}
+	t.queued++
+	w.queue = append(w.queue, c)
+	first := len(w.queue) == 1
+	w.mu.Unlock()
+	if first {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// unsynced is an applied batch: what to say when it is durable.
+type unsynced struct {
+	commit  storage.Commit
+	answers []released
+}
+
+// released is an answer and the command it is for.
+type released struct {
+	command
+	msg vnode.Message
+}
+
+// Serve handles batches until the context ends. It is a suture.Service.
+func (w *worker) Serve(ctx context.Context) error {
+	pending := make(chan unsynced, maxUnsynced-1)
+	var synced sync.WaitGroup
+	synced.Go(func() { w.release(pending) })
+	defer synced.Wait()
+	defer close(pending)
+	w.recover()
+	for {
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			w.refuseAll()
+			return ctx.Err()
+		}
+		for w.take() {
+			if u, ok := w.handle(); ok {
+				pending <- u
+			}
+		}
+	}
+}
+
+// recover ends what a panic of the worker itself has left: whether the batch at
+// hand was applied is not known.
+func (w *worker) recover() {
+	for _, t := range w.turn {
+		if len(t.cmds) == 0 {
+			continue
+		}
+		t.vnode = w.incarnate(t.cmds[0].to, incarnation{actor: freshActor()})
+		for _, c := range t.cmds {
+			c.answer(&vnode.Failure{Code: vnode.CodeInternal, Text: "the vnode's worker has panicked"})
+		}
+	}
+	w.forget()
+}
+
+// release waits for the batches to be durable, in order, and releases their
+// answers.
+func (w *worker) release(pending <-chan unsynced) {
+	for u := range pending {
+		err := u.commit.Wait()
+		if err != nil {
+			w.node.fail(fmt.Errorf("tanodb: making a batch durable: %w", err))
+		}
+		for _, a := range u.answers {
+			if err != nil {
+				a.msg = &vnode.Failure{Code: vnode.CodeStorage, Text: err.Error()}
+			}
+			a.answer(a.msg)
+		}
+	}
+}
+
+// take moves commands from the mailboxes to the batch at hand, and reports
+// whether there are any.
+func (w *worker) take() bool {
+	w.mu.Lock()
+	queue := w.queue
+	n, size := 0, 0
+	for n < len(queue) && n < maxBatch && size < maxBatchBytes {
+		size += sizeOf(queue[n].msg)
+		n++
+	}
+	w.queue = append(w.spare[:0], queue[n:]...)
+	for _, c := range queue[:n] {
+		w.vnodes[c.to].queued--
+	}
+	w.mu.Unlock()
+	w.turn = w.turn[:0]
+	for _, c := range queue[:n] {
+		t := w.vnodes[c.to]
+		if len(t.cmds) == 0 {
+			w.turn = append(w.turn, t)
+		}
+		t.cmds = append(t.cmds, c)
+		t.msgs = append(t.msgs, c.msg)
+	}
+	clear(queue)
+	w.spare = queue[:0]
+	return n > 0
+}
+
+func sizeOf(m vnode.Message) int {
+	switch m := m.(type) {
+	case *vnode.Coordinate:
+		return len(m.Write.Body)
+	case *vnode.Store:
+		return len(m.Object)
+	}
+	return 0
+}
+
+// handle lets each vnode handle its commands, applies what they have written,
+// and releases the early answers. It reports whether there are others.
+func (w *worker) handle() (unsynced, bool) {
+	defer w.forget()
+	wall := w.node.o.Clock().UnixMilli()
+	for _, t := range w.turn {
+		w.protect(t, wall)
+	}
+	commit, err := w.node.engine.Apply(&w.batch, w.node.o.Durability == Sync)
+	if err != nil {
+		w.notApplied(err)
+		return unsynced{}, false
+	}
+	w.node.metrics.batches.Inc()
+	u := unsynced{commit: commit}
+	for _, t := range w.turn {
+		for _, a := range t.out.Durable {
+			u.answers = append(u.answers, released{t.cmds[a.Cmd], a.Msg})
+		}
+		for _, a := range t.out.Early {
+			t.cmds[a.Cmd].answer(a.Msg)
+		}
+		for _, note := range t.out.Notes {
+			w.node.metrics.vnodeNote(w.node, t.cmds[0].to, note)
+		}
+		if t.died != nil {
+			w.replace(t, vnode.CodeInternal, t.died)
+		}
+	}
+	w.node.metrics.commands.Add(float64(len(u.answers)))
+	return u, true
+}
+
+// protect runs one vnode. One that panics takes none of the others with it:
+// what it wrote is taken out of the batch.
+func (w *worker) protect(t *tenant, wall int64) {
+	written := len(w.batch.Ops)
+	defer func() {
+		if p := recover(); p != nil {
+			w.node.metrics.panics.WithLabelValues("vnode").Inc()
+			w.node.log.Error("a vnode has panicked and begins anew; please report this",
+				"partition", int(t.cmds[0].to), "panic", p, "stack", string(debug.Stack()))
+			clear(w.batch.Ops[written:])
+			w.batch.Ops = w.batch.Ops[:written]
+			t.died = fmt.Errorf("the vnode has panicked: %v", p)
+			t.out = vnode.Outcome{}
+		}
+	}()
+	t.out = t.vnode.Handle(wall, t.msgs, &w.batch)
+}
+
+// notApplied refuses the commands of a batch that the engine did not take.
+// What the vnodes now believe they stored is wrong: they begin anew.
+func (w *worker) notApplied(err error) {
+	code := vnode.CodeStorage
+	if errors.Is(err, storage.ErrFull) {
+		code = vnode.CodeFull
+	} else {
+		w.node.fail(fmt.Errorf("tanodb: the engine refuses writes: %w", err))
+	}
+	for _, t := range w.turn {
+		w.replace(t, code, err)
+	}
+}
+
+// replace puts a new incarnation in the place of a vnode, and refuses its
+// commands.
+func (w *worker) replace(t *tenant, code vnode.Code, why error) {
+	t.vnode = w.incarnate(t.cmds[0].to, incarnation{actor: freshActor()})
+	for _, c := range t.cmds {
+		c.answer(&vnode.Refusal{Code: code, Text: why.Error()})
+	}
+}
+
+// forget lets go of the batch at hand.
+func (w *worker) forget() {
+	w.batch.Reset()
+	for _, t := range w.turn {
+		clear(t.cmds)
+		clear(t.msgs)
+		t.cmds, t.msgs = t.cmds[:0], t.msgs[:0]
+		t.out, t.died = vnode.Outcome{}, nil
+	}
+}
+
+// refuseAll answers what is still in the mailboxes of a node that closes.
+func (w *worker) refuseAll() {
+	for w.take() {
+		for _, t := range w.turn {
+			for _, c := range t.cmds {
+				c.answer(&vnode.Refusal{Code: vnode.CodeClosing, Text: "the node is shutting down"})
+			}
+		}
+		w.forget()
+	}
+}

@@ -1,0 +1,144 @@
+package tanodb
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// metrics are a node's, in a registry of its own, so that several nodes may
+// live in one process. docs/ARCHITECTURE.md lists them.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  map[string]prometheus.Observer
+	outcomes map[string]map[string]prometheus.Counter
+	repairs  *prometheus.CounterVec
+	notes    *prometheus.CounterVec
+	overload prometheus.Counter
+	panics   *prometheus.CounterVec
+	batches  prometheus.Counter
+	commands prometheus.Counter
+}
+
+var (
+	operations = []string{"get", "put", "delete", "keys", "replica_keys", "ping"}
+	outcomes   = []string{"ok", "not_found", "quorum", "timeout", "overload", "invalid", "in_doubt", "closed", "error"}
+)
+
+func newMetrics(n *Node) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tanodb_requests_total", Help: "Client requests answered by this node, by operation and outcome."}, []string{"op", "outcome"}),
+		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tanodb_read_repairs_total", Help: "Replicas that a read has found stale or empty, and sent the merged object."}, []string{"kind"}),
+		notes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tanodb_notes_total", Help: "Things worth a look: corrupt objects, vnodes that began a new incarnation, reads that found siblings."}, []string{"kind"}),
+		overload: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tanodb_overload_total", Help: "Requests and messages refused because a limit was reached."}),
+		panics: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tanodb_panics_total", Help: "Panics that were caught, by where. Each is a bug."}, []string{"where"}),
+		batches: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tanodb_vnode_batches_total", Help: "Engine batches that the vnodes have applied."}),
+		commands: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tanodb_vnode_writes_total", Help: "Writes that the vnodes have stored, or found stored."}),
+	}
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "tanodb_request_seconds", Help: "Time from a client request's arrival at this node to its answer.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18), // 100 µs to 13 s
+	}, []string{"op"})
+	m.seconds = make(map[string]prometheus.Observer)
+	m.outcomes = make(map[string]map[string]prometheus.Counter)
+	for _, op := range operations {
+		m.seconds[op] = seconds.WithLabelValues(op)
+		m.outcomes[op] = make(map[string]prometheus.Counter)
+		for _, o := range outcomes {
+			m.outcomes[op][o] = m.requests.WithLabelValues(op, o)
+		}
+	}
+	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_requests_in_progress", Help: "Requests that this node coordinates now."},
+			func() float64 { return float64(n.requests.count()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_members", Help: "Members of the cluster."},
+			func() float64 { return float64(len(n.state.Members())) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_members_up", Help: "Members that this node holds to be up, itself among them."},
+			func() float64 { return float64(n.membersUp()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_ring_partitions", Help: "Partitions of the ring."},
+			func() float64 { return float64(n.state.Ring().Size()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_ring_partitions_owned", Help: "Partitions that this node owns."},
+			func() float64 { return float64(n.state.Ring().Owned(n.self)) }),
+		engineCollector{n}, networkCollector{n})
+	return m
+}
+
+// request counts a client's request.
+func (m *metrics) request(op string, begun time.Time, err error) {
+	m.seconds[op].Observe(time.Since(begun).Seconds())
+	m.outcomes[op][outcome(err)].Inc()
+}
+
+// outcome is an error as a label.
+func outcome(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	for _, o := range []struct {
+		err  error
+		name string
+	}{
+		{kv.ErrNotFound, "not_found"}, {kv.ErrTimeout, "timeout"}, {kv.ErrOverload, "overload"}, {kv.ErrInvalid, "invalid"},
+		{kv.ErrContext, "invalid"}, {kv.ErrTooLarge, "invalid"}, {kv.ErrTooManySiblings, "invalid"},
+		{kv.ErrQuorum, "quorum"}, {kv.ErrInDoubt, "in_doubt"}, {kv.ErrClosed, "closed"},
+	} {
+		if errors.Is(err, o.err) {
+			return o.name
+		}
+	}
+	return "error"
+}
+
+// note counts what a request has noted, and logs what is wrong.
+func (m *metrics) note(n *Node, e coordinator.Note) {
+	switch e.Kind {
+	case coordinator.NoteRepairMissing:
+		m.repairs.WithLabelValues("missing").Inc()
+		return
+	case coordinator.NoteRepairStale:
+		m.repairs.WithLabelValues("stale").Inc()
+		return
+	case coordinator.NoteCorrupt:
+		n.log.Error("a replica has answered with a corrupt object; it is repaired from the others",
+			"replica", e.Replica.Node, "partition", int(e.Replica.Partition), "why", e.Text)
+	}
+	m.notes.WithLabelValues(string(e.Kind)).Inc()
+}
+
+// vnodeNote counts and logs what a vnode has noted.
+func (m *metrics) vnodeNote(n *Node, p ring.Partition, e vnode.Note) {
+	m.notes.WithLabelValues("vnode_" + string(e.Kind)).Inc()
+	n.log.Warn("a vnode has something to say", "partition", int(p), "kind", string(e.Kind), "key", e.Key.String(), "why", e.Text)
+}
+
+func (n *Node) membersUp() int {
+	up := 0
+	for _, m := range n.state.Members() {
+		if n.live.up(m.Name) {
+			up++
+		}
+	}
+	return up
+}

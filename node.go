@@ -1,0 +1,176 @@
+package tanodb
+
+import (
+	"context"
+	crand "crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// Get reads a key. See kv.Store.
+func (n *Node) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
+	begun := time.Now()
+	o.Timeout = within(ctx, o.Timeout)
+	m := coordinator.NewGet(n.view(), coordinator.GetRequest{Key: k, Options: o})
+	err := n.run(ctx, m)
+	var obj kv.Object
+	if err == nil {
+		obj, err = m.Result()
+	}
+	n.metrics.request("get", begun, err)
+	return obj, err
+}
+
+// Put writes a value. See kv.Store.
+func (n *Node) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
+	begun := time.Now()
+	n.name(&o)
+	o.Timeout = within(ctx, o.Timeout)
+	m := coordinator.NewPut(n.view(), coordinator.PutRequest{Key: k, Value: v, Options: o})
+	err := n.runWrite(ctx, m)
+	var r kv.Receipt
+	if err == nil {
+		r, err = m.Result()
+	}
+	n.metrics.request("put", begun, err)
+	return r, err
+}
+
+// Delete replaces values by a tombstone. See kv.Store.
+func (n *Node) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Receipt, error) {
+	begun := time.Now()
+	n.name(&o)
+	o.Timeout = within(ctx, o.Timeout)
+	m := coordinator.NewDelete(n.view(), coordinator.PutRequest{Key: k, Options: o})
+	err := n.runWrite(ctx, m)
+	var r kv.Receipt
+	if err == nil {
+		r, err = m.Result()
+	}
+	n.metrics.request("delete", begun, err)
+	return r, err
+}
+
+// Keys lists a page of a bucket. See kv.Store.
+func (n *Node) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyPage, error) {
+	begun := time.Now()
+	o.Timeout = within(ctx, o.Timeout)
+	m := coordinator.NewKeys(n.view(), coordinator.KeysRequest{Bucket: b, Options: o})
+	err := n.run(ctx, m)
+	var page kv.KeyPage
+	if err == nil {
+		page, err = m.Result()
+	}
+	n.metrics.request("keys", begun, err)
+	return page, err
+}
+
+// ReplicaKeys asks every vnode of the ring which live keys of the bucket it
+// holds, up to the limit of the options each. There is one element for each
+// partition, in the order of the ring; one that did not answer says why.
+func (n *Node) ReplicaKeys(ctx context.Context, b kv.Bucket, o kv.ListOptions) ([]kv.ReplicaKeys, error) {
+	begun := time.Now()
+	o.Timeout = within(ctx, o.Timeout)
+	m := coordinator.NewCensus(n.view(), coordinator.KeysRequest{Bucket: b, Options: o})
+	err := n.run(ctx, m)
+	var all []kv.ReplicaKeys
+	if err == nil {
+		all, err = m.Result()
+	}
+	n.metrics.request("replica_keys", begun, err)
+	return all, err
+}
+
+// Ping asks a random partition whether it is there, and others if it is not.
+// The reply says which one answered.
+func (n *Node) Ping(ctx context.Context) (kv.Reply, error) {
+	begun := time.Now()
+	m := coordinator.NewPing(n.view(), within(ctx, 0))
+	err := n.run(ctx, m)
+	var r kv.Reply
+	if err == nil {
+		r, err = m.Result()
+	}
+	n.metrics.request("ping", begun, err)
+	return r, err
+}
+
+// Explain is who holds a key: its preference list, with a fallback for each
+// primary whose node is down. Nobody is asked; the results are Pending for those that
+// a request would ask now, and Down for the others.
+func (n *Node) Explain(k kv.Key) []kv.Reply {
+	r := n.state.Ring()
+	home := r.Home(k)
+	var replies []kv.Reply
+	for _, p := range r.Primaries(home, n.o.Replicas) {
+		reply := kv.Reply{Partition: r.Partition(p.Partition), Node: p.Node, Role: p.Role, Result: kv.Pending}
+		if !n.live.up(p.Node) {
+			reply.Result, reply.Error = kv.Down, "the node is down"
+		}
+		replies = append(replies, reply)
+	}
+	for _, p := range r.Preflist(home, n.o.Replicas, n.live.up) {
+		if p.Role == kv.Fallback {
+			replies = append(replies, kv.Reply{Partition: r.Partition(p.Partition), Node: p.Node, Role: p.Role, Result: kv.Pending})
+		}
+	}
+	return replies
+}
+
+// name gives a write an id, unless it has one.
+func (n *Node) name(o *kv.WriteOptions) {
+	if o.RequestID != (kv.RequestID{}) {
+		return
+	}
+	binary.BigEndian.PutUint64(o.RequestID[:8], n.random())
+	binary.BigEndian.PutUint64(o.RequestID[8:], n.random())
+}
+
+// random is chance that nobody needs to be safe from.
+func (n *Node) random() uint64 {
+	r := n.seeds.Get().(*rand.Rand)
+	defer n.seeds.Put(r)
+	return r.Uint64()
+}
+
+// freshActor is a name that no vnode ever had.
+func freshActor() (a object.Actor) {
+	if _, err := crand.Read(a[:]); err != nil {
+		panic("tanodb: no randomness: " + err.Error()) // crypto/rand never fails on the systems we run on
+	}
+	return a
+}
+
+// within is the timeout of a request, or what the context leaves of it, less a
+// little so that the machine's own answer comes first.
+func within(ctx context.Context, timeout time.Duration) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return timeout
+	}
+	left := time.Until(deadline)
+	left = max(left-min(left/20, 20*time.Millisecond), time.Millisecond)
+	if timeout == 0 {
+		timeout = kv.DefaultTimeout
+	}
+	return min(timeout, left)
+}
+
+// identify is the id of the cluster: of its names, ring size and N, which all
+// nodes must agree on.
+func identify(s *membership.State, replicas int) (id [16]byte) {
+	c := s.Cluster()
+	sum := sha256.Sum256(binary.BigEndian.AppendUint32(c[:], uint32(replicas)))
+	copy(id[:], sum[:])
+	return id
+}
+
+func clusterID(id [16]byte) string { return hex.EncodeToString(id[:]) }

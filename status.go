@@ -1,0 +1,93 @@
+package tanodb
+
+import (
+	"runtime/debug"
+	"time"
+)
+
+// Status is what a node knows of itself and its cluster.
+type Status struct {
+	Node        string        `json:"node"`
+	NodeID      string        `json:"node_id"` // random, kept in the directory
+	Cluster     string        `json:"cluster"` // the cluster's id
+	Version     string        `json:"version"`
+	Uptime      time.Duration `json:"uptime_ns"`
+	Listen      string        `json:"listen,omitempty"` // where other nodes reach this one
+	Epoch       uint64        `json:"epoch"`
+	Partitions  int           `json:"partitions"`
+	Replicas    int           `json:"replicas"`
+	Copies      int           `json:"distinct_copies"` // nodes that hold each key: Replicas, or fewer in a small cluster
+	Durability  Durability    `json:"durability"`
+	Explanation string        `json:"durability_explained"` // Durability in a sentence
+	Members     []MemberState `json:"members"`
+	Requests    int           `json:"requests_in_progress"`
+	Services    []Service     `json:"services"` // the supervision tree, parents first
+	Storage     StorageState  `json:"storage"`
+}
+
+// MemberState is a member as this node sees it.
+type MemberState struct {
+	Name       string        `json:"name"`
+	Address    string        `json:"address"`
+	Up         bool          `json:"up"`
+	Since      time.Duration `json:"since_ns"`   // how long it has been up, or down
+	Partitions int           `json:"partitions"` // of the ring, that it owns
+}
+
+// Service is one node of the supervision tree.
+type Service struct {
+	Name     string `json:"name"` // path, as in "node/vnodes/worker 0"
+	Restarts int    `json:"restarts"`
+	LastErr  string `json:"last_error,omitempty"`
+}
+
+// StorageState is the engine's condition.
+type StorageState struct {
+	Engine   string `json:"engine"` // "disk" or "memory"
+	Dir      string `json:"dir,omitempty"`
+	Bytes    int64  `json:"bytes"`    // on disk
+	ReadOnly bool   `json:"readonly"` // refuses writes because the disk is nearly full
+}
+
+// Status is what the node knows now.
+func (n *Node) Status() Status {
+	r := n.state.Ring()
+	s := Status{
+		Node:        n.self,
+		NodeID:      n.home.id,
+		Cluster:     clusterID(n.cluster),
+		Version:     Version(),
+		Uptime:      n.elapsed(),
+		Listen:      n.Addr(),
+		Epoch:       n.state.Epoch(),
+		Partitions:  r.Size(),
+		Replicas:    n.o.Replicas,
+		Copies:      r.Copies(n.o.Replicas),
+		Durability:  n.o.Durability,
+		Explanation: n.o.Durability.explain(),
+		Requests:    n.requests.count(),
+		Services:    n.tree.list(),
+		Storage:     n.storageState(),
+	}
+	for _, m := range n.state.Members() {
+		s.Members = append(s.Members, MemberState{
+			Name: m.Name, Address: m.Address,
+			Up: n.live.up(m.Name), Since: n.live.since(m.Name), Partitions: r.Owned(m.Name),
+		})
+	}
+	return s
+}
+
+// Version is the version of this build: that of the module, or the commit.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (info.Main.Version == "" || info.Main.Version == "(devel)") {
+			return s.Value
+		}
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,251 @@
+// Package tanodb is a masterless, replicated key/value store that keeps
+// answering, and keeps every acknowledged write, while nodes fail.
+//
+// Open gives a Node: alone, it is a durable store in a directory, without a
+// network; with a list of members it is one of several nodes that hold each
+// key N times. A Node is a kv.Store:
+//
+//	node, err := tanodb.Open("data", tanodb.Options{})
+//	…
+//	defer node.Close()
+//	_, err = node.Put(ctx, kv.Key{Bucket: "mybucket", Name: "k1"}, kv.Value{Data: []byte("42")}, kv.WriteOptions{})
+//	obj, err := node.Get(ctx, kv.Key{Bucket: "mybucket", Name: "k1"}, kv.ReadOptions{})
+//
+// Several nodes may live in one process: they share nothing.
+//
+// This package holds goroutines, timers, files and wiring. What the store
+// decides, it decides in the pure packages below internal: a request is a
+// machine of package coordinator, a partition one of package vnode. See
+// docs/ARCHITECTURE.md.
+package tanodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/thejerf/suture/v4"
+
+	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/transport"
+	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
+)
+
+// Node is one member of a cluster, or a store of its own. Its methods may be
+// called by many goroutines at once.
+type Node struct {
+	o       Options
+	log     *slog.Logger
+	metrics *metrics
+	home    *home // the directory; nil: nothing on disk
+	state   *membership.State
+	cluster [16]byte
+	self    string
+	engine  storage.Engine
+	network *transport.Mesh // nil: alone
+	vnodes  *host
+	reads   *readers
+	live    *liveness
+	begun   time.Time
+
+	requests requests                 // in progress
+	busy     map[string]*atomic.Int64 // by peer: asks without an answer; the keys never change
+	seeds    sync.Pool
+
+	tree     *supervision
+	stop     context.CancelFunc
+	stopped  <-chan error
+	closing  atomic.Bool
+	closed   sync.Once
+	closeErr error
+	gone     chan struct{} // closed when requests that are still there get no answer any more
+	failed   chan struct{} // closed by the first fatal error
+	failOnce sync.Once
+	fault    error
+}
+
+var _ kv.Store = (*Node)(nil)
+
+// Open opens the node of a directory, or makes one there. It answers requests
+// at once; those that need other nodes may fail until these are reached.
+func Open(dir string, o Options) (*Node, error) {
+	if err := o.ensure(); err != nil {
+		return nil, err
+	}
+	n := &Node{o: o, log: o.Logger, begun: time.Now(), gone: make(chan struct{}), failed: make(chan struct{})}
+	n.seeds.New = func() any { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
+	if err := n.open(dir); err != nil {
+		return nil, errors.Join(err, n.release(nil))
+	}
+	n.log.Info("node is open", "node", n.self, "cluster", clusterID(n.cluster), "partitions", n.state.Ring().Size(),
+		"replicas", o.Replicas, "members", len(n.state.Members()), "durability", string(o.Durability))
+	return n, nil
+}
+
+// open does the steps of Open in order; release undoes those that were done.
+func (n *Node) open(dir string) (err error) {
+	if n.home, err = openHome(dir, &n.o); err != nil {
+		return err
+	}
+	n.self = n.home.name
+	if n.state, err = bootstrap(n.self, &n.o); err != nil {
+		return err
+	}
+	n.cluster = identify(n.state, n.o.Replicas)
+	if err = n.home.settle(n.cluster, n.o.Partitions, n.o.Replicas); err != nil {
+		return err
+	}
+	if n.engine, err = n.openEngine(); err != nil {
+		return err
+	}
+	incarnations, err := n.home.resume(n.engine)
+	if err != nil {
+		return err
+	}
+	n.metrics = newMetrics(n)
+	n.requests.init()
+	n.busy = make(map[string]*atomic.Int64)
+	for _, m := range n.state.Members() {
+		n.busy[m.Name] = new(atomic.Int64)
+	}
+	n.live = newLiveness(n)
+	n.reads = newReaders(n)
+	n.vnodes = newHost(n, incarnations)
+	if n.network, err = n.join(); err != nil {
+		return err
+	}
+	n.supervise()
+	return nil
+}
+
+// bootstrap is the cluster's state: the list of the first members, or this node
+// alone.
+func bootstrap(self string, o *Options) (*membership.State, error) {
+	members := []membership.Member{{Name: self, Address: o.Listen}}
+	if len(o.Bootstrap) > 0 {
+		members = members[:0]
+		found := false
+		for _, m := range o.Bootstrap {
+			members = append(members, membership.Member{Name: m.Name, Address: m.Address})
+			found = found || m.Name == self
+		}
+		if !found {
+			return nil, fmt.Errorf("tanodb: this node is %q, and the list of members does not name it: %s", self, names(o.Bootstrap))
+		}
+	}
+	if len(members) > 1 && o.Listen == "" && o.Network == nil {
+		return nil, errors.New("tanodb: a node of several needs an address to listen on for the others: set Listen")
+	}
+	return membership.Bootstrap(members, o.Partitions, targetN)
+}
+
+// Name is this node's name.
+func (n *Node) Name() string { return n.self }
+
+// Addr is the address on which this node listens for others, with the port that
+// the system has chosen if it was to; empty: no network.
+func (n *Node) Addr() string {
+	if n.network == nil {
+		return ""
+	}
+	return n.network.Address()
+}
+
+// Metrics are the node's Prometheus metrics, with those of the process.
+func (n *Node) Metrics() prometheus.Gatherer { return n.metrics.registry }
+
+// Failed is closed when the node has met an error after which it serves no
+// more, such as a disk that fails; Close then returns that error.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// fail records a fatal error. The node answers nothing from then on.
+func (n *Node) fail(err error) {
+	n.failOnce.Do(func() {
+		n.fault = err
+		n.closing.Store(true)
+		n.log.Error("the node has failed and serves no more; restart it once the cause is mended", "error", err)
+		close(n.failed)
+	})
+}
+
+// Shutdown ends the node in order: it takes no more requests, lets those in
+// progress finish until the context ends, makes everything durable and leaves
+// a marker so that the next start may go on where this one ended.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.closed.Do(func() {
+		n.closing.Store(true)
+		n.requests.drain(ctx)
+		n.closeErr = n.release(n.clean)
+	})
+	return n.closeErr
+}
+
+// Close is Shutdown without patience: requests in progress end with an error.
+func (n *Node) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return n.Shutdown(ctx)
+}
+
+// clean writes the marker of a clean shutdown.
+func (n *Node) clean() error {
+	if n.fault != nil {
+		return nil
+	}
+	return n.home.mark(n.engine, n.vnodes.incarnations())
+}
+
+// release ends whatever runs and closes whatever is open. Last is called when
+// nothing runs any more and the engine is still open.
+func (n *Node) release(last func() error) error {
+	var errs []error
+	if n.network != nil {
+		errs = append(errs, n.network.Close())
+	}
+	if n.stop != nil {
+		n.stop()
+		if err := <-n.stopped; err != nil && !errors.Is(err, context.Canceled) {
+			errs = append(errs, err)
+		}
+	}
+	if n.reads != nil {
+		n.reads.close()
+	}
+	close(n.gone)
+	n.requests.abandon()
+	if last != nil {
+		errs = append(errs, last())
+	}
+	if n.engine != nil {
+		if err := n.engine.Close(); err != nil && n.fault == nil {
+			errs = append(errs, fmt.Errorf("tanodb: closing the engine: %w", err))
+		}
+	}
+	if n.home != nil {
+		errs = append(errs, n.home.close())
+	}
+	if n.fault != nil {
+		errs = append(errs, n.fault)
+	}
+	return errors.Join(errs...)
+}
+
+// supervise starts the node's services.
+func (n *Node) supervise() {
+	n.tree = newSupervision(n)
+	n.tree.add("vnodes", n.vnodes.services())
+	n.tree.add("membership", map[string]suture.Service{"detector": n.live})
+	ctx, cancel := context.WithCancel(context.Background())
+	n.stop = cancel
+	n.stopped = n.tree.root.ServeBackground(ctx)
+}
+
+// elapsed is the node's monotonic clock.
+func (n *Node) elapsed() time.Duration { return time.Since(n.begun) }

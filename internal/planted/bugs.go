@@ -24,6 +24,6 @@ const (
 	DeleteErases      Bug = "delete-erases"       // vnode: a delete removes the object instead of keeping a tombstone
 	NeverUp           Bug = "never-up"            // membership: a node once down is never held to be up again
 	MapOrder          Bug = "map-order"           // coordinator: the order of effects follows a Go map
-	ReceiptBlind      Bug = "receipt-blind"        // coordinator: a put returns a context that covers siblings its writer has not seen
+	ReceiptBlind      Bug = "receipt-blind"       // coordinator: a put returns a context that covers siblings its writer has not seen
 	LostAsRefused     Bug = "lost-as-refused"     // coordinator: a write without an answer is reported as certainly not done
 )

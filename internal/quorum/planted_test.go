@@ -1,0 +1,28 @@
+//go:build planted
+
+package quorum_test
+
+import (
+	"testing"
+
+	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/quorum"
+)
+
+// TestCountingDuplicatesMeetsAQuorumOfOne shows what the planted bug does: one
+// replica that answers twice passes for two.
+func TestCountingDuplicatesMeetsAQuorumOfOne(t *testing.T) {
+	verdict := func() quorum.Verdict {
+		tally := quorum.New(replicas("n1 n2 n3"), []quorum.Requirement{{Name: "W", Need: 2}})
+		answer(t, tally, "+0 +0")
+		return tally.Verdict()
+	}
+	if got := verdict(); got != quorum.Pending {
+		t.Fatalf("without the bug: %v, want pending", got)
+	}
+	planted.Plant(planted.CountDuplicates)
+	defer planted.Plant("")
+	if got := verdict(); got != quorum.Met {
+		t.Errorf("with the bug: %v, want met", got)
+	}
+}

@@ -1,0 +1,243 @@
+package ring
+
+import "cmp"
+
+// effort bounds how many pairs of partitions a search looks at, so that a claim
+// ends within seconds also where no arrangement is good.
+const effort = 1 << 18
+
+// board is an arrangement of owners that is being improved. All arrangements of
+// one plan give each member the same number of partitions.
+type board struct {
+	*plan
+	owner    []int   // by partition
+	nodeCost []int64 // by distance, what two partitions of one node cost
+	zoneCost []int64 // by distance, what two partitions of one zone cost
+	effort   int     // what is left of it
+}
+
+// board makes a board of these owners, and keeps them.
+//
+// A pair of partitions costs twice as much as one that is a step farther apart,
+// and a pair on one node more than any number of zones around it.
+func (p *plan) board(owner []int) *board {
+	const zones = MaxTargetN + 1 // bits for the cost of all pairs of one partition in one zone
+	b := &board{plan: p, owner: owner, nodeCost: make([]int64, p.target), zoneCost: make([]int64, p.zoneTarget)}
+	for d := 1; d < p.target; d++ {
+		b.nodeCost[d] = 1 << (zones + p.target - d)
+	}
+	for d := 1; d < p.zoneTarget; d++ {
+		b.zoneCost[d] = 1 << (p.zoneTarget - d)
+	}
+	return b
+}
+
+// best is the arrangement that costs least, and of these the one that moves
+// least.
+func (p *plan) best() []int {
+	var best *board
+	try := func(b *board) {
+		b.repair()
+		b.restore()
+		if best == nil || cmp.Or(cmp.Compare(b.total(), best.total()), cmp.Compare(b.moves(), best.moves())) < 0 {
+			best = b
+		}
+	}
+	if p.inherits() {
+		try(p.adapted())
+	}
+	if p.zoneTarget > 1 && (best == nil || best.total() > 0) {
+		try(p.board(p.relabelled(p.zoned())))
+	}
+	if best == nil || best.total() > 0 {
+		try(p.board(p.relabelled(p.flat())))
+	}
+	return best.owner
+}
+
+// inherits reports whether any member owned anything so far.
+func (p *plan) inherits() bool { return sum(p.had) > 0 }
+
+// at is what member m costs, or would cost, at partition i.
+func (b *board) at(i, m int) int64 {
+	cost := int64(0)
+	for d := 1; d < b.target; d++ {
+		cost += b.pair(m, b.owner[(i+d)&(b.size-1)], d) + b.pair(m, b.owner[(i-d)&(b.size-1)], d)
+	}
+	return cost
+}
+
+// pair is the cost of two owners whose partitions are d apart.
+func (b *board) pair(m, n, d int) int64 {
+	switch {
+	case n == nobody:
+		return 0
+	case m == n:
+		return b.nodeCost[d]
+	case d < b.zoneTarget && b.zone[m] == b.zone[n]:
+		return b.zoneCost[d]
+	}
+	return 0
+}
+
+// total is the cost of the whole arrangement.
+func (b *board) total() int64 {
+	cost := int64(0)
+	for i, m := range b.owner {
+		cost += b.at(i, m)
+	}
+	return cost
+}
+
+// moves is how many partitions have another owner than so far.
+func (b *board) moves() int {
+	n := 0
+	for i, m := range b.owner {
+		if m != b.old[i] {
+			n++
+		}
+	}
+	return n
+}
+
+// moved is 1 if member m at partition i is a move.
+func (b *board) moved(i, m int) int {
+	if b.old[i] == m {
+		return 0
+	}
+	return 1
+}
+
+// exchange says by how much the cost and the moves would grow if partitions i
+// and j changed owners.
+func (b *board) exchange(i, j int) (cost int64, moves int) {
+	m, n := b.owner[i], b.owner[j]
+	cost = -b.at(i, m) - b.at(j, n)
+	b.swap(i, j)
+	cost += b.at(i, n) + b.at(j, m)
+	b.swap(i, j)
+	return cost, b.moved(i, n) + b.moved(j, m) - b.moved(i, m) - b.moved(j, n)
+}
+
+func (b *board) swap(i, j int) { b.owner[i], b.owner[j] = b.owner[j], b.owner[i] }
+
+// repair exchanges owners as long as this makes the arrangement cheaper, each
+// time with the partner that is best for it.
+func (b *board) repair() {
+	b.effort = effort
+	for improved := true; improved; {
+		improved = false
+		for i := range b.owner {
+			if b.at(i, b.owner[i]) > 0 && b.improve(i) {
+				improved = true
+			}
+		}
+	}
+}
+
+// improve makes the exchange of partition i that lowers the cost most, and
+// among equals moves least. It reports whether there is one.
+func (b *board) improve(i int) bool {
+	partner, best, least := 0, int64(0), 0
+	for j := range b.owner {
+		if b.owner[j] == b.owner[i] || b.effort == 0 {
+			continue
+		}
+		b.effort--
+		cost, moves := b.exchange(i, j)
+		if cost < best || cost == best && best < 0 && moves < least {
+			partner, best, least = j, cost, moves
+		}
+	}
+	if best == 0 {
+		return false
+	}
+	b.swap(i, partner)
+	return true
+}
+
+// restore gives partitions back to their owners so far, in exchange for others
+// that these have been given, where that costs nothing.
+func (b *board) restore() {
+	b.effort = effort
+	for i, was := range b.old {
+		if was == nobody || b.owner[i] == was {
+			continue
+		}
+		for j := range b.owner {
+			if b.owner[j] != was || b.old[j] == was || b.effort == 0 {
+				continue
+			}
+			b.effort--
+			if cost, moves := b.exchange(i, j); cost <= 0 && moves < 0 {
+				b.swap(i, j)
+				break
+			}
+		}
+	}
+}
+
+// adapted is the arrangement so far, in which nodes that own less than they
+// should are given what others own too much or have left behind.
+func (p *plan) adapted() *board {
+	b := p.board(append([]int(nil), p.old...))
+	lack := make([]int, len(p.members)) // by member, what it is to be given; below 0: to give away
+	for m := range p.members {
+		lack[m] = p.count[m] - p.had[m]
+	}
+	for i, m := range b.owner {
+		if m == nobody {
+			b.inherit(i, lack)
+		}
+	}
+	from := 0
+	for m := range lack {
+		for lack[m] > 0 {
+			i := b.takeable(m, from, lack)
+			lack[b.owner[i]]++
+			lack[m]--
+			b.owner[i] = m
+			from = (i + p.target) % p.size
+		}
+	}
+	return b
+}
+
+// inherit gives a partition without an owner to the member that costs least
+// there, and among equals lacks most.
+func (b *board) inherit(i int, lack []int) {
+	heir, least := nobody, int64(0)
+	for m, n := range lack {
+		if n <= 0 {
+			continue
+		}
+		cost := b.at(i, m)
+		if heir == nobody || cost < least || cost == least && n > lack[heir] {
+			heir, least = m, cost
+		}
+	}
+	b.owner[i] = heir
+	lack[heir]--
+}
+
+// takeable finds a partition for member m that its owner is to give away: the
+// first one clockwise where m costs nothing, or else the one where it costs
+// least more than the owner does.
+func (b *board) takeable(m, from int, lack []int) int {
+	best, least := -1, int64(0)
+	for step := range b.owner {
+		i := (from + step) % b.size
+		if lack[b.owner[i]] >= 0 {
+			continue
+		}
+		cost := b.at(i, m)
+		if cost == 0 {
+			return i
+		}
+		cost -= b.at(i, b.owner[i])
+		if best < 0 || cost < least {
+			best, least = i, cost
+		}
+	}
+	return best
+}

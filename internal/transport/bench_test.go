@@ -1,0 +1,57 @@
+package transport
+
+import (
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// inFlight is how many requests the benchmarks keep unanswered.
+const inFlight = 64
+
+// BenchmarkAsk measures a request with 1 KB and its answer, with many in flight
+// between two nodes in this process: the time of one is the processors' of both
+// sides. Cpu-ns/op is what the system says.
+func BenchmarkAsk(b *testing.B) {
+	store := &vnode.Store{Key: kv.Key{Bucket: "mybucket", Name: "some-key"}, Object: make([]byte, 1100)}
+	for _, n := range networks {
+		b.Run(n.name, func(b *testing.B) { benchmarkAsk(b, n.pair(b, answerWith(&vnode.Stored{})), store) })
+	}
+}
+
+func benchmarkAsk(b *testing.B, p pairOfNodes, m vnode.Message) {
+	p.connect(b)
+	deadline := time.Now().Add(time.Hour)
+	slots := make(chan struct{}, inFlight)
+	var failed sync.Once
+	done := func(_ vnode.Message, err error) {
+		if err != nil {
+			failed.Do(func() { b.Error(err) })
+		}
+		<-slots
+	}
+	b.ReportAllocs()
+	before := processorTime(b)
+	for b.Loop() {
+		slots <- struct{}{}
+		p.a.Ask("n2", Requests, Frame{Msg: m}, deadline, done)
+	}
+	for range inFlight {
+		slots <- struct{}{}
+	}
+	b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op")
+	st := p.a.Stats().Peers[0]
+	b.ReportMetric(float64(st.FramesOut)/float64(max(st.BatchesOut, 1)), "frames/batch")
+}
+
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,450 @@
+package transport
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// wire carries messages to one peer and back, in order. Send and recv may run
+// at the same time, each on one goroutine.
+type wire interface {
+	// send sends one message, and takes the buffer. It may block.
+	send(b *[]byte) error
+
+	// recv returns the next message, in memory that is never used again.
+	recv() ([]byte, error)
+
+	// received grows with whatever comes, be it a part of a message.
+	received() uint64
+
+	// close ends both directions, so that send and recv return. The peer still
+	// gets what was sent before.
+	close()
+}
+
+// batchHead is the size of the field before the frames of a batch: for how many milliseconds
+// the batch waited in the sender's queue, which its requests' timeouts do not know. A batch
+// without frames is a heartbeat.
+const batchHead = 4
+
+// batch is frames on their way to be sent as one message.
+type batch struct {
+	b      *[]byte // batchHead, then frames
+	number uint64
+	frames uint64
+	born   time.Time
+}
+
+// pending is a request that waits for its answer.
+type pending struct {
+	batch    uint64 // the number of the batch that carries it
+	deadline time.Time
+	done     func(vnode.Message, error)
+}
+
+// session is one connection to a peer while it lasts. Two goroutines serve it,
+// read and write; a third, the mesh's, calls tick.
+type session struct {
+	mesh    *Mesh
+	peer    *peer
+	class   Class
+	dialled bool // by this node: requests go out and answers come in
+	wire    wire
+	since   time.Time
+	lastID  atomic.Uint64
+
+	wake chan struct{} // there is something to write; holds one
+	over chan struct{} // closed when the session has ended
+
+	mu        sync.Mutex
+	batches   []batch // to be written, oldest first
+	queued    int     // bytes in them
+	numbered  uint64  // the number of the newest batch
+	taken     uint64  // the number of the newest batch that was handed to the wire. Invariant: taken <= numbered
+	asks      map[uint64]pending
+	soonest   time.Time // no deadline in asks is before it
+	finishing bool      // end when all is written
+	cause     error     // why it has ended; nil: it has not
+
+	// The rest belongs to the goroutine that calls tick.
+
+	heard     uint64    // wire.received when it last grew
+	heardAt   time.Time // when that was
+	lastTaken uint64    // taken when it last grew
+	sentAt    time.Time // when that was
+}
+
+func newSession(m *Mesh, p *peer, c Class, w wire, dialled bool) *session {
+	now := time.Now()
+	return &session{
+		mesh: m, peer: p, class: c, dialled: dialled, wire: w, since: now,
+		wake: make(chan struct{}, 1), over: make(chan struct{}),
+		asks: map[uint64]pending{}, heardAt: now, sentAt: now,
+	}
+}
+
+// run serves the session until it ends, and returns why.
+func (s *session) run() error {
+	var writer sync.WaitGroup
+	writer.Go(s.write)
+	s.end(s.read())
+	writer.Wait()
+	return s.cause
+}
+
+// ask sends a request. Whatever comes of it, done is called once.
+func (s *session) ask(f Frame, deadline time.Time, done func(vnode.Message, error)) {
+	now := time.Now()
+	left := deadline.Sub(now)
+	if left <= 0 {
+		done(nil, fmt.Errorf("%w: the deadline has passed", ErrNotSent))
+		return
+	}
+	f.ID = s.lastID.Add(1)
+	f.Response = false
+	f.Epoch = s.mesh.cfg.Epoch()
+	f.Timeout = min(left, kv.MaxTimeout)
+	b, err := encodeBatch(&f)
+	if err == nil {
+		err = s.push(b, now, f.ID, pending{deadline: deadline, done: done})
+	}
+	if err != nil {
+		done(nil, fmt.Errorf("%w: %w", ErrNotSent, err))
+	}
+}
+
+// reply sends an answer. If the peer does not take its answers, the session
+// ends.
+func (s *session) reply(to Frame, m vnode.Message) {
+	f := Frame{ID: to.ID, Response: true, Epoch: s.mesh.cfg.Epoch(), To: to.To, Msg: m}
+	b, err := encodeBatch(&f)
+	if err != nil {
+		f.Msg = &vnode.Failure{Code: vnode.CodeInternal, Text: err.Error()}
+		if b, err = encodeBatch(&f); err != nil {
+			s.end(err)
+			return
+		}
+	}
+	if err := s.push(b, time.Now(), 0, pending{}); errors.Is(err, errFull) {
+		s.end(fmt.Errorf("does not take its answers: %w", err))
+	}
+}
+
+// encodeBatch encodes one frame as a batch of its own.
+func encodeBatch(f *Frame) (*[]byte, error) {
+	b := buffers.get()
+	var err error
+	if *b, err = AppendFrame((*b)[:batchHead], f); err != nil {
+		buffers.Put(b)
+		return nil, err
+	}
+	return b, nil
+}
+
+var errFull = errors.New("queue full")
+
+// push queues an encoded frame for the writer, and keeps its request if it is
+// one. It takes the buffer.
+func (s *session) push(b *[]byte, now time.Time, id uint64, ask pending) error {
+	s.mu.Lock()
+	if err := s.admits(len(*b), ask.done != nil); err != nil {
+		s.mu.Unlock()
+		buffers.Put(b)
+		return err
+	}
+	s.enqueue(b, now)
+	if ask.done != nil {
+		ask.batch = s.numbered
+		s.asks[id] = ask
+		if len(s.asks) == 1 || ask.deadline.Before(s.soonest) {
+			s.soonest = ask.deadline
+		}
+	}
+	s.mu.Unlock()
+	s.rouse()
+	return nil
+}
+
+// rouse makes the writer look at the queue.
+func (s *session) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// admits says whether a frame may join the queue. One always may join an empty
+// one.
+func (s *session) admits(size int, isAsk bool) error {
+	switch limit := s.mesh.cfg.MaxAsks; {
+	case s.cause != nil:
+		return s.cause
+	case isAsk && len(s.asks) >= limit:
+		return fmt.Errorf("%w: %d requests wait for their answers", errFull, limit)
+	case s.queued > 0 && s.queued+size > s.mesh.cfg.MaxQueue:
+		return fmt.Errorf("%w: %d bytes wait to be written", errFull, s.queued)
+	}
+	return nil
+}
+
+// enqueue adds a frame to the newest batch, or makes it a batch of its own.
+func (s *session) enqueue(b *[]byte, now time.Time) {
+	s.queued += len(*b)
+	if n := len(s.batches); n > 0 {
+		last := &s.batches[n-1]
+		if len(*last.b)+len(*b) <= maxBatch && now.Sub(last.born) < maxBatchAge {
+			*last.b = append(*last.b, (*b)[batchHead:]...)
+			last.frames++
+			s.queued -= batchHead
+			buffers.Put(b)
+			return
+		}
+	}
+	s.numbered++
+	s.batches = append(s.batches, batch{b: b, number: s.numbered, frames: 1, born: now})
+}
+
+// write sends batches until the session ends.
+func (s *session) write() {
+	for {
+		b, ok := s.take()
+		if !ok {
+			return
+		}
+		binary.BigEndian.PutUint32(*b.b, uint32(time.Since(b.born).Milliseconds()))
+		s.peer.sent(b.frames, len(*b.b))
+		if err := s.wire.send(b.b); err != nil {
+			s.end(err)
+			return
+		}
+	}
+}
+
+// take waits for the oldest batch; false: the session has ended.
+func (s *session) take() (batch, bool) {
+	for {
+		s.mu.Lock()
+		if s.cause != nil {
+			s.mu.Unlock()
+			return batch{}, false
+		}
+		if len(s.batches) > 0 {
+			b := s.batches[0]
+			s.batches = s.batches[1:]
+			s.queued -= len(*b.b)
+			s.taken = b.number
+			s.mu.Unlock()
+			return b, true
+		}
+		finishing := s.finishing
+		s.mu.Unlock()
+		if finishing {
+			s.end(ErrClosed)
+			return batch{}, false
+		}
+		select {
+		case <-s.wake:
+		case <-s.over:
+		}
+	}
+}
+
+// finish ends the session when all that is queued has been written.
+func (s *session) finish() {
+	s.mu.Lock()
+	s.finishing = true
+	s.mu.Unlock()
+	s.rouse()
+}
+
+// end ends the session for the first reason given, and all its requests with it:
+// with ErrNotSent if their batch was not yet handed to the wire, else with
+// ErrLost.
+func (s *session) end(cause error) {
+	s.mu.Lock()
+	if s.cause != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.cause = cause
+	asks, taken, waiting := s.asks, s.taken, s.batches
+	s.asks, s.batches, s.queued = nil, nil, 0
+	s.mu.Unlock()
+
+	close(s.over)
+	s.wire.close()
+	for _, b := range waiting {
+		buffers.Put(b.b)
+	}
+	notSent := fmt.Errorf("%w: %w", ErrNotSent, cause)
+	lost := fmt.Errorf("%w: %w", ErrLost, cause)
+	for _, a := range asks {
+		if a.batch > taken {
+			a.done(nil, notSent)
+			continue
+		}
+		s.peer.lost.Add(1)
+		a.done(nil, lost)
+	}
+}
+
+// answer is what came for a request, by its number.
+type answer struct {
+	id   uint64
+	msg  vnode.Message
+	err  error
+	done func(vnode.Message, error) // nil: nobody waits for it
+}
+
+// read receives batches until one cannot be read, and returns why.
+func (s *session) read() error {
+	var answers []answer
+	for {
+		b, err := s.wire.recv()
+		if err != nil {
+			return err
+		}
+		answers, err = s.receive(b, answers[:0])
+		s.settle(answers)
+		clear(answers) // do not keep the messages
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// receive serves the requests of a batch and appends its answers to out.
+func (s *session) receive(b []byte, out []answer) ([]answer, error) {
+	if len(b) < batchHead {
+		return out, fmt.Errorf("%w: a batch of %d bytes", ErrFrame, len(b))
+	}
+	size := len(b)
+	waited := time.Duration(binary.BigEndian.Uint32(b)) * time.Millisecond
+	var frames uint64
+	for b = b[batchHead:]; len(b) > 0; frames++ {
+		f, rest, err := DecodeFrame(b)
+		var unknown *UnknownKindError
+		if err != nil && !errors.As(err, &unknown) {
+			return out, err
+		}
+		b = rest
+		switch {
+		case f.Response:
+			if err != nil {
+				err = fmt.Errorf("%w: %w", ErrLost, err)
+			}
+			out = append(out, answer{id: f.ID, msg: f.Msg, err: err})
+		case s.dialled:
+			return out, fmt.Errorf("%w: a request where only answers come", ErrFrame)
+		case err != nil:
+			s.reply(f, &vnode.Refusal{Code: vnode.CodeUnsupported, Text: err.Error()})
+		default:
+			s.serve(f, waited)
+		}
+	}
+	s.peer.received(frames, size)
+	return out, nil
+}
+
+// serve hands a request to the handler, unless its time is over.
+func (s *session) serve(f Frame, waited time.Duration) {
+	f.Timeout -= waited
+	if f.Timeout <= 0 {
+		s.reply(f, &vnode.Refusal{Code: vnode.CodeExpired, Text: "the deadline had passed on arrival"})
+		return
+	}
+	s.mesh.cfg.Handler.Serve(s.peer.name, f, func(m vnode.Message) { s.reply(f, m) })
+}
+
+// settle ends the requests that were answered. An answer that nobody waits
+// for, as after an expiry, is counted and forgotten.
+func (s *session) settle(answers []answer) {
+	s.mu.Lock()
+	for i := range answers {
+		a := &answers[i]
+		a.done = s.asks[a.id].done
+		delete(s.asks, a.id)
+	}
+	s.mu.Unlock()
+	for _, a := range answers {
+		if a.done == nil {
+			s.peer.strays.Add(1)
+			continue
+		}
+		a.done(a.msg, a.err)
+	}
+}
+
+// tick does what is due: it tells of a peer that was heard, ends a session that is
+// silent, keeps an idle one alive, and ends requests whose deadline has passed. Awake is
+// when this process last began to run after it had stood still: silence before it
+// proves nothing.
+func (s *session) tick(now, awake time.Time) {
+	t := &s.mesh.cfg.Timing
+	if heard := s.wire.received(); heard != s.heard {
+		s.heard, s.heardAt = heard, now
+		if s.dialled && s.class == Requests {
+			s.peer.tell(now) // a node that can only be heard, and not asked, is of no use
+		}
+	}
+	if now.Sub(s.heardAt) > t.Silence && now.Sub(awake) > t.Silence {
+		s.end(fmt.Errorf("silent for %v", t.Silence))
+		return
+	}
+	s.beat(now)
+	s.expire(now)
+}
+
+// beat queues a heartbeat if nothing was written for a while and nothing waits
+// to be.
+func (s *session) beat(now time.Time) {
+	s.mu.Lock()
+	if s.taken != s.lastTaken {
+		s.lastTaken, s.sentAt = s.taken, now
+	}
+	if s.cause != nil || len(s.batches) > 0 || now.Sub(s.sentAt) < s.mesh.cfg.Timing.Heartbeat {
+		s.mu.Unlock()
+		return
+	}
+	b := buffers.get()
+	*b = (*b)[:batchHead]
+	s.numbered++
+	s.queued += batchHead
+	s.batches = append(s.batches, batch{b: b, number: s.numbered, born: now})
+	s.sentAt = now
+	s.mu.Unlock()
+	s.rouse()
+}
+
+// expire ends the requests whose deadline has passed.
+func (s *session) expire(now time.Time) {
+	s.mu.Lock()
+	if len(s.asks) == 0 || now.Before(s.soonest) {
+		s.mu.Unlock()
+		return
+	}
+	var late []func(vnode.Message, error)
+	s.soonest = time.Time{}
+	for id, a := range s.asks {
+		if !now.Before(a.deadline) {
+			late = append(late, a.done)
+			delete(s.asks, id)
+			continue
+		}
+		if s.soonest.IsZero() || a.deadline.Before(s.soonest) {
+			s.soonest = a.deadline
+		}
+	}
+	s.mu.Unlock()
+	s.peer.expired.Add(uint64(len(late)))
+	for _, done := range late {
+		done(nil, ErrExpired)
+	}
+}

@@ -1,0 +1,92 @@
+// Package transport carries messages between nodes: each request goes to one
+// vnode of one node and is answered once, or its failure is told honestly.
+//
+// The package has three layers. The codec turns a Frame into bytes and back; it
+// is pure, and the simulator uses it as it is. A Mesh holds a node's
+// connections to all others: queues, pending requests, deadlines, heartbeats,
+// reconnection. Beneath it lies a wire, of which there are two: gRPC streams
+// over TCP (Listen), and channels within one process (Network, for tests).
+//
+// Between two nodes X and Y there are up to four connections: each node dials
+// its own, one for requests and one for bulk, so that a large transfer never
+// stands before a request. Answers return on the connection on which the
+// question came.
+//
+//	X ── requests ──▶ Y      X asks, Y answers
+//	X ◀── requests ── Y      Y asks, X answers
+//	X ── bulk ──────▶ Y      dialled when first used
+//	X ◀────── bulk ── Y
+//
+// The bytes are drawn in docs/parts/wire.md.
+package transport
+
+import (
+	"errors"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/vnode"
+)
+
+// Class says which connection a request travels on.
+type Class uint8
+
+// The classes, as they travel in a hello. Their numbers are fixed.
+const (
+	Requests Class = 0 // what a client waits for
+	Bulk     Class = 1 // hand-off and repair, which may fill a connection
+)
+
+// classes is how many there are.
+const classes = 2
+
+// String is "requests" or "bulk".
+func (c Class) String() string {
+	if c == Bulk {
+		return "bulk"
+	}
+	return "requests"
+}
+
+// The ways in which a request ends without an answer. The errors that Ask
+// hands over wrap one of them and say why.
+var (
+	ErrNotSent = errors.New("not sent")            // it certainly reached nobody, and may go elsewhere
+	ErrLost    = errors.New("connection lost")     // it may have arrived; the answer will not
+	ErrExpired = errors.New("no answer in time")   // it may have arrived; nobody answered until the deadline
+	ErrClosed  = errors.New("transport is closed") // wrapped beside ErrNotSent or ErrLost when this node shuts down
+)
+
+// Transport sends requests to other nodes.
+type Transport interface {
+	// Ask sends f to a node and calls done exactly once: with the answer, or with
+	// an error that wraps ErrNotSent, ErrLost or ErrExpired. Ask never blocks. It sets f's ID, Epoch
+	// and Timeout itself. Done runs on a goroutine of the transport, or within
+	// Ask if the request cannot be sent; it must not block.
+	//
+	// The Bulk connection is dialled by the first request for it, which itself
+	// ends with ErrNotSent.
+	Ask(node string, c Class, f Frame, deadline time.Time, done func(vnode.Message, error))
+
+	// Close ends all connections. When it returns, every done has been called
+	// and no goroutine is left.
+	Close() error
+}
+
+// Handler receives what other nodes send. Its methods are called by several
+// goroutines at once and must not block: what they delay is the reader of a
+// whole connection.
+type Handler interface {
+	// Serve carries out a request of another node. F.Timeout is what is left
+	// of its time. Reply may be called once, from any goroutine, or never;
+	// after the connection has gone it does nothing. The byte slices of f are
+	// never reused.
+	Serve(from string, f Frame, reply func(vnode.Message))
+
+	// Heard says that something has just come from the node on the connection
+	// for this node's requests. It is called at most every 100 ms for each node.
+	Heard(node string)
+
+	// Refused says that the connection for requests to the node cannot be made, or broke,
+	// and why. It is called after every failed attempt.
+	Refused(node string, err error)
+}

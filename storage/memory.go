@@ -1,0 +1,263 @@
+package storage
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+
+	"github.com/tidwall/btree"
+)
+
+// maxVolatile is how many applied batches may wait to become durable. It
+// stands for the interval of an engine with a disk: Memory has no clock, so it
+// counts batches, and one more makes the oldest durable.
+const maxVolatile = 4096
+
+// Memory is an Engine without files, for tests, for simulations and for data
+// that need not outlive the process. It keeps the promises of Engine about
+// crashes for a crash that somebody asks for: Crash loses what is not yet
+// durable, except for a prefix of the caller's choice.
+//
+// A batch becomes durable when somebody waits for its Commit, when MakeDurable
+// says so, or when 4096 later ones have been applied. Memory is deterministic:
+// it has no clock, no goroutine and no chance of its own.
+type Memory struct {
+	mu      sync.Mutex
+	tree    *btree.BTreeG[pair]
+	applied uint64 // sequence number of the last batch applied; the first has 1
+	undo    []undo // what takes the volatile batches back, oldest first
+
+	closed error // ErrClosed after Close or Crash
+	failed error // what Fail was told
+}
+
+// pair is a key and its value. Neither slice changes once it is in the tree.
+type pair struct {
+	key, value []byte
+}
+
+// undo holds the pairs that a batch wrote or removed, as they were before it
+// and in the order of the batch.
+type undo []before
+
+// before is a key, and its value if there was one.
+type before struct {
+	pair
+	present bool
+}
+
+var _ Engine = (*Memory)(nil)
+
+// NewMemory returns an empty engine.
+func NewMemory() *Memory {
+	less := func(a, b pair) bool { return bytes.Compare(a.key, b.key) < 0 }
+	return &Memory{tree: btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})}
+}
+
+// Get implements Reader.
+func (m *Memory) Get(key []byte) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.broken(); err != nil {
+		return nil, err
+	}
+	p, ok := m.tree.Get(pair{key: key})
+	if !ok {
+		return nil, ErrNotFound
+	}
+	return append([]byte{}, p.value...), nil
+}
+
+// Scan implements Reader. It holds no lock while fn runs, so fn may use the
+// engine.
+func (m *Memory) Scan(lower, upper []byte, fn func(key, value []byte) bool) error {
+	moment, err := m.snapshot()
+	if err != nil {
+		return err
+	}
+	moment.Ascend(pair{key: lower}, func(p pair) bool {
+		if len(upper) > 0 && bytes.Compare(p.key, upper) >= 0 {
+			return false
+		}
+		return fn(p.key, p.value)
+	})
+	return nil
+}
+
+// snapshot returns the tree as it is now. Later writes copy the nodes that
+// they change.
+func (m *Memory) snapshot() (*btree.BTreeG[pair], error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.broken(); err != nil {
+		return nil, err
+	}
+	return m.tree.Copy(), nil
+}
+
+// Apply implements Engine. Whether sync is set makes no difference here.
+func (m *Memory) Apply(b *Batch, _ bool) (Commit, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.broken(); err != nil {
+		return nil, err
+	}
+	u := make(undo, 0, len(b.Ops))
+	for _, p := range copyOps(b.Ops) {
+		u = append(u, m.change(p))
+	}
+	m.applied++
+	m.undo = append(m.undo, u)
+	if len(m.undo) > maxVolatile {
+		m.makeDurable(m.applied - maxVolatile)
+	}
+	return &memoryCommit{engine: m, seq: m.applied}, nil
+}
+
+// change makes one change and returns what takes it back.
+func (m *Memory) change(to before) before {
+	var old pair
+	var was bool
+	if to.present {
+		old, was = m.tree.Set(to.pair)
+	} else {
+		old, was = m.tree.Delete(to.pair)
+	}
+	return before{pair: pair{key: to.key, value: old.value}, present: was}
+}
+
+// copyOps returns the changes with bytes of their own, in one allocation.
+func copyOps(ops []Op) []before {
+	size := 0
+	for _, op := range ops {
+		size += len(op.Key) + len(op.Value)
+	}
+	arena := make([]byte, 0, size)
+	own := func(b []byte) []byte {
+		start := len(arena)
+		arena = append(arena, b...)
+		return arena[start:len(arena):len(arena)]
+	}
+	changes := make([]before, 0, len(ops))
+	for _, op := range ops {
+		c := before{pair: pair{key: own(op.Key)}, present: !op.Delete}
+		if !op.Delete {
+			c.value = own(op.Value)
+		}
+		changes = append(changes, c)
+	}
+	return changes
+}
+
+// Close implements Engine. Crash brings the data of a closed engine back.
+func (m *Memory) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.broken(); err != nil {
+		return err
+	}
+	m.makeDurable(m.applied)
+	m.closed = ErrClosed
+	return nil
+}
+
+// Applied returns the sequence number of the last batch applied. The first
+// batch has number 1; 0 means none.
+func (m *Memory) Applied() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.applied
+}
+
+// Durable returns the sequence number of the last batch that a crash cannot
+// lose.
+func (m *Memory) Durable() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.durable()
+}
+
+// MakeDurable makes the batches up to and with number seq durable, as a disk
+// would that had just finished an fsync. A number beyond the last batch means
+// all. It does nothing after Fail, Close or Crash.
+func (m *Memory) MakeDurable(seq uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken() == nil {
+		m.makeDurable(seq)
+	}
+}
+
+// Crash returns the engine as it is found after a crash that kept the durable
+// batches and the first keep of the others; a negative keep is 0, one that is
+// too large keeps all. From now on the old engine answers ErrClosed, as do the
+// Commits that were not durable. A fault set with Fail is gone.
+//
+// After Close, when everything is durable, Crash is how the same data is
+// opened again.
+func (m *Memory) Crash(keep int) *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	keep = min(max(keep, 0), len(m.undo))
+	for _, u := range slices.Backward(m.undo[keep:]) {
+		for _, b := range slices.Backward(u) {
+			m.change(b)
+		}
+	}
+	after := &Memory{tree: m.tree, applied: m.durable() + uint64(keep)}
+	m.tree = nil
+	m.closed = ErrClosed
+	return after
+}
+
+// Fail makes every later call, also the waiting for a batch that is not yet
+// durable, answer err: a disk that broke. The first fault stays; only Crash
+// ends it.
+func (m *Memory) Fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed == nil {
+		m.failed = err
+	}
+}
+
+// broken returns why the engine does nothing any more, or nil.
+func (m *Memory) broken() error {
+	if m.closed != nil {
+		return m.closed
+	}
+	return m.failed
+}
+
+func (m *Memory) durable() uint64 { return m.applied - uint64(len(m.undo)) }
+
+func (m *Memory) makeDurable(seq uint64) {
+	seq = min(seq, m.applied)
+	if seq <= m.durable() {
+		return
+	}
+	n := int(seq - m.durable())
+	clear(m.undo[:n]) // so that the old values can be collected
+	m.undo = m.undo[n:]
+}
+
+// memoryCommit is a batch of Memory.
+type memoryCommit struct {
+	engine *Memory
+	seq    uint64
+}
+
+// Wait implements Commit. It never blocks.
+func (c *memoryCommit) Wait() error {
+	m := c.engine
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.seq <= m.durable() {
+		return nil
+	}
+	if err := m.broken(); err != nil {
+		return err
+	}
+	m.makeDurable(c.seq)
+	return nil
+}

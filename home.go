@@ -72,7 +72,7 @@ func openHome(dir string, o *Options) (*home, error) {
 		return h, errors.New("tanodb: a node of several needs a name: set Name to its own in the list of members")
 	}
 	if h.name == "" {
-		h.name = "tanodb"
+		h.name = defaultName
 	}
 	var id [16]byte
 	if _, err := crand.Read(id[:]); err != nil {

@@ -92,6 +92,7 @@ const (
 	defaultMaxRequests = 10_000
 	defaultCacheBytes  = 256 << 20
 	maxReplicas        = 64 // N at most
+	defaultName        = "tanodb"
 
 	targetN = 4 // successive partitions that are on distinct nodes, where there are enough
 
@@ -131,6 +132,18 @@ func (o *Options) ensure() error {
 		o.Clock = time.Now
 	}
 	return nil
+}
+
+// probableName is the node's name as far as the options tell; a directory may
+// know it better.
+func (o *Options) probableName() string {
+	switch {
+	case o.Name != "":
+		return o.Name
+	case len(o.Bootstrap) > 0:
+		return o.Bootstrap[0].Name
+	}
+	return defaultName
 }
 
 // explain is the durability in a sentence, for people.

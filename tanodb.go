@@ -79,6 +79,9 @@ func Open(dir string, o Options) (*Node, error) {
 	if err := o.ensure(); err != nil {
 		return nil, err
 	}
+	if _, err := bootstrap(o.probableName(), &o); err != nil {
+		return nil, err // before anything is made on disk
+	}
 	n := &Node{o: o, log: o.Logger, begun: time.Now(), gone: make(chan struct{}), failed: make(chan struct{})}
 	n.seeds.New = func() any { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
 	if err := n.open(dir); err != nil {

@@ -52,10 +52,16 @@ func (d *Delete) Step(now time.Duration, ev Event, out []Effect) []Effect {
 	if d.done {
 		return out
 	}
-	if d.put == nil {
-		return d.reading(now, ev, out)
+	if d.put != nil {
+		return d.writing(now, ev, out)
 	}
-	return d.writing(now, ev, out)
+	if _, ok := ev.(Start); ok {
+		// What the write would refuse is refused before the read.
+		if err := NewPut(d.view, d.req).resolve(); err != nil {
+			return d.end(kv.Receipt{}, err, out)
+		}
+	}
+	return d.reading(now, ev, out)
 }
 
 // reading learns what there is to delete.

@@ -100,7 +100,7 @@ func (g *Get) resolve() (err error) {
 	g.notFoundOK = o.NotFoundOK.Or(true)
 	g.basic = o.BasicQuorum.Or(false)
 	reqs := make([]quorum.Requirement, 0, 3)
-	if reqs, err = requirement(reqs, "R", o.R, kv.Majority, n); err != nil {
+	if reqs, err = requirement(reqs, "R", atLeastOne(o.R), kv.Majority, n); err != nil {
 		return err
 	}
 	if reqs, err = requirement(reqs, "PR", o.PR, kv.None, n); err != nil {
@@ -108,9 +108,6 @@ func (g *Get) resolve() (err error) {
 	}
 	if reqs, err = confirms(reqs, o.NodeConfirms, n); err != nil {
 		return err
-	}
-	if len(reqs) == 0 {
-		return &kv.InvalidError{What: "R", Problem: "is 0; a read needs an answer"}
 	}
 	g.count(reqs, g.view.Up)
 	return nil
@@ -227,7 +224,7 @@ func (g *Get) fetched(now time.Duration, i int, enc []byte, out []Effect) []Effe
 }
 
 func (g *Get) decode(enc []byte) (object.Object, error) {
-	if enc == nil {
+	if len(enc) == 0 {
 		return object.Object{}, nil
 	}
 	return object.Decode(enc)
@@ -235,7 +232,7 @@ func (g *Get) decode(enc []byte) (object.Object, error) {
 
 // merge joins an answer to those before it. Mostly they are all the same.
 func (g *Get) merge(enc []byte, obj object.Object) {
-	if enc == nil || bytes.Equal(g.sample, enc) {
+	if len(enc) == 0 || bytes.Equal(g.sample, enc) {
 		return
 	}
 	if g.sample == nil {
@@ -318,7 +315,7 @@ func (g *Get) repair(out []Effect) []Effect {
 			continue
 		}
 		kind := NoteRepairStale
-		if g.have[i].enc == nil {
+		if len(g.have[i].enc) == 0 {
 			kind = NoteRepairMissing
 		}
 		out = append(out, Ask{I: len(g.replicas) + i, To: r, Msg: msg}, Note{Kind: kind, Replica: r})
@@ -358,7 +355,7 @@ func (g *Get) want() ([]byte, bool) {
 // stale reports whether replica i should be sent what is wanted.
 func (g *Get) stale(i int, want []byte) bool {
 	h := &g.have[i]
-	if planted.Is(planted.RepairSkipsAbsent) && h.enc == nil {
+	if planted.Is(planted.RepairSkipsAbsent) && len(h.enc) == 0 {
 		return false
 	}
 	return h.corrupt || h.answered && !bytes.Equal(h.enc, want)

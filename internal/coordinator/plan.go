@@ -29,7 +29,7 @@ func newPlan(op string, v View, k kv.Key, n int, timeout, linger time.Duration) 
 		return plan{}, err
 	}
 	if n < 0 || n > v.Replicas {
-		return plan{}, &kv.InvalidError{What: "n_val", Problem: "must be from 1 to the bucket's " + itoa(v.Replicas)}
+		return plan{}, &kv.InvalidError{What: "N", Problem: "must be from 1 to the bucket's " + itoa(v.Replicas)}
 	}
 	if n == 0 {
 		n = v.Replicas
@@ -78,6 +78,15 @@ func requirement(reqs []quorum.Requirement, name string, q, def kv.Quorum, n int
 		r.Counts = isPrimary
 	}
 	return append(reqs, r), nil
+}
+
+// atLeastOne raises an explicit quorum of none to one, for requests that mean
+// nothing without an answer.
+func atLeastOne(q kv.Quorum) kv.Quorum {
+	if q == kv.None {
+		return kv.One
+	}
+	return q
 }
 
 func isPrimary(r ring.Replica) bool { return r.Role == kv.Primary }

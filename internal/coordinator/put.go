@@ -150,10 +150,10 @@ func (p *Put) requirements() ([]quorum.Requirement, error) {
 // where it was asked for. At least one replica must have stored the write.
 func (p *Put) dw() kv.Quorum {
 	o := &p.req.Options
-	if o.DW == kv.None || o.DW == kv.Default && o.W == kv.None {
+	if o.DW == kv.Default && o.W == kv.None {
 		return kv.One
 	}
-	return o.DW
+	return atLeastOne(o.DW)
 }
 
 // choose orders the replicas that may coordinate: those of this node, then,

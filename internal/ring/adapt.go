@@ -16,15 +16,17 @@ type board struct {
 	effort   int     // what is left of it
 }
 
+// zoneBits is how many bits hold what one partition can cost because of zones.
+const zoneBits = MaxTargetN + 1
+
 // board makes a board of these owners, and keeps them.
 //
 // A pair of partitions costs twice as much as one that is a step farther apart,
 // and a pair on one node more than any number of zones around it.
 func (p *plan) board(owner []int) *board {
-	const zones = MaxTargetN + 1 // bits for the cost of all pairs of one partition in one zone
 	b := &board{plan: p, owner: owner, nodeCost: make([]int64, p.target), zoneCost: make([]int64, p.zoneTarget)}
 	for d := 1; d < p.target; d++ {
-		b.nodeCost[d] = 1 << (zones + p.target - d)
+		b.nodeCost[d] = 1 << (zoneBits + p.target - d)
 	}
 	for d := 1; d < p.zoneTarget; d++ {
 		b.zoneCost[d] = 1 << (p.zoneTarget - d)
@@ -32,24 +34,25 @@ func (p *plan) board(owner []int) *board {
 	return b
 }
 
-// best is the arrangement that costs least, and of these the one that moves
-// least.
+// best is the best of the arrangements that are tried: what was, adapted; zones
+// laid out anew; nodes laid out anew, which alone is sure to keep nodes apart
+// where that is possible.
 func (p *plan) best() []int {
 	var best *board
 	try := func(b *board) {
 		b.repair()
 		b.restore()
-		if best == nil || cmp.Or(cmp.Compare(b.total(), best.total()), cmp.Compare(b.moves(), best.moves())) < 0 {
+		if best == nil || b.compare(best) < 0 {
 			best = b
 		}
 	}
 	if p.inherits() {
 		try(p.adapted())
 	}
-	if p.zoneTarget > 1 && (best == nil || best.total() > 0) {
+	if p.zoneTarget > 1 && (best == nil || !best.perfect()) {
 		try(p.board(p.relabelled(p.zoned())))
 	}
-	if best == nil || best.total() > 0 {
+	if best == nil || !best.perfect() {
 		try(p.board(p.relabelled(p.flat())))
 	}
 	return best.owner
@@ -80,13 +83,28 @@ func (b *board) pair(m, n, d int) int64 {
 	return 0
 }
 
-// total is the cost of the whole arrangement.
-func (b *board) total() int64 {
-	cost := int64(0)
+// compare orders arrangements: the one with fewer pairs on one node first, then
+// the one with fewer in one zone, then the one with fewer moves.
+func (b *board) compare(other *board) int {
+	nodes, zones := b.total()
+	otherNodes, otherZones := other.total()
+	return cmp.Or(cmp.Compare(nodes, otherNodes), cmp.Compare(zones, otherZones), cmp.Compare(b.moves(), other.moves()))
+}
+
+// total is the cost of the whole arrangement, that of nodes and that of zones.
+func (b *board) total() (nodes, zones int64) {
 	for i, m := range b.owner {
-		cost += b.at(i, m)
+		cost := b.at(i, m)
+		nodes += cost >> zoneBits
+		zones += cost & (1<<zoneBits - 1)
 	}
-	return cost
+	return nodes, zones
+}
+
+// perfect reports whether the arrangement costs nothing.
+func (b *board) perfect() bool {
+	nodes, zones := b.total()
+	return nodes == 0 && zones == 0
 }
 
 // moves is how many partitions have another owner than so far.

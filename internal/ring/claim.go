@@ -35,10 +35,13 @@ type Member struct {
 //  2. They are in distinct zones: as many as there are zones, if these are fewer
 //     and no node has to break rule 1 for it.
 //  3. Every node owns its fair share, which is in proportion to its weight,
-//     rounded up or down. A share that rules 1 or 2 do not permit is cut down to what they
-//     do, and the rest is shared by the others.
+//     rounded up or down. A share that rules 1 or 2 do not permit is cut down to
+//     what they do, and the rest is shared by the others.
 //  4. As few partitions as possible change their owner. Old is the ring so far;
 //     nil: there is none.
+//
+// Rule 1 is kept whenever size and nodes permit it. For the others the search
+// is bounded, so that a claim of 1000 nodes ends within seconds.
 //
 // What could not be had is said in the warnings. The same arguments give the
 // same ring; the order of the members does not matter. Errors are

@@ -124,23 +124,27 @@ func (r *Ring) Home(k kv.Key) Partition {
 	return r.Next(Partition(arc), 1)
 }
 
-// Homes are the home partitions of the keys of which partition p holds a
-// replica, when there are n of each key: p, p-1, … p-n+1.
-func (r *Ring) Homes(p Partition, n int) []Partition {
-	homes := make([]Partition, r.replicas(n))
-	for i := range homes {
-		homes[i] = r.Next(p, -i)
-	}
-	return homes
-}
-
-// Primaries are the n successive partitions from home on, each on its owner. A
-// partition never holds two replicas of a key: n above Size means Size.
+// Primaries are the n replicas of a key with this home, each on the owner of
+// its partition: the n successive partitions from home on, if they are on as many distinct
+// nodes as n replicas can be. At the ring's wrap they may not be: three nodes
+// cannot alternate around a power of two. There the walk goes on and leaves out a partition
+// whose node is in the list already, as long as the places that are left
+// are needed for nodes that are not. So n nodes hold each key wherever there are n, and
+// the loss of one of them takes one replica of any key.
+//
+// A partition never holds two replicas of a key: n above Size means Size.
 func (r *Ring) Primaries(home Partition, n int) []Replica {
-	list := make([]Replica, r.replicas(n))
-	for i := range list {
-		p := r.Next(home, i)
-		list[i] = Replica{Partition: p, Node: r.Owner(p), Role: kv.Primary}
+	n = r.replicas(n)
+	list := make([]Replica, 0, n)
+	missing := min(n, len(r.nodes)) // distinct nodes still to come
+	for p := home; len(list) < n; p = r.Next(p, 1) {
+		node := r.Owner(p)
+		if uses(list, node) == 0 {
+			missing--
+		} else if n-len(list) <= missing {
+			continue
+		}
+		list = append(list, Replica{Partition: p, Node: node, Role: kv.Primary})
 	}
 	return list
 }
@@ -167,7 +171,7 @@ func (r *Ring) Preflist(home Partition, n int, up func(node string) bool) []Repl
 	if down == 0 {
 		return list
 	}
-	spare := r.spare(r.Next(home, len(list)), list, down, up)
+	spare := r.spare(r.Next(list[len(list)-1].Partition, 1), list, down, up)
 	if len(spare) == 0 {
 		return nil
 	}
@@ -227,31 +231,9 @@ func uses(list []Replica, node string) int {
 	return n
 }
 
-// Copies is how many distinct nodes hold each key, at the least, when there are
-// n replicas of it and all nodes are up.
-func (r *Ring) Copies(n int) int {
-	n = r.replicas(n)
-	least := n
-	for home := range r.owners {
-		least = min(least, r.distinct(Partition(home), n))
-	}
-	return least
-}
-
-// distinct is the number of distinct owners of the n partitions from home on.
-func (r *Ring) distinct(home Partition, n int) int {
-	distinct := 0
-	for i := range n {
-		owner, j := r.owners[r.Next(home, i)], 0
-		for j < i && r.owners[r.Next(home, j)] != owner {
-			j++
-		}
-		if j == i {
-			distinct++
-		}
-	}
-	return distinct
-}
+// Copies is how many distinct nodes hold each key when there are n replicas of
+// it and all nodes are up.
+func (r *Ring) Copies(n int) int { return min(r.replicas(n), len(r.nodes)) }
 
 // String shows the size and each node's share:
 //

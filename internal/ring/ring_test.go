@@ -143,24 +143,79 @@ func TestPartitionsAreCountedAroundTheWrap(t *testing.T) {
 			t.Errorf("%d steps on from %d is %d, want %d", tc.i, tc.p, got, tc.want)
 		}
 	}
-	if diff := cmp.Diff([]ring.Partition{1, 0, 7}, r.Homes(1, 3)); diff != "" {
-		t.Error(diff)
+}
+
+func TestPrimariesByExample(t *testing.T) {
+	//                             0    1    2    3    4    5    6    7
+	abc := newRing(t, []string{"a", "b", "c", "a", "b", "c", "a", "b"})
+	for _, tc := range []struct {
+		home ring.Partition
+		n    int
+		want string
+	}{
+		{0, 3, "0 a primary, 1 b primary, 2 c primary"},
+		{5, 3, "5 c primary, 6 a primary, 7 b primary"},
+		{6, 3, "6 a primary, 7 b primary, 2 c primary"},              // 0 and 1 are on a and b again
+		{7, 3, "7 b primary, 0 a primary, 2 c primary"},              // 1 is on b again
+		{6, 4, "6 a primary, 7 b primary, 0 a primary, 2 c primary"}, // a may come twice, while there is room for c
+		{7, 2, "7 b primary, 0 a primary"},
+	} {
+		if got := show(abc.Primaries(tc.home, tc.n)); got != tc.want {
+			t.Errorf("%d of %d: got  %s\nwant %s", tc.n, tc.home, got, tc.want)
+		}
 	}
 }
 
-func TestHomesAreThoseWhosePrimariesHoldThePartition(t *testing.T) {
-	r := newRing(t, slices.Repeat([]string{"a"}, 16))
-	for n := range 18 {
-		for p := range ring.Partition(16) {
-			homes := r.Homes(p, n)
-			for home := range ring.Partition(16) {
-				holds := slices.ContainsFunc(r.Primaries(home, n), func(x ring.Replica) bool { return x.Partition == p })
-				if holds != slices.Contains(homes, home) {
-					t.Fatalf("n=%d: that %d is a home of %d is %v, want %v", n, home, p, !holds, holds)
-				}
+func TestPrimariesKeepTheirPromises(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r, owners := drawRing(t)
+		home := rapid.IntRange(0, r.Size()-1).Draw(t, "home")
+		n := rapid.IntRange(0, 6).Draw(t, "n")
+		var got []int
+		for _, x := range r.Primaries(ring.Partition(home), n) {
+			if x.Node != r.Owner(x.Partition) || x.Role != kv.Primary {
+				t.Fatalf("%+v is not the owner of its partition", x)
+			}
+			got = append(got, int(x.Partition))
+		}
+		if diff := cmp.Diff(slowPrimaries(owners, home, min(n, len(owners))), got); diff != "" {
+			t.Fatalf("unlike the slow one (-slow +fast):\n%s", diff)
+		}
+	})
+}
+
+// slowPrimaries says the same in the simplest way: of all ways to take n partitions
+// clockwise from home on, with as many distinct nodes as can be, the one
+// that stays closest.
+func slowPrimaries(owners []string, home, n int) []int {
+	distinct := slices.Clone(owners)
+	slices.Sort(distinct)
+	want := min(n, len(slices.Compact(distinct)))
+	var found []int
+	var try func(taken []int, at int) bool
+	try = func(taken []int, at int) bool {
+		nodes := make(map[string]bool)
+		for _, p := range taken {
+			nodes[owners[p]] = true
+		}
+		if len(taken) == n {
+			found = slices.Clone(taken)
+			return len(nodes) == want
+		}
+		if want-len(nodes) > n-len(taken) {
+			return false
+		}
+		for i := at; i < len(owners); i++ {
+			if try(append(taken, (home+i)%len(owners)), i+1) {
+				return true
 			}
 		}
+		return false
 	}
+	if n == 0 || !try([]int{home}, 1) {
+		return nil
+	}
+	return found
 }
 
 func TestPreflistByExample(t *testing.T) {
@@ -220,7 +275,7 @@ func TestPreflistKeepsItsPromises(t *testing.T) {
 		}
 		fallbacks := 0
 		for i, x := range list {
-			if x.Partition != r.Next(home, i) {
+			if x.Partition != r.Primaries(home, n)[i].Partition {
 				t.Fatalf("entry %d is of partition %d", i, x.Partition)
 			}
 			if !up(x.Node) || up(r.Owner(x.Partition)) != (x.Role == kv.Primary) || x.Role == kv.Primary && x.Node != r.Owner(x.Partition) {
@@ -245,10 +300,9 @@ func slowPreflist(owners []string, home, n int, up func(string) bool) []ring.Rep
 	size := len(owners)
 	var list []ring.Replica
 	used := make(map[string]int)
-	for i := range n {
-		owner := owners[(home+i)%size]
-		list = append(list, ring.Replica{Partition: ring.Partition((home + i) % size), Node: owner, Role: kv.Primary})
-		used[owner]++
+	for _, p := range slowPrimaries(owners, home, n) {
+		list = append(list, ring.Replica{Partition: ring.Partition(p), Node: owners[p], Role: kv.Primary})
+		used[owners[p]]++
 	}
 	for i := range list {
 		if up(list[i].Node) {
@@ -256,7 +310,7 @@ func slowPreflist(owners []string, home, n int, up func(string) bool) []ring.Rep
 		}
 		var walk []string
 		for j := range size {
-			if node := owners[(home+n+j)%size]; up(node) {
+			if node := owners[(int(list[n-1].Partition)+1+j)%size]; up(node) {
 				walk = append(walk, node)
 			}
 		}
@@ -284,20 +338,18 @@ func TestPreflistAsksOncePerPrimary(t *testing.T) {
 	}
 }
 
-func TestCopiesIsTheLeastNumberOfDistinctNodes(t *testing.T) {
+func TestCopiesIsHowManyNodesHoldEachKey(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r, owners := drawRing(t)
 		n := rapid.IntRange(0, 10).Draw(t, "n")
-		want := min(n, r.Size())
 		for home := range owners {
 			distinct := make(map[string]bool)
-			for i := range min(n, len(owners)) {
-				distinct[owners[(home+i)%len(owners)]] = true
+			for _, x := range r.Primaries(ring.Partition(home), n) {
+				distinct[x.Node] = true
 			}
-			want = min(want, len(distinct))
-		}
-		if got := r.Copies(n); got != want {
-			t.Fatalf("Copies(%d) is %d, want %d", n, got, want)
+			if got := r.Copies(n); got != len(distinct) {
+				t.Fatalf("Copies(%d) is %d, but %d nodes hold the keys of home %d", n, got, len(distinct), home)
+			}
 		}
 	})
 }

@@ -32,18 +32,18 @@ type hello struct {
 	refusal    string // why the sender will not talk; empty: it will
 }
 
-// append appends the bytes of the hello. The fields up to high never change; later
-// protocols may append more before the checksum.
+// append appends the bytes of the hello. The fields up to the names never
+// change, so that a node of any protocol can say whom it does not understand.
 func (h *hello) append(dst []byte) []byte {
 	start := len(dst)
 	e := encoder{b: append(dst, helloMagic...)}
 	e.u16(h.low)
 	e.u16(h.high)
+	e.string("name", h.from, maxName)
+	e.string("name", h.to, maxName)
 	e.b = append(e.b, h.cluster[:]...)
 	e.u32(h.partitions)
 	e.u8(uint8(h.class))
-	e.text(h.from)
-	e.text(h.to)
 	e.text(h.refusal)
 	e.u32(crc32.Checksum(e.b[start:], castagnoli))
 	return e.b
@@ -62,17 +62,20 @@ func decodeHello(b []byte) (h hello, err error) {
 	}
 	d := decoder{b: body[len(helloMagic):]}
 	h.low, h.high = d.u16(), d.u16()
-	if d.err == nil && (h.low > highProtocol || h.high < lowProtocol) {
-		return h, d.err // what else it says may be in another form
+	h.from = d.string("name", maxName)
+	h.to = d.string("name", maxName)
+	if d.err == nil && h.from == "" {
+		d.fail("a hello without a name")
+	}
+	if d.err != nil || h.low > highProtocol || h.high < lowProtocol {
+		return h, d.err // what follows may be in another form
 	}
 	copy(h.cluster[:], d.take(len(h.cluster)))
 	h.partitions = d.u32()
 	h.class = Class(d.u8())
-	h.from = d.string("name", maxName)
-	h.to = d.string("name", maxName)
 	h.refusal = d.text()
-	if d.err == nil && (h.from == "" || h.class >= classes) {
-		d.fail("a hello from %q of class %d", h.from, h.class)
+	if d.err == nil && h.class >= classes {
+		d.fail("a hello of class %d", h.class)
 	}
 	return h, d.err
 }

@@ -23,7 +23,7 @@ type Network struct {
 type route struct{ from, to string }
 
 // pipeDepth is how many messages a pipe holds before its sender waits.
-const pipeDepth = 64
+const pipeDepth = 8
 
 // NewMemory makes a network without nodes.
 func NewMemory() *Network {

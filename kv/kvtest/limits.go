@@ -40,7 +40,7 @@ var limits = []testCase{
 		k := r.key("k")
 		v := kv.Value{Meta: []kv.Pair{{Name: "m", Value: strings.Repeat("x", kv.MaxValueMeta-1)}}}
 		r.putValue(k, v, kv.WriteOptions{})
-		v.ContentType = "x"
+		v.ContentEncoding = "x"
 		_, err := r.store.Put(r.Context(), k, v, kv.WriteOptions{})
 		r.wants(err, kv.ErrInvalid, "metadata")
 		if n := len(r.get(k, kv.ReadOptions{}).Values); n != 1 {

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/tanodb/tanodb/storage"
 )
@@ -90,7 +89,7 @@ func writeUntilBroken(args string) {
 	var armed atomic.Bool
 	e, err := Open(fields[2], Options{
 		CacheBytes: testCache,
-		FS:         errorfs.Wrap(vfs.Default, failAt(fields[0], n, &armed)),
+		FS:         hookFS{vfs.Default, failAt(fields[0], n, &armed)},
 		OnFatal:    func(err error) { fatal <- err },
 	})
 	if err != nil {
@@ -150,17 +149,14 @@ func writeNumbers(e *Engine) error {
 
 // failAt lets the n-th writing operation after arming on files whose name
 // contains kind fail, and all later ones on such files.
-func failAt(kind string, n int, armed *atomic.Bool) errorfs.Injector {
+func failAt(kind string, n int, armed *atomic.Bool) func(op, path string) error {
 	var seen atomic.Int64
-	return errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if !armed.Load() || !strings.Contains(op.Path, kind) || op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+	return func(op, path string) error {
+		if !armed.Load() || !strings.Contains(path, kind) || seen.Add(1) < int64(n) {
 			return nil
 		}
-		if seen.Add(1) < int64(n) {
-			return nil
-		}
-		return &os.PathError{Op: "write", Path: op.Path, Err: syscall.EIO}
-	})
+		return &os.PathError{Op: op, Path: path, Err: syscall.EIO}
+	}
 }
 
 // TestBrokenFilesAreFatal lets the operating system's writes fail in a child
@@ -168,7 +164,7 @@ func failAt(kind string, n int, armed *atomic.Bool) errorfs.Injector {
 // durable may be missing afterwards.
 func TestBrokenFilesAreFatal(t *testing.T) {
 	points := map[string][]int{
-		".log":     {1, 2, 3, 4, 5, 10, 50, 100, 101, 102, 103, 104, 105, 200},
+		".log":     {1, 2, 3, 4, 5, 10, 50, 100, 200, 201, 202, 203, 204, 205, 206, 207, 208, 209, 500},
 		"MANIFEST": {1, 2, 3},
 	}
 	reported, died := 0, 0

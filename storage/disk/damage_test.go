@@ -3,16 +3,16 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/tanodb/tanodb/storage"
 )
@@ -48,6 +48,7 @@ const (
 	damagedKeys       = 200
 	damagedValueBytes = 1000
 	loggedKeys        = 200
+	flips             = 100
 )
 
 // damagedValue is the value of key i: bytes that cannot be compressed, so that
@@ -59,53 +60,71 @@ func damagedValue(i int) string {
 	return string(value)
 }
 
-// tables fills a new directory and returns its table files.
-func tables(t *testing.T, dir string) []string {
+// filesOf returns the paths of the files in /data with a suffix.
+func filesOf(t *testing.T, fs vfs.FS, suffix string) []string {
 	t.Helper()
-	e := open(t, dir, Options{})
-	for i := range damagedKeys {
-		var b storage.Batch
-		b.Set(fmt.Appendf(nil, "key %04d", i), []byte(damagedValue(i)))
-		if _, err := e.Apply(&b, false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := e.db.Flush(); err != nil {
+	names, err := fs.List("/data")
+	if err != nil {
 		t.Fatal(err)
 	}
-	closing(t, e)
-	found, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	if err != nil || len(found) == 0 {
-		t.Fatalf("tables: %v, %v", found, err)
+	slices.Sort(names)
+	var found []string
+	for _, name := range names {
+		if strings.HasSuffix(name, suffix) {
+			found = append(found, fs.PathJoin("/data", name))
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("no file *%s among %v", suffix, names)
 	}
 	return found
+}
+
+// flip returns a copy of the file system in which one random bit of the first
+// bytes of a file is another.
+func flip(t *testing.T, chance *rand.Rand, fs vfs.FS, path string, first int) vfs.FS {
+	t.Helper()
+	copied := vfs.NewMem()
+	if _, err := vfs.Clone(fs, copied, "/data", "/data"); err != nil {
+		t.Fatal(err)
+	}
+	content, err := readFile(fs, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[chance.IntN(first)] ^= 1 << chance.IntN(8)
+	writeFile(t, copied, path, content)
+	return copied
 }
 
 // TestDamagedTables flips bits of table files. Each read must answer the right
 // bytes or an error, and the process must live.
 func TestDamagedTables(t *testing.T) {
-	dir := t.TempDir()
-	table := tables(t, dir)[0]
-	whole, err := os.ReadFile(table)
+	fs := vfs.NewMem()
+	e := open(t, "/data", Options{FS: fs})
+	for i := range damagedKeys {
+		put(t, e, fmt.Sprintf("key %04d", i), damagedValue(i))
+	}
+	if err := e.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	closing(t, e)
+	table := filesOf(t, fs, ".sst")[0]
+	info, err := fs.Stat(table)
 	if err != nil {
 		t.Fatal(err)
 	}
 	chance := rand.New(rand.NewPCG(1, 1))
 	refused, corrupt, told := 0, 0, 0
-	for range 60 {
-		damaged := append([]byte{}, whole...)
-		damaged[chance.IntN(len(damaged))] ^= 1 << chance.IntN(8)
-		if err := os.WriteFile(table, damaged, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		r := readDamaged(t, dir)
+	for range flips {
+		r := readDamaged(t, flip(t, chance, fs, table, int(info.Size())))
 		refused += r.refused
 		corrupt += min(r.corrupt, 1)
 		told += r.told
 	}
-	t.Logf("60 flipped bits: %d times ErrCorrupt, %d times refused to open", corrupt, refused)
-	if corrupt < 40 {
-		t.Errorf("only %d of 60 flipped bits were noticed by a read", corrupt)
+	t.Logf("%d flipped bits: %d times ErrCorrupt, %d times refused to open", flips, corrupt, refused)
+	if corrupt < flips*2/3 {
+		t.Errorf("only %d of %d flipped bits were noticed by a read", corrupt, flips)
 	}
 	if told == 0 {
 		t.Error("no event told of the corruption")
@@ -117,12 +136,12 @@ type damage struct {
 	refused, corrupt, told int
 }
 
-func readDamaged(t *testing.T, dir string) damage {
+func readDamaged(t *testing.T, fs vfs.FS) damage {
 	t.Helper()
 	var seen events
-	e, err := Open(dir, Options{CacheBytes: testCache, Events: seen.add})
+	e, err := Open("/data", Options{CacheBytes: testCache, Events: seen.add, FS: fs})
 	if err != nil {
-		if !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), dir) {
+		if !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), "/data") {
 			t.Errorf("Open: %v", err)
 		}
 		return damage{refused: 1}
@@ -174,35 +193,18 @@ func scanDamaged(t *testing.T, e *Engine) error {
 // 32 KiB hides what follows it without an error: Pebble tells it from a write that the
 // crash cut off only by later blocks.
 func TestDamagedLog(t *testing.T) {
-	dir := t.TempDir()
-	e := open(t, dir, Options{})
+	fs := vfs.NewMem()
+	e := open(t, "/data", Options{FS: fs})
 	for i := range loggedKeys {
 		put(t, e, fmt.Sprintf("key %04d", i), damagedValue(i))
 	}
 	closing(t, e)
-	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
-	if err != nil || len(logs) == 0 {
-		t.Fatalf("logs: %v, %v", logs, err)
-	}
-	name := filepath.Base(logs[len(logs)-1])
-	whole, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	written := len(strings.TrimRight(string(whole), "\x00"))
+	logs := filesOf(t, fs, ".log")
+	log := logs[len(logs)-1]
 	chance := rand.New(rand.NewPCG(3, 3))
 	refused, silent := 0, 0
-	for range 60 {
-		copied := t.TempDir()
-		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-			t.Fatal(err)
-		}
-		damaged := append([]byte{}, whole...)
-		damaged[chance.IntN(written)] ^= 1 << chance.IntN(8)
-		if err := os.WriteFile(filepath.Join(copied, name), damaged, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		e, err := Open(copied, Options{CacheBytes: testCache})
+	for range flips {
+		e, err := Open("/data", Options{CacheBytes: testCache, FS: flip(t, chance, fs, log, loggedKeys*damagedValueBytes)})
 		if err != nil {
 			if !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), "replaying WAL") {
 				t.Errorf("Open: %v", err)
@@ -215,9 +217,9 @@ func TestDamagedLog(t *testing.T) {
 		}
 		closing(t, e)
 	}
-	t.Logf("60 flipped bits: %d times refused to open, %d times the end was missing", refused, silent)
-	if silent > 25 {
-		t.Errorf("the end of the log was missing %d times of 60", silent)
+	t.Logf("%d flipped bits: %d times refused to open, %d times the end was missing", flips, refused, silent)
+	if silent > flips/3 {
+		t.Errorf("the end of the log was missing %d times of %d", silent, flips)
 	}
 }
 
@@ -239,87 +241,76 @@ func prefix(t *testing.T, e *Engine) int {
 	return n
 }
 
-// TestDamagedManifest spoils the list of files. The engine says what is wrong.
+// TestDamagedManifest cuts and spoils the list of files at every byte. The
+// engine says what is wrong; it never opens with less than there was.
 func TestDamagedManifest(t *testing.T) {
-	dir := t.TempDir()
-	tables(t, dir)
-	found, err := filepath.Glob(filepath.Join(dir, "MANIFEST-*"))
-	if err != nil || len(found) == 0 {
-		t.Fatalf("manifests: %v, %v", found, err)
+	fs := vfs.NewMem()
+	e := open(t, "/data", Options{FS: fs})
+	for i := range 4 {
+		put(t, e, fmt.Sprintf("key %04d", i), damagedValue(i))
+		if err := e.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	manifest := found[len(found)-1]
-	whole, err := os.ReadFile(manifest)
+	closing(t, e)
+	desc, err := pebble.Peek("/data", fs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	damages := map[string][]byte{
-		"empty":   {},
-		"zeroes":  make([]byte, len(whole)),
-		"garbage": []byte(strings.Repeat("garbage ", 100)),
-	}
-	for name, content := range damages {
-		copied := t.TempDir()
-		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-			t.Fatal(err)
-		}
-		damagedPath := filepath.Join(copied, filepath.Base(manifest))
-		if err := os.WriteFile(damagedPath, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		wantRefusal(t, name, copied, filepath.Base(manifest))
-	}
-	if err := os.Remove(manifest); err != nil {
+	manifest := desc.ManifestFilename
+	whole, err := readFile(fs, manifest)
+	if err != nil {
 		t.Fatal(err)
 	}
-	wantRefusal(t, "missing", dir, filepath.Base(manifest))
+	for n := range whole {
+		writeFile(t, fs, manifest, whole[:n])
+		wantRefusal(t, fmt.Sprintf("cut to %d bytes", n), fs, fs.PathBase(manifest))
+		flipped := append([]byte{}, whole...)
+		flipped[n] ^= 1 << (n % 8)
+		writeFile(t, fs, manifest, flipped)
+		wantRefusal(t, fmt.Sprintf("flipped at %d", n), fs, fs.PathBase(manifest))
+	}
+	if err := fs.Remove(manifest); err != nil {
+		t.Fatal(err)
+	}
+	wantRefusal(t, "missing", fs, fs.PathBase(manifest))
+	writeFile(t, fs, manifest, append(whole, "what a crash cut short"...))
+	e = open(t, "/data", Options{FS: fs})
+	if n := prefix(t, e); n != 4 {
+		t.Errorf("%d keys, want 4", n)
+	}
+	closing(t, e)
+}
+
+// writeFile makes a file of the given content.
+func writeFile(t *testing.T, fs vfs.FS, path string, content []byte) {
+	t.Helper()
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // wantRefusal checks that Open names the directory and the file, and says what
 // to do.
-func wantRefusal(t *testing.T, name, dir, file string) {
+func wantRefusal(t *testing.T, name string, fs vfs.FS, file string) {
 	t.Helper()
-	e, err := Open(dir, Options{CacheBytes: testCache})
+	e, err := Open("/data", Options{CacheBytes: testCache, FS: fs})
 	if err == nil {
-		defer closing(t, e)
-		t.Errorf("manifest %s: opened %d keys", name, prefix(t, e))
-		return
+		closing(t, e)
+		t.Fatalf("manifest %s: opened", name)
 	}
-	for _, part := range []string{dir, file, "move the directory aside"} {
+	for _, part := range []string{"/data", file, "move the directory aside"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("manifest %s: the error does not say %q: %v", name, part, err)
 		}
 	}
 	if !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("manifest %s: not ErrCorrupt: %v", name, err)
-	}
-}
-
-// TestPowerLossWhileTheDirectoryIsMade stops the making of a directory at each
-// write. Whatever is found then must open.
-func TestPowerLossWhileTheDirectoryIsMade(t *testing.T) {
-	fs := vfs.NewCrashableMem()
-	var moments []*vfs.MemFS
-	chance := rand.New(rand.NewPCG(2, 2))
-	watched := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
-			moments = append(moments, crashed(fs, nil), crashed(fs, chance))
-		}
-		return nil
-	}))
-	first := open(t, "/a/b/c", Options{FS: watched})
-	made := moments
-	closing(t, first)
-	if len(made) < 20 {
-		t.Fatalf("only %d moments", len(made))
-	}
-	for i, moment := range made {
-		e, err := Open("/a/b/c", Options{FS: moment, CacheBytes: testCache})
-		if err != nil {
-			t.Errorf("moment %d of %d: %v", i, len(made), err)
-			continue
-		}
-		put(t, e, "k", "v")
-		closing(t, e)
 	}
 }
 
@@ -332,12 +323,8 @@ func tree(t *testing.T, fs vfs.FS, dir string) string {
 	}
 	all := ""
 	for _, name := range names {
-		f, err := fs.Open(fs.PathJoin(dir, name))
+		content, err := readFile(fs, fs.PathJoin(dir, name))
 		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := io.ReadAll(f)
-		if err := errors.Join(err, f.Close()); err != nil {
 			t.Fatal(err)
 		}
 		all += fmt.Sprintf("%s: %q\n", name, content)
@@ -363,16 +350,9 @@ func TestForeignDirectoriesAreRefusedAndLeftAlone(t *testing.T) {
 			if err := fs.MkdirAll("/data", 0o700); err != nil {
 				t.Fatal(err)
 			}
-			f, err := fs.Create("/data/"+tt.file, vfs.WriteCategoryUnspecified)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = f.Write([]byte(tt.content))
-			if err := errors.Join(err, f.Close()); err != nil {
-				t.Fatal(err)
-			}
+			writeFile(t, fs, "/data/"+tt.file, []byte(tt.content))
 			before := tree(t, fs, "/data")
-			_, err = Open("/data", Options{FS: fs})
+			_, err := Open("/data", Options{FS: fs})
 			if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Open: %v\nwant: %s", err, tt.want)
 			}
@@ -406,6 +386,29 @@ func FuzzFormat(f *testing.F) {
 		}
 		if err != nil && !errors.Is(err, ErrFormat) {
 			t.Fatalf("%q: %v", content, err)
+		}
+	})
+}
+
+func FuzzSums(f *testing.F) {
+	f.Add([]byte("12 00000000 "), int64(12), uint32(7))
+	f.Add(appendSums(nil, 1, 2), int64(0), uint32(0))
+	f.Add(appendSums(nil, 1, 2)[:10], int64(1)<<40, uint32(1)<<31)
+	f.Fuzz(func(t *testing.T, before []byte, size int64, manifest uint32) {
+		lastSums(before)
+		if size < 0 {
+			return
+		}
+		content := append(append([]byte{}, before...), '\n')
+		content = appendSums(content, size, manifest)
+		s, m, ok := lastSums(content)
+		if !ok || s != size || m != manifest {
+			t.Fatalf("%q: %d %x %v", content, s, m, ok)
+		}
+		// A line that a crash cut short must not count.
+		cut, cutSum, ok := lastSums(appendSums(nil, size, manifest)[:len(appendSums(nil, size, manifest))-1])
+		if ok {
+			t.Fatalf("a cut line counts: %d %x", cut, cutSum)
 		}
 	})
 }

@@ -34,7 +34,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -185,7 +184,7 @@ func Open(dir string, o Options) (*Engine, error) {
 		checked, closer := vfs.WithDiskHealthChecks(vfs.Default, stallAfter, nil, e.diskSlow)
 		fs, closeFS = checked, closer.Close
 	}
-	e.fs, e.closeFS = fs, closeFS
+	e.fs, e.closeFS = sumsFS{fs}, closeFS
 	if err := e.open(); err != nil {
 		return nil, errors.Join(err, closeFS())
 	}
@@ -540,7 +539,3 @@ func (e *Engine) shutdown() (err error) {
 	}()
 	return errors.Join(e.db.Close(), e.lock.Close(), e.closeFS())
 }
-
-// lockedElsewhere reports whether taking a file lock failed because another
-// process has it.
-func lockedElsewhere(err error) bool { return errors.Is(err, syscall.EAGAIN) }

@@ -3,10 +3,10 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -21,7 +21,7 @@ const (
 	formatDraft   = "FORMAT.new" // a FORMAT file before it has its name
 	formatName    = "tanodb-engine "
 	formatVersion = "1"
-	formatMax     = 64 // bytes that are read of the file; a valid one is shorter
+	formatMax     = 64 // bytes of the file that an error repeats; a valid one is shorter
 	lockFile      = "LOCK"
 )
 
@@ -55,7 +55,7 @@ func claim(files vfs.FS, dir string) (*pebble.Lock, error) {
 // lockError says who has the directory.
 func lockError(dir string, err error) error {
 	switch {
-	case lockedElsewhere(err):
+	case errors.Is(err, syscall.EAGAIN):
 		return fmt.Errorf("%w: directory %s is in use by another process", ErrInUse, dir)
 	case strings.Contains(err.Error(), "lock held by current process"):
 		return fmt.Errorf("%w: directory %s is already open in this process", ErrInUse, dir)
@@ -138,15 +138,11 @@ func checkFormat(files vfs.FS, dir string) (present bool, err error) {
 // checkVersion compares the content of the FORMAT file.
 func checkVersion(files vfs.FS, dir string) error {
 	path := files.PathJoin(dir, formatFile)
-	f, err := files.Open(path)
+	content, err := readFile(files, path)
 	if err != nil {
-		return fmt.Errorf("storage/disk: opening %s: %w", path, err)
-	}
-	content, err := io.ReadAll(io.LimitReader(f, formatMax))
-	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("storage/disk: reading %s: %w", path, err)
 	}
-	return parseFormat(path, string(content))
+	return parseFormat(path, string(content[:min(len(content), formatMax)]))
 }
 
 // parseFormat explains what a FORMAT file says, if it is not this version.
@@ -180,13 +176,16 @@ func writeFormat(files vfs.FS, dir string) error {
 	return syncDir(files, dir)
 }
 
-// openError explains why Pebble did not open the directory.
+// openError explains why the directory cannot be opened, and what to do.
 func openError(dir string, err error) error {
 	// Nobody but Pebble removes its files.
-	damaged := pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist)
+	damaged := errors.Is(err, storage.ErrCorrupt) || pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist)
 	if !damaged {
 		return fmt.Errorf("storage/disk: opening %s: %w", dir, err)
 	}
-	return fmt.Errorf("storage/disk: opening %s: %w: %w; move the directory aside and start with an empty one, "+
-		"which the other replicas will fill, or put a backup in its place", dir, storage.ErrCorrupt, err)
+	if !errors.Is(err, storage.ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", storage.ErrCorrupt, err)
+	}
+	return fmt.Errorf("storage/disk: opening %s: %w; move the directory aside and start with an empty one, "+
+		"which the other replicas will fill, or put a backup in its place", dir, err)
 }

@@ -63,7 +63,7 @@ func (e *Engine) openPebble() (*pebble.DB, error) {
 			if p := recover(); p != nil {
 				// Pebble meets only one thing that it does not expect: files
 				// that it did not write so.
-				r.err = fmt.Errorf("storage/disk: opening %s: %w: panic: %v", e.dir, storage.ErrCorrupt, p)
+				r.err = openError(e.dir, fmt.Errorf("%w: panic: %v", storage.ErrCorrupt, p))
 			}
 		}()
 		cache := pebble.NewCache(e.options.CacheBytes)
@@ -86,6 +86,9 @@ func (e *Engine) openPebble() (*pebble.DB, error) {
 // of it, and only then raises the format: that WAL would still lose its end
 // without a word when it is damaged. A flush begins another.
 func (e *Engine) openNewest(cache *pebble.Cache) (*pebble.DB, error) {
+	if err := checkManifest(e.fs, e.dir); err != nil {
+		return nil, err
+	}
 	raised := false
 	o := e.pebbleOptions(cache)
 	o.EventListener.FormatUpgrade = func(pebble.FormatMajorVersion) { raised = true }

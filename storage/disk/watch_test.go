@@ -133,48 +133,22 @@ func TestADiskThatDoesNotTellItsSpaceIsReported(t *testing.T) {
 	})
 }
 
-// frozenDisk is a file system whose syncs can be held up.
-type frozenDisk struct {
-	vfs.FS
-	frozen atomic.Pointer[chan struct{}]
-}
-
-func (d *frozenDisk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := d.FS.Create(name, c)
-	return &frozenFile{f, d}, err
-}
-
-type frozenFile struct {
-	vfs.File
-	disk *frozenDisk
-}
-
-func (f *frozenFile) Sync() error {
-	f.disk.wait()
-	return f.File.Sync()
-}
-
-func (f *frozenFile) SyncData() error {
-	f.disk.wait()
-	return f.File.SyncData()
-}
-
-func (d *frozenDisk) wait() {
-	if thaw := d.frozen.Load(); thaw != nil {
-		<-*thaw
-	}
-}
-
 func TestADiskThatHangsIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := &frozenDisk{FS: vfs.NewMem()}
+		var frozen atomic.Pointer[chan struct{}]
+		disk := hookFS{vfs.NewMem(), func(op, _ string) error {
+			if thaw := frozen.Load(); thaw != nil && op == "sync" {
+				<-*thaw
+			}
+			return nil
+		}}
 		var seen events
 		e := open(t, "/data", Options{FS: disk, Events: seen.add})
 		time.Sleep(time.Minute)
 		put(t, e, "k", "v")
 
 		thaw := make(chan struct{})
-		disk.frozen.Store(&thaw)
+		frozen.Store(&thaw)
 		done := make(chan struct{})
 		go func() {
 			put(t, e, "k", "w")
@@ -190,7 +164,7 @@ func TestADiskThatHangsIsReported(t *testing.T) {
 		if got := seen.of(Stalled); len(got) != 1 || got[0].Elapsed <= stallAfter || got[0].Elapsed > stallAfter+2*watchEvery {
 			t.Errorf("a write that hangs for a minute: %v", got)
 		}
-		disk.frozen.Store(nil)
+		frozen.Store(nil)
 		close(thaw)
 		<-done
 		tick()

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/server/api"
+)
+
+// pollEvery is how often a command that waits looks again.
+const pollEvery = 50 * time.Millisecond
+
+type pingCmd struct {
+	Wait time.Duration `help:"Keep trying this long until a node answers." placeholder:"DURATION"`
+}
+
+// Help is the long part of the command's help.
+func (*pingCmd) Help() string {
+	return `Example, in a script that has just started a node:
+
+    tanodb ping --wait 10s`
+}
+
+// Run asks once, or until the wait is over.
+func (c *pingCmd) Run(a *app) error {
+	return persist(c.Wait, func() error {
+		p, err := ping(a)
+		if err != nil {
+			return err
+		}
+		return a.print(p)
+	})
+}
+
+// persist calls fn until it succeeds or the time is over, at least once.
+func persist(within time.Duration, fn func() error) error {
+	end := time.NewTimer(within)
+	defer end.Stop()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		err := fn()
+		if err == nil || within <= 0 {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-end.C:
+			return err
+		}
+	}
+}
+
+func ping(a *app) (pong, error) {
+	ctx, cancel := a.requestContext()
+	defer cancel()
+	ans, err := a.ask(ctx, request{method: http.MethodGet, path: ownPrefix + "/ping"})
+	var p pong
+	if err != nil {
+		return p, err
+	}
+	return p, ans.decode(&p)
+}
+
+// pong is the answer of one partition.
+type pong struct{ api.Ping }
+
+// String is one line.
+func (p pong) String() string {
+	return fmt.Sprintf("pong from partition %s on %s in %s\n", p.Partition, p.Node, micros(p.ElapsedUS))
+}
+
+type statusCmd struct{}
+
+// Help is the long part of the command's help.
+func (*statusCmd) Help() string {
+	return `Example:
+
+    tanodb status
+    tanodb status --addr http://127.0.0.1:8098 --json`
+}
+
+// Run prints the status of one node.
+func (*statusCmd) Run(a *app) error {
+	ctx, cancel := a.requestContext()
+	defer cancel()
+	s, err := nodeStatus(ctx, a)
+	if err != nil {
+		return a.told(err)
+	}
+	return a.print(s)
+}
+
+func nodeStatus(ctx context.Context, a *app) (status, error) {
+	var s status
+	ans, err := a.ask(ctx, request{method: http.MethodGet, path: ownPrefix + "/status"})
+	if err != nil {
+		return s, err
+	}
+	return s, ans.decode(&s)
+}
+
+// status is what a node knows of itself and its cluster.
+type status struct{ tanodb.Status }
+
+// String is a few lines of facts, the members, and services that were restarted.
+func (s status) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "node %s of cluster %s, up %v, version %s\n", s.Node, s.Cluster, brief(s.Uptime), s.Version)
+	fmt.Fprintf(&b, "ring: %d partitions, %d replicas on %s, epoch %d\n", s.Partitions, s.Replicas, plural(s.Copies, "distinct node"), s.Epoch)
+	fmt.Fprintf(&b, "durability: %s: %s\n", s.Durability, s.Explanation)
+	fmt.Fprintf(&b, "storage: %s, %d bytes%s%s\n", s.Storage.Engine, s.Storage.Bytes, in(s.Storage.Dir), readOnly(s.Storage.ReadOnly))
+	fmt.Fprintf(&b, "requests in progress: %d\n\n", s.Requests)
+	t := newTable("MEMBER", "STATE", "SINCE", "PARTITIONS", "ADDRESS")
+	for _, m := range s.Members {
+		state := "down"
+		if m.Up {
+			state = "up"
+		}
+		t.row(m.Name, state, brief(m.Since), fmt.Sprint(m.Partitions), m.Address)
+	}
+	b.WriteString(t.String())
+	for _, sv := range s.Services {
+		if sv.Restarts > 0 {
+			fmt.Fprintf(&b, "restarted %d times: %s: %s\n", sv.Restarts, sv.Name, sv.LastErr)
+		}
+	}
+	return b.String()
+}
+
+func in(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	return " in " + dir
+}
+
+func readOnly(yes bool) string {
+	if !yes {
+		return ""
+	}
+	return "; READ ONLY, the disk is nearly full"
+}

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// The signals of pause and resume.
+var (
+	signalPause  os.Signal = syscall.SIGSTOP
+	signalResume os.Signal = syscall.SIGCONT
+)
+
+// detach puts a child into a process group of its own, so that Ctrl-C reaches
+// only its parent, and has the kernel end it when the thread that starts it ends.
+func detach(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/server/api"
+	"github.com/tanodb/tanodb/kv"
+)
+
+const (
+	// timeoutGrace is how much longer than --timeout an answer is waited for: the
+	// server answers at the timeout, and says what has come until then.
+	timeoutGrace = 2 * time.Second
+
+	// dialTimeout is how long a server may take to accept a connection.
+	dialTimeout = 5 * time.Second
+
+	// linger is how long a decided request goes on waiting for the other replicas,
+	// since people want to see all replies.
+	linger = 250 * time.Millisecond
+
+	// maxAnswer is how many bytes of an answer are read: an object of the largest
+	// size in base64, and room for what is said of it.
+	maxAnswer = 2*kv.MaxObject + 16<<20
+)
+
+// errUnreachable says that no address answered: nothing was asked.
+var errUnreachable = errors.New("is it running? start it with: tanodb serve")
+
+// remoteError is an error that a server has answered.
+type remoteError struct {
+	body api.Error
+	err  error // body as an error of package kv
+}
+
+// Error is the server's own text.
+func (e *remoteError) Error() string { return e.body.Text }
+
+// Unwrap is the error of package kv that the server speaks of.
+func (e *remoteError) Unwrap() error { return e.err }
+
+// parseBase reads the address of a server: a URL, or HOST:PORT.
+func parseBase(addr string) (string, error) {
+	s := addr
+	if !strings.Contains(s, "://") {
+		s = "http://" + s
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", usagef("--addr %q is not an address; it must be a URL such as %s", addr, defaultAddr)
+	}
+	if (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
+		return "", usagef("--addr %q has more than a scheme, a host and a port", addr)
+	}
+	if port := u.Port(); port != "" {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return "", usagef("--addr %q has a port that is not one; ports are from 1 to 65535", addr)
+		}
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+// request is one HTTP request to whichever server can be reached.
+type request struct {
+	method string
+	path   string // escaped
+	query  url.Values
+	header http.Header
+	body   []byte
+}
+
+// answer is what came back of it.
+type answer struct {
+	base   string // which server
+	status int
+	header http.Header
+	body   []byte
+}
+
+// keyPath is the escaped path of a key below a prefix such as "/_tanodb".
+func keyPath(prefix string, k kv.Key) string {
+	return bucketPath(prefix, kv.Bucket{Type: k.Type, Name: k.Bucket}) + "/" + escape(k.Name)
+}
+
+// bucketPath is the escaped path of a bucket's keys.
+func bucketPath(prefix string, b kv.Bucket) string {
+	if b.Type != "" {
+		prefix += "/types/" + escape(b.Type)
+	}
+	return prefix + "/buckets/" + escape(b.Name) + "/keys"
+}
+
+// escape makes any bytes a segment of a path.
+func escape(s string) string { return url.PathEscape(s) }
+
+// ask sends the request to the first address that accepts a connection and
+// returns its answer. A status from 400 on is a *remoteError.
+func (a *app) ask(ctx context.Context, r request) (answer, error) {
+	var err error
+	for _, base := range a.addrs {
+		var ans answer
+		ans, err = roundTrip(ctx, base, r)
+		if !errors.Is(err, errUnreachable) {
+			return ans, err
+		}
+	}
+	return answer{}, err
+}
+
+// roundTrip asks one server.
+func roundTrip(ctx context.Context, base string, r request) (answer, error) {
+	target := base + r.path
+	if len(r.query) > 0 {
+		target += "?" + r.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, target, bytes.NewReader(r.body))
+	if err != nil {
+		return answer{}, err
+	}
+	for name, values := range r.header {
+		req.Header[name] = values
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return answer{}, explainTransport(base, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return answer{}, fmt.Errorf("%s broke off in the middle of its answer: %w", base, err)
+	}
+	if len(body) > maxAnswer {
+		return answer{}, fmt.Errorf("%s answered with more than %d bytes", base, maxAnswer)
+	}
+	ans := answer{base: base, status: resp.StatusCode, header: resp.Header, body: body}
+	if resp.StatusCode >= http.StatusBadRequest {
+		return ans, ans.failure()
+	}
+	return ans, nil
+}
+
+// client sends the requests of all commands but bench. It follows no redirect:
+// a server that sends one is not TanoDB.
+var client = &http.Client{
+	Transport: &http.Transport{
+		DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+	},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// explainTransport says what a failure below HTTP means for the one who asked.
+func explainTransport(base string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("cannot reach %s (%w): %w", base, op.Err, errUnreachable)
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s did not answer in time: %w", base, kv.ErrTimeout)
+	}
+	return fmt.Errorf("%s broke off: %w", base, err)
+}
+
+// failure makes an error of an answer whose status says that it is one.
+func (ans answer) failure() error {
+	var e api.Error
+	if err := json.Unmarshal(ans.body, &e); err != nil || e.Text == "" {
+		const most = 200 // bytes; what is longer is a page meant for browsers
+		text := strings.TrimSpace(string(ans.body[:min(len(ans.body), most)]))
+		return fmt.Errorf("%s answered with status %d: %q; is it a TanoDB server?", ans.base, ans.status, text)
+	}
+	return &remoteError{e, e.Err()}
+}
+
+// decode reads the JSON of an answer.
+func (ans answer) decode(v any) error {
+	if err := json.Unmarshal(ans.body, v); err != nil {
+		return fmt.Errorf("%s gave an answer that is not understood: %w; is it a TanoDB server of this version?", ans.base, err)
+	}
+	return nil
+}
+
+// quorumValue is a quorum as a flag.
+type quorumValue struct{ kv.Quorum }
+
+// UnmarshalText reads a number or one of Riak's words.
+func (q *quorumValue) UnmarshalText(b []byte) (err error) {
+	q.Quorum, err = kv.ParseQuorum(string(b))
+	return err
+}
+
+// set adds the quorum to a query if it was given.
+func (q quorumValue) set(query url.Values, name string) {
+	if q.Quorum != kv.Default {
+		query.Set(name, q.String())
+	}
+}
+
+// readFlags are the quorum flags of a read.
+type readFlags struct {
+	R            quorumValue `name:"r" short:"r" help:"Replicas that must answer: a number, one, quorum or all." placeholder:"N"`
+	PR           quorumValue `name:"pr" help:"Primaries among them." placeholder:"N"`
+	NodeConfirms int         `help:"Distinct nodes that must answer, or store." placeholder:"N"`
+}
+
+func (f readFlags) set(query url.Values) {
+	f.R.set(query, "r")
+	f.PR.set(query, "pr")
+	setInt(query, "node_confirms", f.NodeConfirms)
+}
+
+// writeFlags are the quorum flags of a write.
+type writeFlags struct {
+	W  quorumValue `name:"w" short:"w" help:"Replicas that must store it: a number, one, quorum or all." placeholder:"N"`
+	DW quorumValue `name:"dw" help:"Replicas that must store it durably." placeholder:"N"`
+	PW quorumValue `name:"pw" help:"Primaries among those that store it." placeholder:"N"`
+}
+
+func (f writeFlags) set(query url.Values) {
+	f.W.set(query, "w")
+	f.DW.set(query, "dw")
+	f.PW.set(query, "pw")
+}
+
+func setInt(query url.Values, name string, n int) {
+	if n != 0 {
+		query.Set(name, strconv.Itoa(n))
+	}
+}
+
+// timing is the part of a query that every request of a key carries.
+func (a *app) timing() url.Values {
+	return url.Values{
+		"timeout": {strconv.FormatInt(a.timeout.Milliseconds(), 10)},
+		"linger":  {strconv.FormatInt(linger.Milliseconds(), 10)},
+	}
+}

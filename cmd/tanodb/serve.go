@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/ring"
+	httpd "github.com/tanodb/tanodb/internal/server/http"
+)
+
+type serveCmd struct {
+	Dir        string        `help:"Where the node keeps its data." default:"tanodb-data" placeholder:"DIR" env:"TANODB_DIR"`
+	Name       string        `help:"This node's name, for ever; none: the one kept in the directory, or tanodb." placeholder:"NAME" env:"TANODB_NAME"`
+	HTTP       string        `name:"http" help:"Where clients reach this node." default:"127.0.0.1:8098" placeholder:"HOST:PORT" env:"TANODB_HTTP"`
+	Listen     string        `help:"Where other nodes reach this one; none: no network between nodes, or the address of this node in --bootstrap." placeholder:"HOST:PORT" env:"TANODB_LISTEN"`
+	Bootstrap  members       `help:"All members of the cluster, this one too, the same on every node; none: a cluster of this node alone." placeholder:"NAME=HOST:PORT,…" env:"TANODB_BOOTSTRAP"`
+	Partitions int           `help:"The size of the ring: a power of two from 8 to 65536, fixed for the cluster." default:"64" placeholder:"Q" env:"TANODB_PARTITIONS"`
+	Replicas   int           `help:"How many vnodes hold each key." default:"3" placeholder:"N" env:"TANODB_REPLICAS"`
+	Durability string        `help:"When a write is confirmed: when it is on disk (sync), or up to 100 ms before (interval)." enum:"sync,interval" default:"sync" placeholder:"WHEN" env:"TANODB_DURABILITY"`
+	TLSCert    string        `name:"tls-cert" help:"This node's certificate towards other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CERT"`
+	TLSKey     string        `name:"tls-key" help:"The key of the certificate, PEM." placeholder:"FILE" env:"TANODB_TLS_KEY"`
+	TLSCA      string        `name:"tls-ca" help:"Who has signed the certificates of other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CA"`
+	Cache      int64         `help:"Memory for what was read and written last, in MiB." default:"256" placeholder:"MIB" env:"TANODB_CACHE"`
+	Drain      time.Duration `help:"How long requests in progress may take to end after SIGTERM or SIGINT; a second one ends them at once." default:"10s" placeholder:"DURATION" env:"TANODB_DRAIN"`
+	LogLevel   string        `help:"What is logged to standard error: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" env:"TANODB_LOG_LEVEL"`
+	LogFormat  string        `help:"How it is logged: text or json." enum:"text,json" default:"text" placeholder:"FORMAT" env:"TANODB_LOG_FORMAT"`
+	Pprof      bool          `help:"Serve CPU and memory profiles under /debug/pprof/ to whoever reaches --http."`
+	Tether     bool          `hidden:"" help:"Stop when standard input ends, that is, with the process that holds its other end."`
+}
+
+// Help is the long part of the command's help.
+func (*serveCmd) Help() string {
+	return `When it serves, one line that begins with "ready" is written to standard output; logs go to standard error. Every flag can be given in the environment too, as TANODB_ and its name.
+
+Example, a whole database, and a node of three:
+
+    tanodb serve --dir ./data
+    tanodb serve --dir ./n1 --name n1 --http 127.0.0.1:8098 --bootstrap n1=10.0.0.1:7098,n2=10.0.0.2:7098,n3=10.0.0.3:7098`
+}
+
+// members is a list of members as a flag: NAME=HOST:PORT,…
+type members []tanodb.Member
+
+// UnmarshalText reads the list.
+func (m *members) UnmarshalText(b []byte) error {
+	*m = nil
+	if len(b) == 0 {
+		return nil
+	}
+	for _, part := range strings.Split(string(b), ",") {
+		name, address, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if !ok || name == "" {
+			return fmt.Errorf("member %q must be NAME=HOST:PORT", part)
+		}
+		if err := checkHostPort(address); err != nil {
+			return fmt.Errorf("member %q: %w", name, err)
+		}
+		*m = append(*m, tanodb.Member{Name: name, Address: address})
+	}
+	return nil
+}
+
+// checkHostPort reports whether the address is HOST:PORT with a number as port.
+func checkHostPort(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("address %q must be HOST:PORT", address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("address %q has port %q; ports are from 0 to 65535", address, port)
+	}
+	return nil
+}
+
+// Run serves until it is told to stop.
+func (c *serveCmd) Run(a *app) error {
+	o, err := c.options(a.stderr)
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	listener, err := net.Listen("tcp", c.HTTP)
+	if err != nil {
+		return fmt.Errorf("cannot serve HTTP: %w", err)
+	}
+	defer listener.Close()
+	node, err := tanodb.Open(c.Dir, o)
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", c.Dir, err)
+	}
+	limits := httpd.Options{Logger: o.Logger}
+	s := &serving{
+		node:    node,
+		http:    httpd.NewServer(c.handler(httpd.New(node, limits)), limits),
+		drain:   c.Drain,
+		log:     o.Logger,
+		signals: signals,
+	}
+	if c.Tether {
+		go s.tether(a.stdin)
+	}
+	if err := a.print(newReady(node.Status(), listener.Addr())); err != nil {
+		o.Logger.Warn("cannot write the ready line", "error", err)
+	}
+	return s.run(listener)
+}
+
+// options are the options of the node that the flags ask for.
+func (c *serveCmd) options(logs io.Writer) (tanodb.Options, error) {
+	if err := checkHostPort(c.HTTP); err != nil {
+		return tanodb.Options{}, usagef("--http: %v", err)
+	}
+	if c.Listen != "" {
+		if err := checkHostPort(c.Listen); err != nil {
+			return tanodb.Options{}, usagef("--listen: %v", err)
+		}
+	}
+	if c.Partitions < ring.MinPartitions || c.Partitions > ring.MaxPartitions || c.Partitions&(c.Partitions-1) != 0 {
+		return tanodb.Options{}, usagef("--partitions is %d; it must be a power of two from %d to %d", c.Partitions, ring.MinPartitions, ring.MaxPartitions)
+	}
+	if c.Replicas < 1 {
+		return tanodb.Options{}, usagef("--replicas is %d; it must be at least 1", c.Replicas)
+	}
+	const mostCache = 1 << 24 // MiB; what is more is a slip of the hand
+	if c.Cache < 1 || c.Cache > mostCache {
+		return tanodb.Options{}, usagef("--cache is %d; it must be from 1 to %d", c.Cache, mostCache)
+	}
+	security, err := c.tls()
+	if err != nil {
+		return tanodb.Options{}, err
+	}
+	return tanodb.Options{
+		Name:       c.Name,
+		Listen:     c.listen(),
+		Bootstrap:  c.Bootstrap,
+		Partitions: c.Partitions,
+		Replicas:   c.Replicas,
+		Durability: tanodb.Durability(c.Durability),
+		TLS:        security,
+		CacheBytes: c.Cache << 20,
+		Logger:     c.logger(logs),
+	}, nil
+}
+
+// listen is the address for other nodes: the flag, or this node's own in the
+// list of members.
+func (c *serveCmd) listen() string {
+	if c.Listen != "" {
+		return c.Listen
+	}
+	for _, m := range c.Bootstrap {
+		if m.Name == c.Name {
+			return m.Address
+		}
+	}
+	return ""
+}
+
+// tls is the security between nodes that the flags ask for; nil: none.
+func (c *serveCmd) tls() (*tls.Config, error) {
+	if c.TLSCert == "" && c.TLSKey == "" && c.TLSCA == "" {
+		return nil, nil
+	}
+	if c.TLSCert == "" || c.TLSKey == "" || c.TLSCA == "" {
+		return nil, usagef("--tls-cert, --tls-key and --tls-ca are needed together")
+	}
+	cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the certificate: %w", err)
+	}
+	pem, err := os.ReadFile(c.TLSCA)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", c.TLSCA)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		RootCAs:      pool,
+		ClientCAs:    pool,
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		MinVersion:   tls.VersionTLS13,
+	}, nil
+}
+
+func (c *serveCmd) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		level = slog.LevelInfo // the flag's enum lets no other name through
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// handler serves the database, and profiles if that was asked for.
+func (c *serveCmd) handler(db http.Handler) http.Handler {
+	if !c.Pprof {
+		return db
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		db.ServeHTTP(w, r)
+	})
+}
+
+// ready is what is printed when a node serves.
+type ready struct {
+	Ready  bool   `json:"ready"`
+	Node   string `json:"node"`
+	HTTP   string `json:"http"`
+	Listen string `json:"listen,omitempty"`
+}
+
+func newReady(s tanodb.Status, http net.Addr) ready {
+	return ready{Ready: true, Node: s.Node, HTTP: "http://" + http.String(), Listen: s.Listen}
+}
+
+// String is one line.
+func (r ready) String() string {
+	s := "ready: node " + r.Node + " at " + r.HTTP
+	if r.Listen != "" {
+		s += ", for other nodes at " + r.Listen
+	}
+	return s + "\n"
+}
+
+// serving is a node and its HTTP server while they run.
+type serving struct {
+	node    *tanodb.Node
+	http    *httpd.Server
+	drain   time.Duration
+	log     *slog.Logger
+	signals chan os.Signal
+}
+
+// tether asks to stop when the reader ends.
+func (s *serving) tether(r io.Reader) {
+	// Whether the pipe ended or broke, its other end is gone.
+	_, _ = io.Copy(io.Discard, r)
+	s.signals <- syscall.SIGTERM
+}
+
+// run serves until a signal comes or the server fails, and then stops in order.
+func (s *serving) run(listener net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(listener) }()
+	select {
+	case sig := <-s.signals:
+		s.log.Info("stopping: requests in progress may end", "signal", sig.String(), "within", s.drain)
+		return s.stop(failed)
+	case <-s.node.Failed():
+		return errors.Join(errors.New("the node cannot go on"), s.stop(failed))
+	case err := <-failed:
+		return errors.Join(fmt.Errorf("cannot go on serving HTTP: %w", err), s.node.Close())
+	}
+}
+
+// stop drains the HTTP server and then the node, until the deadline or a second
+// signal.
+func (s *serving) stop(failed <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.drain)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() {
+		err := s.http.Shutdown(ctx)
+		stopped <- errors.Join(err, <-failed, s.node.Shutdown(ctx))
+	}()
+	select {
+	case err := <-stopped:
+		return s.stopped(err)
+	case sig := <-s.signals:
+		s.log.Warn("stopping at once", "signal", sig.String())
+		cancel()
+		return s.stopped(<-stopped)
+	}
+}
+
+func (s *serving) stopped(err error) error {
+	if err != nil {
+		return fmt.Errorf("stopped, not in order: %w", err)
+	}
+	s.log.Info("stopped in order")
+	return nil
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// table lays out rows in aligned columns, two spaces apart, for people.
+type table struct {
+	b strings.Builder
+	w *tabwriter.Writer
+}
+
+// newTable starts a table with its column names.
+func newTable(columns ...string) *table {
+	t := &table{}
+	t.w = tabwriter.NewWriter(&t.b, 0, 0, 2, ' ', 0)
+	t.row(columns...)
+	return t
+}
+
+// row adds a row. Empty cells at its end leave no blanks behind.
+func (t *table) row(cells ...string) {
+	for len(cells) > 0 && cells[len(cells)-1] == "" {
+		cells = cells[:len(cells)-1]
+	}
+	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
+
+// String is the table, a line each row. It ends the table.
+func (t *table) String() string {
+	// A strings.Builder never fails.
+	_ = t.w.Flush()
+	return t.b.String()
+}
+
+// micros shows microseconds with a unit that suits their size.
+func micros(us int64) string {
+	return brief(time.Duration(us) * time.Microsecond)
+}
+
+// brief shows a duration with about three digits.
+func brief(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(10 * time.Microsecond).String()
+	case d < time.Minute:
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// plural is "1 thing" or "n things".
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/tanodb/tanodb/internal/transport"
+)
+
+type versionCmd struct{}
+
+// Help is the long part of the command's help.
+func (*versionCmd) Help() string { return "Example:\n\n    tanodb version --json" }
+
+// version is what this program is.
+type version struct {
+	Version  string  `json:"version"`          // of the module
+	Commit   string  `json:"commit,omitempty"` // empty: not built from a repository
+	Modified bool    `json:"modified"`         // built from a tree that differs from the commit
+	Go       string  `json:"go"`
+	Platform string  `json:"platform"`
+	Formats  formats `json:"formats"`
+}
+
+// formats are the versions of what programs leave for each other.
+type formats struct {
+	Directory string `json:"directory"` // of a node's files
+	Storage   string `json:"storage"`   // of the engine's files
+	Object    int    `json:"object"`    // of a stored object
+	Frame     int    `json:"frame"`     // of a message between nodes
+}
+
+// Run prints the version.
+func (*versionCmd) Run(a *app) error { return a.print(thisVersion()) }
+
+func thisVersion() version {
+	v := version{
+		Version:  "unknown",
+		Go:       runtime.Version(),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Formats:  formats{Frame: transport.FrameVersion},
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Version = info.Main.Version
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Commit = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	return v
+}
+
+// String is a few lines.
+func (v version) String() string {
+	s := "tanodb " + v.Version
+	if v.Commit != "" {
+		s += ", commit " + v.Commit
+	}
+	if v.Modified {
+		s += " with changes"
+	}
+	return fmt.Sprintf("%s\nbuilt with %s for %s\nformats: directory %s, storage %s, object %d, frame %d\n",
+		s, v.Go, v.Platform, v.Formats.Directory, v.Formats.Storage, v.Formats.Object, v.Formats.Frame)
+}

@@ -1,0 +1,329 @@
+// Package e2e tries whole clusters of real processes, as a user has them: it
+// builds the program, starts it on loopback, loads it, and ends and freezes
+// its processes meanwhile.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// rounds is how often TestPowerLoss takes the power away.
+var rounds = flag.Int("rounds", 3, "power losses in TestPowerLoss")
+
+const (
+	// patience is how long anything may take that has no time of its own.
+	patience = 60 * time.Second
+
+	// lookEvery is how often a test looks again at what it waits for.
+	lookEvery = 50 * time.Millisecond
+)
+
+// program is the path of the program under test.
+var program string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := testMain(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	os.Exit(code)
+}
+
+// testMain builds the program and runs the tests.
+func testMain(m *testing.M) (int, error) {
+	if testing.Short() {
+		return m.Run(), nil
+	}
+	dir, err := os.MkdirTemp("", "tanodb-e2e-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "tanodb")
+	build := exec.Command("go", "build", "-o", program, "github.com/tanodb/tanodb/cmd/tanodb")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("%w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// skipShort skips a test of real processes under -short.
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts real processes, and takes up to a minute")
+	}
+}
+
+// devCluster is a running "tanodb dev".
+type devCluster struct {
+	t    *testing.T
+	dir  string
+	http []string // HOST:PORT of each node
+	node []string // HOST:PORT of each node, for other nodes
+	cmd  *exec.Cmd
+	log  *bytes.Buffer // what it says; read it when cmd has ended
+}
+
+// startDev starts a cluster and waits until it is complete. It is stopped at
+// the end of the test.
+func startDev(t *testing.T, nodes int) *devCluster {
+	t.Helper()
+	base := freePorts(t, 2*nodes)
+	d := &devCluster{t: t, dir: filepath.Join(t.TempDir(), "cluster"), log: &bytes.Buffer{}}
+	for i := range nodes {
+		d.http = append(d.http, address(base+2*i))
+		d.node = append(d.node, address(base+2*i+1))
+	}
+	d.cmd = exec.Command(program, "dev", "--dir", d.dir, "--nodes", strconv.Itoa(nodes), "--base-port", strconv.Itoa(base))
+	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.stop)
+	d.must("dev", "status", "--dir", d.dir, "--wait", patience.String())
+	return d
+}
+
+// stop ends the cluster as Ctrl-C does.
+func (d *devCluster) stop() {
+	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
+		d.t.Errorf("tanodb dev ended before its time: %v", err)
+	}
+	if err := d.cmd.Wait(); err != nil {
+		d.t.Errorf("tanodb dev: %v", err)
+	}
+	if !d.t.Failed() {
+		return
+	}
+	d.t.Logf("tanodb dev said:\n%s", d.log)
+	for i := range d.http {
+		name := filepath.Join(d.dir, fmt.Sprintf("n%d.log", i+1))
+		if b, err := os.ReadFile(name); err == nil {
+			d.t.Logf("%s ends with:\n%s", name, b[max(0, len(b)-3000):])
+		}
+	}
+}
+
+// must runs the program, which has to succeed, and returns its output.
+func (d *devCluster) must(args ...string) string {
+	d.t.Helper()
+	out, errs, code := run(d.t, args...)
+	if code != 0 {
+		d.t.Fatalf("tanodb %s: exit code %d\n%s%s", strings.Join(args, " "), code, out, errs)
+	}
+	return out
+}
+
+// dev does something to nodes and returns when it began and ended.
+func (d *devCluster) dev(action string, nodes ...string) span {
+	d.t.Helper()
+	begun := time.Now()
+	d.must(append([]string{"dev", action, "--dir", d.dir}, nodes...)...)
+	return span{begun, time.Now()}
+}
+
+// base is the URL of a node, counted from 1.
+func (d *devCluster) base(node int) string { return "http://" + d.http[node-1] }
+
+// members is whom a node, counted from 1, holds to be up.
+func (d *devCluster) members(node int) map[string]bool {
+	var status struct {
+		Members []struct {
+			Name string `json:"name"`
+			Up   bool   `json:"up"`
+		} `json:"members"`
+	}
+	out, _, code := run(d.t, "status", "--addr", d.base(node), "--json", "--timeout", "2s")
+	if code != 0 || json.Unmarshal([]byte(out), &status) != nil {
+		return nil
+	}
+	up := map[string]bool{}
+	for _, m := range status.Members {
+		up[m.Name] = m.Up
+	}
+	return up
+}
+
+// waitSeen waits until a node holds another to be up, or down.
+func (d *devCluster) waitSeen(node int, other string, up bool) {
+	d.t.Helper()
+	eventually(d.t, fmt.Sprintf("node %d sees %s up=%v", node, other, up), func() bool {
+		state, known := d.members(node)[other]
+		return known && state == up
+	})
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-end.C:
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// span is a piece of time.
+type span struct{ begun, ended time.Time }
+
+// run runs the program to its end.
+func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() < 0) {
+		t.Fatalf("tanodb %s: %v\n%s", strings.Join(args, " "), err, errs.String())
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// load is a running "tanodb bench".
+type load struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+	errs bytes.Buffer
+}
+
+// report is what a load says at its end.
+type report struct {
+	Ops            int64            `json:"ops"`
+	Errors         map[string]int64 `json:"errors"`
+	StartedAt      time.Time        `json:"started_at"`
+	OpsBySecond    []int64          `json:"ops_by_second"`
+	ErrorsBySecond []struct {
+		Second int              `json:"second"`
+		Errors map[string]int64 `json:"errors"`
+	} `json:"errors_by_second"`
+	ErrorSamples map[string]string `json:"error_samples"`
+	Verified     struct {
+		Keys         int   `json:"keys"`
+		Acknowledged int   `json:"acknowledged"`
+		InDoubt      int   `json:"in_doubt"`
+		Lost         int   `json:"lost"`
+		Wrong        int   `json:"wrong"`
+		Unreadable   int   `json:"unreadable"`
+		Findings     []any `json:"findings"`
+	} `json:"verified"`
+}
+
+// startLoad starts a load that verifies, and goes on until end. Its requests
+// give up after opTimeout.
+func startLoad(t *testing.T, d *devCluster, args ...string) *load {
+	t.Helper()
+	l := &load{t: t}
+	l.cmd = exec.Command(program, append([]string{
+		"bench", "--dir", d.dir, "--json", "--verify", "--workers", "16", "--keys", "2000", "--value-size", "200",
+		"--warmup", "0s", "--duration", "10m", "--timeout", opTimeout.String(), "-w", "2", "-r", "2",
+	}, args...)...)
+	l.cmd.Stdout, l.cmd.Stderr = &l.out, &l.errs
+	if err := l.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if l.cmd.ProcessState == nil {
+			_ = l.cmd.Process.Kill()
+			_ = l.cmd.Wait()
+		}
+	})
+	return l
+}
+
+// opTimeout is how long a request of a load may take: less than a failure may
+// take to be seen, so that a frozen node has cost all that it can by then.
+const opTimeout = 2 * time.Second
+
+// end ends the load and reads its report, which must find nothing lost.
+func (l *load) end() report {
+	l.t.Helper()
+	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		l.t.Fatalf("bench ended before its time: %v\n%s", err, l.errs.String())
+	}
+	err := l.cmd.Wait()
+	var r report
+	if jerr := json.Unmarshal(l.out.Bytes(), &r); jerr != nil {
+		l.t.Fatalf("bench: %v, %v\n%s%s", err, jerr, l.out.String(), l.errs.String())
+	}
+	v := r.Verified
+	l.t.Logf("%d requests done, errors %v; %d keys, %d writes acknowledged, %d in doubt", r.Ops, r.Errors, v.Keys, v.Acknowledged, v.InDoubt)
+	if err != nil || v.Lost+v.Wrong+v.Unreadable > 0 {
+		l.t.Errorf("verification failed: %v\n%d lost, %d wrong, %d unreadable: %v", err, v.Lost, v.Wrong, v.Unreadable, v.Findings)
+	}
+	if r.Ops == 0 || v.Acknowledged == 0 {
+		l.t.Errorf("the load has done nothing: %s", l.out.String())
+	}
+	return r
+}
+
+func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// freePorts finds ports of loopback that follow one another and are all free,
+// and returns the first.
+func freePorts(t *testing.T, n int) int {
+	t.Helper()
+	const tries = 100
+	for range tries {
+		var held []net.Listener
+		base := 0
+		for i := range n {
+			port := 0
+			if i > 0 {
+				port = base + i
+			}
+			l, err := net.Listen("tcp", address(port))
+			if err != nil {
+				break
+			}
+			held = append(held, l)
+			base = held[0].Addr().(*net.TCPAddr).Port
+		}
+		for _, l := range held {
+			l.Close()
+		}
+		if len(held) == n {
+			return base
+		}
+	}
+	t.Fatalf("no %d free ports in a row after %d tries", n, tries)
+	return 0
+}
+
+// pass lets the load run for a while.
+func pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+}

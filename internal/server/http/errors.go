@@ -1,0 +1,178 @@
+package httpd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/tanodb/tanodb/internal/server/api"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// requestError is a fault of the HTTP request itself. Its text is the body of
+// the answer, with the end of its line.
+type requestError struct {
+	status int
+	text   string
+}
+
+func (e *requestError) Error() string { return strings.TrimSuffix(e.text, "\n") }
+
+// Is makes what is wrong with an argument match kv.ErrInvalid, as the store's
+// own complaints do.
+func (e *requestError) Is(target error) bool {
+	return target == kv.ErrInvalid && (e.status == http.StatusBadRequest || e.status == http.StatusRequestEntityTooLarge)
+}
+
+func badRequest(text string) error { return &requestError{http.StatusBadRequest, text} }
+
+// The faults of requests that have no values in their text.
+var (
+	errNoRoute     = &requestError{http.StatusNotFound, "there is no such resource\n"}
+	errMethod      = &requestError{http.StatusMethodNotAllowed, "the resource does not have this method; see the Allow header\n"}
+	errContentType = &requestError{http.StatusBadRequest, "Missing Content-Type request header"}
+	errBodyLarge   = &requestError{http.StatusRequestEntityTooLarge, "the value is too large; the limit is " + strconv.Itoa(kv.MaxObject) + " bytes\n"}
+	errBodyShort   = &requestError{http.StatusBadRequest, "the body ended before its Content-Length\n"}
+	errBodySlow    = &requestError{http.StatusRequestTimeout, "the body came too slowly\n"}
+	errBodies      = &requestError{http.StatusServiceUnavailable, "overload: too many bytes of request bodies are in progress\n"}
+	errVclock      = &requestError{http.StatusBadRequest, "X-Riak-Vclock is not base64\n"}
+	errRequestID   = &requestError{http.StatusBadRequest, "X-Tanodb-Request-Id must be 32 hexadecimal digits\n"}
+	errExpires     = &requestError{http.StatusBadRequest, "X-Tanodb-Expires must be a date as in HTTP or RFC 3339\n"}
+	errVTag        = &requestError{http.StatusNotFound, "not found\n"}
+	errModified    = &requestError{http.StatusConflict, "modified\n"}
+	errCondition   = &requestError{http.StatusPreconditionFailed, "the precondition of the request does not hold\n"}
+	errListLarge   = &requestError{http.StatusBadRequest, "the keys are too many for one answer; list them with keys=stream\n"}
+)
+
+// statusOf is the one place where errors become statuses.
+func statusOf(err error) int {
+	var bad *requestError
+	switch {
+	case errors.As(err, &bad):
+		return bad.status
+	case errors.Is(err, kv.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, kv.ErrInvalid), errors.Is(err, kv.ErrContext):
+		return http.StatusBadRequest
+	case errors.Is(err, kv.ErrTooManySiblings):
+		return http.StatusConflict
+	case errors.Is(err, kv.ErrTooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, kv.ErrQuorum), errors.Is(err, kv.ErrTimeout), errors.Is(err, kv.ErrInDoubt),
+		errors.Is(err, kv.ErrOverload), errors.Is(err, kv.ErrClosed),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// text is the body of an error on Riak's routes. Replicas is N of the bucket.
+func text(err error, replicas int) string {
+	var bad *requestError
+	if errors.As(err, &bad) {
+		return bad.text
+	}
+	var q *kv.QuorumError
+	if errors.As(err, &q) && !q.Timeout {
+		return q.Need + "-value unsatisfied: " + strconv.Itoa(q.Got) + "/" + strconv.Itoa(q.Want) + "\n"
+	}
+	var invalid *kv.InvalidError
+	if errors.As(err, &invalid) && isQuorum(invalid.What) {
+		return "Specified w/dw/pw/node_confirms values invalid for bucket n value of " + strconv.Itoa(replicas) + "\n"
+	}
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return "not found\n"
+	case errors.Is(err, kv.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return "request timed out\n"
+	case statusOf(err) == http.StatusInternalServerError:
+		return "Error:\n" + err.Error() + "\n"
+	}
+	return err.Error() + "\n"
+}
+
+// isQuorum reports whether an invalid argument is a count of replicas.
+func isQuorum(what string) bool {
+	switch what {
+	case "N", "R", "PR", "W", "DW", "PW", "node_confirms":
+		return true
+	}
+	return false
+}
+
+// refuse answers a request that did not come as far as the store.
+func (h *handler) refuse(w http.ResponseWriter, t target, err error) {
+	h.fail(w, t, err, nil, nil)
+}
+
+// fail answers with an error: text on Riak's routes, JSON on our own with the
+// context and the replies that came with it.
+func (h *handler) fail(w http.ResponseWriter, t target, err error, c kv.Context, replies []kv.Reply) {
+	if t.own {
+		body := api.NewError(err, c, replies)
+		var bad *requestError
+		if errors.As(err, &bad) && !errors.Is(err, kv.ErrInvalid) {
+			body.Code = api.CodeRequest
+		}
+		writeJSON(w, statusOf(err), body)
+		return
+	}
+	head := w.Header()
+	if errors.Is(err, kv.ErrNotFound) && len(c) > 0 {
+		// What is not found and has a context was deleted, or has expired.
+		setContext(head, c)
+		head["X-Riak-Deleted"] = []string{"true"}
+	}
+	if errors.Is(err, kv.ErrInDoubt) {
+		head["X-Tanodb-In-Doubt"] = []string{"true"}
+	}
+	body := text(err, h.replicas(err))
+	if whole := err.Error(); whole != strings.TrimSuffix(body, "\n") {
+		head["X-Tanodb-Error"] = []string{oneLine(whole)}
+	}
+	writeText(w, statusOf(err), body)
+}
+
+// replicas is N, for an error that names it.
+func (h *handler) replicas(err error) int {
+	if !errors.Is(err, kv.ErrInvalid) {
+		return 0 // a status is dear, and no text would name it
+	}
+	return h.node.Status().Replicas
+}
+
+// oneLine makes a text fit for a header.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func writeText(w http.ResponseWriter, status int, body string) {
+	w.Header()["Content-Type"] = textPlain
+	w.WriteHeader(status)
+	// A client that does not want the answer any more is nobody's fault.
+	_, _ = w.Write([]byte(body))
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		writeText(w, http.StatusInternalServerError, "Error:\n"+err.Error()+"\n")
+		return
+	}
+	w.Header()["Content-Type"] = applicationJSON
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n'))
+}
+
+var (
+	textPlain       = []string{"text/plain"}
+	applicationJSON = []string{"application/json"}
+)

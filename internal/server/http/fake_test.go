@@ -1,0 +1,145 @@
+package httpd
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/kv/kvtest"
+)
+
+// fake is a node that holds its keys in memory, remembers the options that it
+// was given, and fails when told to.
+type fake struct {
+	kvtest.Memory
+	registry *prometheus.Registry
+	fail     error      // what every operation ends with; nil: none
+	failAt   string     // only a listing from this token on fails
+	replies  []kv.Reply // what comes with fail
+	read     kv.ReadOptions
+	write    kv.WriteOptions
+	writes   int // how many were tried
+}
+
+func newFake() *fake { return &fake{registry: prometheus.NewRegistry()} }
+
+func (f *fake) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
+	f.read = o
+	if f.fail != nil {
+		return kv.Object{Replies: f.replies}, f.fail
+	}
+	return f.Memory.Get(ctx, k, o)
+}
+
+func (f *fake) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
+	f.write = o
+	f.writes++
+	if f.fail != nil {
+		return kv.Receipt{Replies: f.replies}, f.fail
+	}
+	return f.Memory.Put(ctx, k, v, o)
+}
+
+func (f *fake) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Receipt, error) {
+	f.write = o
+	f.writes++
+	if f.fail != nil {
+		return kv.Receipt{Replies: f.replies}, f.fail
+	}
+	return f.Memory.Delete(ctx, k, o)
+}
+
+func (f *fake) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyPage, error) {
+	if f.fail != nil && (f.failAt == "" || o.Token != "") {
+		return kv.KeyPage{}, f.fail
+	}
+	return f.Memory.Keys(ctx, b, o)
+}
+
+func (f *fake) Ping(context.Context) (kv.Reply, error) {
+	return kv.Reply{Partition: kv.Partition{Index: 1, Of: 64}, Node: "n1", Result: kv.OK, Elapsed: 1500}, f.fail
+}
+
+func (f *fake) ReplicaKeys(context.Context, kv.Bucket, kv.ListOptions) ([]kv.ReplicaKeys, error) {
+	return []kv.ReplicaKeys{
+		{Partition: kv.Partition{Index: 0, Of: 2}, Node: "n1", Keys: []string{"a", "\xff"}},
+		{Partition: kv.Partition{Index: 1, Of: 2}, Node: "n2", Error: "down"},
+	}, f.fail
+}
+
+func (f *fake) Explain(kv.Key) []kv.Reply {
+	return []kv.Reply{{Partition: kv.Partition{Index: 10, Of: 64}, Node: "n1", Role: kv.Primary, Result: kv.Pending}}
+}
+
+func (f *fake) Status() tanodb.Status {
+	return tanodb.Status{
+		Node: "n1", Partitions: 64, Replicas: 3,
+		Members: []tanodb.MemberState{{Name: "n1", Up: true}, {Name: "n2", Up: true}, {Name: "n3"}},
+		Storage: tanodb.StorageState{Engine: "memory"},
+	}
+}
+
+func (f *fake) Metrics() prometheus.Gatherer { return f.registry }
+
+// client sends requests to a handler, without a network.
+type client struct {
+	*testing.T
+	handler http.Handler
+}
+
+func newClient(t *testing.T, n Node) *client { return &client{t, New(n, Options{})} }
+
+// do sends a request. Each header is "Name: value".
+func (c *client) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	c.Helper()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	r := httptest.NewRequest(method, target, reader)
+	for _, header := range headers {
+		name, value, found := strings.Cut(header, ": ")
+		if !found {
+			c.Fatalf("header %q has no value", header)
+		}
+		r.Header.Add(name, value)
+	}
+	w := httptest.NewRecorder()
+	c.handler.ServeHTTP(w, r)
+	return w
+}
+
+// want sends a request and checks the status.
+func (c *client) want(status int, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	c.Helper()
+	w := c.do(method, target, body, headers...)
+	if w.Code != status {
+		c.Fatalf("%s %s: status %d, want %d; body %q", method, target, w.Code, status, w.Body)
+	}
+	return w
+}
+
+const plain = "Content-Type: text/plain"
+
+// header checks one header of an answer.
+func (c *client) header(w *httptest.ResponseRecorder, name, want string) {
+	c.Helper()
+	if got := strings.Join(w.Header().Values(name), " | "); got != want {
+		c.Fatalf("header %s is %q, want %q", name, got, want)
+	}
+}
+
+// body checks the body of an answer.
+func (c *client) body(w *httptest.ResponseRecorder, want string) {
+	c.Helper()
+	if got := w.Body.String(); got != want {
+		c.Fatalf("body %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,184 @@
+// Package httpd serves a node over HTTP: Riak's interface, so that its clients
+// work, and TanoDB's own routes below /_tanodb/ for what Riak has not.
+//
+//	GET                    /                                what is served, by Riak's names
+//	GET                    /ping  /healthz  /stats  /metrics
+//	GET                    /buckets/B/keys?keys=true|stream
+//	POST                   /buckets/B/keys                  a write whose key the server chooses
+//	GET HEAD PUT POST DEL  /buckets/B/keys/K
+//	GET                    /_tanodb/ping  /_tanodb/status  /_tanodb/metrics
+//	GET                    /_tanodb/buckets/B/keys?limit&token, or ?replicas=true
+//	GET PUT DELETE         /_tanodb/buckets/B/keys/K        with each replica's reply
+//	GET                    /_tanodb/explain/buckets/B/keys/K
+//
+// Every /buckets may be /types/T/buckets; the type "default" is the default
+// one. Names are percent-encoded and may hold any bytes, an escaped slash too;
+// in Riak's routes a plus sign stands for a space, as there. The parameters are
+// described in params.go, the headers of a value in headers.go. JSON is that of
+// package api.
+//
+// Errors on Riak's routes are text, word by word Riak's where Riak has the
+// error. What Riak has no words for stands in headers beside it:
+//
+//	X-Tanodb-Error     the whole error: what was wanted, what came, from whom
+//	X-Tanodb-In-Doubt  "true": the write may or may not take effect
+package httpd
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// Node is what is served. *tanodb.Node is one.
+type Node interface {
+	kv.Store
+
+	// Ping asks a partition that is taken by chance.
+	Ping(ctx context.Context) (kv.Reply, error)
+
+	// ReplicaKeys is every vnode's own answer, one for each partition in ring order.
+	ReplicaKeys(ctx context.Context, b kv.Bucket, o kv.ListOptions) ([]kv.ReplicaKeys, error)
+
+	// Explain says who holds a key: each Result is Down or Pending.
+	Explain(k kv.Key) []kv.Reply
+
+	Status() tanodb.Status
+	Metrics() prometheus.Gatherer
+}
+
+// The defaults of Options.
+const (
+	defaultMaxConnections = 10_000
+	defaultMaxBodies      = 1 << 30
+)
+
+// Options are the limits of the server. The zero value has the defaults.
+type Options struct {
+	// MaxConnections is how many clients may be connected; one more is told
+	// so with status 503 and cut off. 0: 10000.
+	MaxConnections int
+
+	// MaxBodies is how many bytes of request bodies may be in memory at once;
+	// a request past that is answered with status 503. 0: 1 GiB.
+	MaxBodies int64
+
+	// Logger receives what goes wrong with connections, and panics. Nil:
+	// nothing is logged.
+	Logger *slog.Logger
+}
+
+func (o *Options) ensureDefaults() {
+	if o.MaxConnections == 0 {
+		o.MaxConnections = defaultMaxConnections
+	}
+	if o.MaxBodies == 0 {
+		o.MaxBodies = defaultMaxBodies
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// handler serves requests.
+type handler struct {
+	node    Node
+	metrics http.Handler
+	o       Options
+	bodies  atomic.Int64 // bytes of request bodies in memory. Invariant: 0 <= bodies <= o.MaxBodies
+}
+
+// New serves a node. A Server adds the limits of connections.
+func New(n Node, o Options) http.Handler {
+	o.ensureDefaults()
+	return &handler{
+		node:    n,
+		metrics: promhttp.HandlerFor(n.Metrics(), promhttp.HandlerOpts{}),
+		o:       o,
+	}
+}
+
+// ServeHTTP answers one request.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t, err := parsePath(r.URL.EscapedPath())
+	if err != nil {
+		h.refuse(w, t, err)
+		return
+	}
+	if !t.allows(r.Method) {
+		w.Header()["Allow"] = []string{t.methods()}
+		h.refuse(w, t, errMethod)
+		return
+	}
+	switch t.resource {
+	case object:
+		h.object(w, r, t)
+	case bucket:
+		h.bucket(w, r, t)
+	case explain:
+		h.explain(w, t)
+	case root:
+		h.root(w)
+	case ping:
+		h.ping(w, r, t)
+	case health:
+		h.health(w, r)
+	case stats:
+		h.stats(w)
+	case status:
+		writeJSON(w, http.StatusOK, h.node.Status())
+	case metrics:
+		h.metrics.ServeHTTP(w, r)
+	}
+}
+
+// object serves a key.
+func (h *handler) object(w http.ResponseWriter, r *http.Request, t target) {
+	p, err := parseParams(r.URL.RawQuery, t.own)
+	if err != nil {
+		h.refuse(w, t, err)
+		return
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		if t.own {
+			h.getExplained(w, r, t, p)
+			return
+		}
+		h.get(w, r, t, p)
+	case http.MethodPut, http.MethodPost:
+		h.put(w, r, t, p)
+	case http.MethodDelete:
+		h.delete(w, r, t, p)
+	}
+}
+
+// bucket serves a bucket's keys.
+func (h *handler) bucket(w http.ResponseWriter, r *http.Request, t target) {
+	p, err := parseParams(r.URL.RawQuery, t.own)
+	if err != nil {
+		h.refuse(w, t, err)
+		return
+	}
+	switch {
+	case r.Method == http.MethodPost:
+		h.create(w, r, t, p)
+	case t.own && p.replicas:
+		h.listReplicas(w, r, t, p)
+	case t.own:
+		h.listPage(w, r, t, p)
+	case p.keys == keysAll:
+		h.listAll(w, r, t, p)
+	case p.keys == keysStream:
+		h.listStream(w, r, t, p)
+	default:
+		h.refuse(w, t, errKeysParam)
+	}
+}

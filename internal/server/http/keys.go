@@ -1,0 +1,110 @@
+package httpd
+
+import (
+	"encoding/json"
+	"net/http"
+	"unicode/utf8"
+
+	"github.com/tanodb/tanodb/internal/server/api"
+	"github.com/tanodb/tanodb/kv"
+)
+
+const (
+	// listPage is how many keys one piece of a stream has at most.
+	listPage = kv.DefaultPage
+
+	// maxList is how many bytes of keys one answer may hold: it is kept until
+	// the last key is known, so that an error can be told by the status.
+	maxList = 64 << 20
+)
+
+// riakKeys is a listing on Riak's routes. Keys that are not UTF-8, which no
+// JSON string can hold, stand apart.
+type riakKeys struct {
+	Keys   []string `json:"keys"`
+	Base64 [][]byte `json:"keys_base64,omitempty"`
+}
+
+func (l *riakKeys) add(key string) {
+	if utf8.ValidString(key) {
+		l.Keys = append(l.Keys, key)
+		return
+	}
+	l.Base64 = append(l.Base64, []byte(key))
+}
+
+// listAll answers ?keys=true: all keys at once, or an error.
+func (h *handler) listAll(w http.ResponseWriter, r *http.Request, t target, p *params) {
+	all := riakKeys{Keys: []string{}}
+	size := 0
+	o := kv.ListOptions{Limit: kv.MaxPage, Timeout: p.timeout}
+	for key, err := range kv.AllKeys(r.Context(), h.node, t.bucket(), o) {
+		if err != nil {
+			h.refuse(w, t, err)
+			return
+		}
+		if size += len(key); size > maxList {
+			h.refuse(w, t, errListLarge)
+			return
+		}
+		all.add(key)
+	}
+	writeJSON(w, http.StatusOK, all)
+}
+
+// listStream answers ?keys=stream: pieces of the listing as they come. The
+// status is out before an error can be known, so that an error is the last
+// piece, {"error":"…"}, and the connection breaks off there.
+func (h *handler) listStream(w http.ResponseWriter, r *http.Request, t target, p *params) {
+	o := kv.ListOptions{Limit: listPage, Timeout: p.timeout}
+	control := http.NewResponseController(w)
+	for begun := false; ; begun = true {
+		page, err := h.node.Keys(r.Context(), t.bucket(), o)
+		if err != nil && !begun {
+			h.refuse(w, t, err)
+			return
+		}
+		if !begun {
+			w.Header()["Content-Type"] = applicationJSON
+		}
+		var piece any = newRiakKeys(page.Keys)
+		if err != nil {
+			piece = map[string]string{"error": err.Error()}
+		}
+		if json.NewEncoder(w).Encode(piece) != nil || control.Flush() != nil || err != nil {
+			panic(http.ErrAbortHandler) // the way to break off a connection
+		}
+		if page.Next == "" {
+			return
+		}
+		o.Token = page.Next
+	}
+}
+
+func newRiakKeys(keys []string) riakKeys {
+	l := riakKeys{Keys: []string{}}
+	for _, key := range keys {
+		l.add(key)
+	}
+	return l
+}
+
+// listPage answers with a page of keys.
+func (h *handler) listPage(w http.ResponseWriter, r *http.Request, t target, p *params) {
+	page, err := h.node.Keys(r.Context(), t.bucket(), p.list())
+	if err != nil {
+		h.refuse(w, t, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, api.NewKeys(page))
+}
+
+// listReplicas answers with every vnode's own keys.
+func (h *handler) listReplicas(w http.ResponseWriter, r *http.Request, t target, p *params) {
+	all, err := h.node.ReplicaKeys(r.Context(), t.bucket(), p.list())
+	if err != nil {
+		h.refuse(w, t, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, api.NewReplicaKeys(all))
+}

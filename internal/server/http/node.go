@@ -1,0 +1,59 @@
+package httpd
+
+import (
+	"net/http"
+
+	"github.com/tanodb/tanodb/internal/server/api"
+)
+
+// getExplained answers GET of a key on our own routes, with all replies.
+func (h *handler) getExplained(w http.ResponseWriter, r *http.Request, t target, p *params) {
+	obj, err := h.node.Get(r.Context(), t.key, p.read())
+	if err != nil {
+		h.fail(w, t, err, obj.Context, obj.Replies)
+		return
+	}
+	writeJSON(w, http.StatusOK, api.NewObject(obj))
+}
+
+// explain answers with the preference list of a key.
+func (h *handler) explain(w http.ResponseWriter, t target) {
+	writeJSON(w, http.StatusOK, api.NewExplanation(h.node.Explain(t.key)))
+}
+
+// ping answers that this node serves; on our own routes, that a partition does.
+func (h *handler) ping(w http.ResponseWriter, r *http.Request, t target) {
+	if !t.own {
+		writeText(w, http.StatusOK, "OK")
+		return
+	}
+	reply, err := h.node.Ping(r.Context())
+	if err != nil {
+		h.refuse(w, t, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, api.NewPing(reply))
+}
+
+// health answers whether a partition that is taken by chance answers in turn.
+func (h *handler) health(w http.ResponseWriter, r *http.Request) {
+	if _, err := h.node.Ping(r.Context()); err != nil {
+		h.refuse(w, target{}, err)
+		return
+	}
+	writeText(w, http.StatusOK, "OK\n")
+}
+
+// resources are what is served, by the names that clients look for.
+var resources = map[string]string{
+	"riak_kv_wm_object":  "/buckets",
+	"riak_kv_wm_keylist": "/buckets",
+	"riak_kv_wm_ping":    "/ping",
+	"riak_kv_wm_stats":   "/stats",
+}
+
+// root answers with the resources.
+func (h *handler) root(w http.ResponseWriter) {
+	w.Header()["Link"] = []string{`</buckets>; rel="riak_kv_wm_object", </buckets>; rel="riak_kv_wm_keylist", </ping>; rel="riak_kv_wm_ping", </stats>; rel="riak_kv_wm_stats"`}
+	writeJSON(w, http.StatusOK, resources)
+}

@@ -1,0 +1,246 @@
+package httpd
+
+import (
+	"errors"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tanodb/tanodb/kv"
+)
+
+// params are the parameters of a request. On Riak's routes those that are not
+// known are ignored, as there; on our own routes they are refused.
+//
+//	n_val           use only this many replicas
+//	r pr w dw pw rw a number, or one, quorum, all, default; rw stands for r and w of a delete
+//	node_confirms   a number of distinct nodes
+//	basic_quorum notfound_ok returnbody   true, false or default
+//	timeout         milliseconds for the whole request
+//	vtag            choose this sibling
+//	keys            true or stream: how a bucket is listed
+//
+// and on our own routes only:
+//
+//	linger          milliseconds to wait for the other replicas once the request is decided
+//	head            true: everything but the values' data
+//	tombstones      true: show tombstones that are siblings of live values
+//	limit token     a page of keys
+//	replicas        true: every vnode's own keys
+type params struct {
+	n            int
+	r, pr        kv.Quorum
+	w, dw, pw    kv.Quorum
+	rw           kv.Quorum
+	nodeConfirms int
+	basicQuorum  kv.Toggle
+	notFoundOK   kv.Toggle
+	returnBody   bool
+	timeout      time.Duration
+	linger       time.Duration
+	vtag         string
+	keys         string
+	head         bool
+	tombstones   bool
+	limit        int
+	token        string
+	replicas     bool
+}
+
+// The values of the parameter keys.
+const (
+	keysAll    = "true"
+	keysStream = "stream"
+)
+
+// errKeysParam answers a listing that does not say how.
+var errKeysParam = badRequest("keys query parameter must be true or stream\n")
+
+// parseParams reads the query of a request. Strict refuses parameters that are
+// not known.
+func parseParams(query string, strict bool) (*params, error) {
+	p := &params{}
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil {
+			return nil, badRequest("query parameter has a percent sign that begins no escape\n")
+		}
+		if value, err = url.QueryUnescape(value); err != nil {
+			return nil, badRequest(name + " query parameter has a percent sign that begins no escape\n")
+		}
+		known, err := p.set(name, value)
+		if !known && strict {
+			known, err = p.setOwn(name, value)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !known && strict {
+			return nil, badRequest("there is no query parameter " + strconv.Quote(name) + "\n")
+		}
+	}
+	return p, nil
+}
+
+// set takes one of the parameters that all routes know.
+func (p *params) set(name, value string) (known bool, err error) {
+	switch name {
+	case "r":
+		p.r, err = parseQuorum(name, value)
+	case "pr":
+		p.pr, err = parseQuorum(name, value)
+	case "w":
+		p.w, err = parseQuorum(name, value)
+	case "dw":
+		p.dw, err = parseQuorum(name, value)
+	case "pw":
+		p.pw, err = parseQuorum(name, value)
+	case "rw":
+		p.rw, err = parseQuorum(name, value)
+	case "n_val":
+		p.n, err = parseCount(name, value)
+	case "node_confirms":
+		p.nodeConfirms, err = parseCount(name, value)
+	case "basic_quorum":
+		p.basicQuorum, err = parseToggle(name, value)
+	case "notfound_ok":
+		p.notFoundOK, err = parseToggle(name, value)
+	case "returnbody":
+		p.returnBody, err = parseBool(name, value)
+	case "timeout":
+		p.timeout, err = parseTimeout(value)
+	case "vtag":
+		p.vtag = value
+	case "keys":
+		p.keys = value
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+// setOwn takes one of the parameters that only our own routes know.
+func (p *params) setOwn(name, value string) (known bool, err error) {
+	switch name {
+	case "linger":
+		var ms int
+		ms, err = parseCount(name, value)
+		p.linger = time.Duration(ms) * time.Millisecond
+	case "head":
+		p.head, err = parseBool(name, value)
+	case "tombstones":
+		p.tombstones, err = parseBool(name, value)
+	case "limit":
+		p.limit, err = parseCount(name, value)
+	case "token":
+		p.token = value
+	case "replicas":
+		p.replicas, err = parseBool(name, value)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+func parseQuorum(name, value string) (kv.Quorum, error) {
+	q, err := kv.ParseQuorum(value)
+	if err != nil {
+		return 0, badRequest(name + " query parameter must be an integer or one of the following words: 'one', 'quorum' or 'all'\n")
+	}
+	return q, nil
+}
+
+// maxCount bounds the numbers of a query, so that they can be multiplied; the
+// store has its own limits, all of them smaller.
+const maxCount = 1 << 30
+
+func parseCount(name, value string) (int, error) {
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err == nil && n <= maxCount {
+		return int(n), nil
+	}
+	if value == "default" {
+		return 0, nil
+	}
+	if errors.Is(err, strconv.ErrSyntax) {
+		return 0, badRequest(name + " query parameter must be an integer\n")
+	}
+	return 0, badRequest(name + " query parameter is too large\n")
+}
+
+func parseToggle(name, value string) (kv.Toggle, error) {
+	switch {
+	case strings.EqualFold(value, "true"):
+		return kv.On, nil
+	case strings.EqualFold(value, "false"):
+		return kv.Off, nil
+	case strings.EqualFold(value, "default"):
+		return kv.Unset, nil
+	}
+	return 0, badRequest(name + " query parameter must be true or false\n")
+}
+
+func parseBool(name, value string) (bool, error) {
+	t, err := parseToggle(name, value)
+	return t.Or(false), err
+}
+
+// parseTimeout reads milliseconds, at least one.
+func parseTimeout(value string) (time.Duration, error) {
+	ms, err := strconv.ParseUint(value, 10, 64)
+	if err != nil || ms == 0 || ms > uint64(kv.MaxTimeout/time.Millisecond) {
+		return 0, badRequest("Bad timeout value " + strconv.Quote(value) + "\n")
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
+func (p *params) read() kv.ReadOptions {
+	return kv.ReadOptions{
+		N:            p.n,
+		R:            p.r,
+		PR:           p.pr,
+		NodeConfirms: p.nodeConfirms,
+		NotFoundOK:   p.notFoundOK,
+		BasicQuorum:  p.basicQuorum,
+		Head:         p.head,
+		Tombstones:   p.tombstones,
+		Timeout:      p.timeout,
+		Linger:       p.linger,
+	}
+}
+
+func (p *params) write(c kv.Context) kv.WriteOptions {
+	return kv.WriteOptions{
+		Context:      c,
+		N:            p.n,
+		W:            p.w,
+		DW:           p.dw,
+		PW:           p.pw,
+		NodeConfirms: p.nodeConfirms,
+		ReturnBody:   p.returnBody,
+		Timeout:      p.timeout,
+		Linger:       p.linger,
+	}
+}
+
+// remove is like write, for a delete: it reads too, and rw stands for r and w
+// where neither is given.
+func (p *params) remove(c kv.Context) kv.WriteOptions {
+	o := p.write(c)
+	o.R, o.PR = p.r, p.pr
+	if o.R == kv.Default && o.W == kv.Default {
+		o.R, o.W = p.rw, p.rw
+	}
+	return o
+}
+
+func (p *params) list() kv.ListOptions {
+	return kv.ListOptions{Token: p.token, Limit: p.limit, Timeout: p.timeout}
+}

@@ -1,0 +1,165 @@
+package httpd
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/tanodb/tanodb/kv"
+)
+
+// resource is what a path names.
+type resource uint8
+
+const (
+	unknown resource = iota
+	root
+	ping
+	health
+	stats
+	metrics
+	status
+	bucket  // the keys of a bucket
+	object  // a key
+	explain // a key's preference list
+)
+
+// target is a path that was understood.
+type target struct {
+	resource resource
+	own      bool   // below /_tanodb/: JSON, and no leniency
+	key      kv.Key // of an object; of a bucket, without a name
+}
+
+func (t target) bucket() kv.Bucket { return kv.Bucket{Type: t.key.Type, Name: t.key.Bucket} }
+
+// ownPrefix is the first segment of TanoDB's own routes.
+const ownPrefix = "_tanodb"
+
+// simple are the resources whose path has no names in it.
+var simple = map[string]resource{
+	"":                     root,
+	"ping":                 ping,
+	"healthz":              health,
+	"stats":                stats,
+	"metrics":              metrics,
+	ownPrefix + "/ping":    ping,
+	ownPrefix + "/status":  status,
+	ownPrefix + "/metrics": metrics,
+}
+
+// parsePath reads the path of a request as it came, escaped. A path that names
+// nothing is errNoRoute; names past the limits are a *kv.InvalidError.
+//
+// It is done by hand, since http.ServeMux cleans paths: a key may well be "..".
+func parsePath(escaped string) (target, error) {
+	path := strings.TrimSuffix(strings.TrimPrefix(escaped, "/"), "/")
+	var t target
+	if path == ownPrefix || strings.HasPrefix(path, ownPrefix+"/") {
+		t.own = true
+	}
+	if r, ok := simple[path]; ok {
+		t.resource = r
+		return t, nil
+	}
+	rest := strings.TrimPrefix(escaped, "/")
+	t.resource = object
+	if t.own {
+		rest = strings.TrimPrefix(rest, ownPrefix+"/")
+		if after, ok := strings.CutPrefix(rest, "explain/"); ok {
+			rest, t.resource = after, explain
+		}
+	}
+	return t.names(rest)
+}
+
+// names reads [types/T/]buckets/B/keys[/K].
+func (t target) names(path string) (target, error) {
+	var err error
+	word, rest, _ := strings.Cut(path, "/")
+	if word == "types" {
+		var typ string
+		typ, rest, _ = strings.Cut(rest, "/")
+		if t.key.Type, err = t.unescape("bucket type", typ); err != nil {
+			return t, err
+		}
+		if t.key.Type == "default" {
+			t.key.Type = ""
+		}
+		word, rest, _ = strings.Cut(rest, "/")
+	}
+	name, rest, found := strings.Cut(rest, "/")
+	keys, rest, named := strings.Cut(rest, "/")
+	if word != "buckets" || !found || keys != "keys" || strings.Contains(rest, "/") {
+		return target{own: t.own}, errNoRoute
+	}
+	if t.key.Bucket, err = t.unescape("bucket", name); err != nil {
+		return t, err
+	}
+	if !named || rest == "" && !t.own { // Riak overlooks a slash at the end
+		if t.resource == explain {
+			return target{own: true}, errNoRoute
+		}
+		t.resource = bucket
+		return t, t.bucket().Validate()
+	}
+	if t.key.Name, err = t.unescape("key", rest); err != nil {
+		return t, err
+	}
+	return t, t.key.Validate()
+}
+
+// unescape reads one name of a path.
+func (t target) unescape(what, s string) (string, error) {
+	if s == "" {
+		return "", &kv.InvalidError{What: what, Problem: "cannot be zero-length"}
+	}
+	unescape := url.PathUnescape
+	if !t.own {
+		unescape = url.QueryUnescape // Riak's rule: a plus sign is a space
+	}
+	name, err := unescape(s)
+	if err != nil {
+		return "", &kv.InvalidError{What: what, Problem: "has a percent sign that begins no escape"}
+	}
+	return name, nil
+}
+
+// riakEscape makes any bytes a segment of one of Riak's paths.
+func riakEscape(s string) string {
+	return strings.ReplaceAll(url.PathEscape(s), "+", "%2B")
+}
+
+// path is the escaped path of a bucket on Riak's routes.
+func bucketPath(b kv.Bucket) string {
+	p := "/buckets/" + riakEscape(b.Name)
+	if b.Type != "" {
+		p = "/types/" + riakEscape(b.Type) + p
+	}
+	return p
+}
+
+var (
+	readMethods   = []string{http.MethodGet, http.MethodHead}
+	bucketMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost}
+	objectMethods = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete}
+	ownMethods    = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}
+)
+
+func (t target) allowed() []string {
+	switch {
+	case t.resource == object && t.own:
+		return ownMethods
+	case t.resource == object:
+		return objectMethods
+	case t.resource == bucket && !t.own:
+		return bucketMethods
+	}
+	return readMethods
+}
+
+func (t target) allows(method string) bool { return slices.Contains(t.allowed(), method) }
+
+// methods is the value of the Allow header.
+func (t target) methods() string { return strings.Join(t.allowed(), ", ") }

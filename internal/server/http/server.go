@@ -1,0 +1,122 @@
+package httpd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The limits of a connection.
+const (
+	headerTimeout  = 10 * time.Second // for the head of a request to arrive
+	idleTimeout    = 2 * time.Minute  // between two requests
+	maxHeaderBytes = 2 << 20          // a value's metadata at its limit, and room for the path
+	writeGrace     = 30 * time.Second // for a piece of an answer to be taken, and as long as slowest needs for its size
+)
+
+// Server serves a handler on listeners, within the limits of its options.
+type Server struct {
+	http http.Server
+	max  int64
+	open atomic.Int64 // connections. Invariant: 0 <= open <= max
+}
+
+// NewServer makes a server of a handler: that of New, or one around it.
+func NewServer(handler http.Handler, o Options) *Server {
+	o.ensureDefaults()
+	s := &Server{max: int64(o.MaxConnections)}
+	s.http = http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
+	}
+	return s
+}
+
+// Serve accepts connections until Shutdown, and returns nil then.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(&listener{Listener: l, server: s})
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown stops accepting and waits until the requests in progress are
+// answered. When the context ends first, they are cut off, and the context's
+// error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
+
+// listener hands out connections that keep to the limits.
+type listener struct {
+	net.Listener
+	server *Server
+}
+
+// Accept waits for a connection that there is room for. Others are told so.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.server.open.Add(1) <= l.server.max {
+			return &conn{Conn: c, server: l.server}, nil
+		}
+		l.server.open.Add(-1)
+		turnAway(c)
+	}
+}
+
+// turnAway tells a client that there are too many. The few bytes fit into the
+// buffer of a new connection, so that this does not block.
+func turnAway(c net.Conn) {
+	const answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 31\r\nConnection: close\r\n\r\noverload: too many connections\n"
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = c.Write([]byte(answer))
+	_ = c.Close()
+}
+
+// conn is a connection whose peer must take what it is sent.
+type conn struct {
+	net.Conn
+	server *Server
+	once   sync.Once
+}
+
+// Write gives the peer a time to take the bytes, as long as they are many.
+func (c *conn) Write(b []byte) (int, error) {
+	patience := writeGrace + time.Duration(len(b))*time.Second/slowest
+	if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// CloseWrite ends what the peer reads, so that it sees the end of an answer
+// before the connection is closed on what it still sends.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// Close makes room for another connection.
+func (c *conn) Close() error {
+	c.once.Do(func() { c.server.open.Add(-1) })
+	return c.Conn.Close()
+}

@@ -1,0 +1,118 @@
+package httpd
+
+import (
+	"net/http"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/tanodb/tanodb"
+)
+
+// riakVersion is the version of Riak whose interface this is; clients choose
+// by it what they may ask for.
+const riakVersion = "3.0.0"
+
+// counters are the statistics that are a sum over a metric's series. Where a label is
+// named, only the series with that value of it count.
+var counters = []struct {
+	name, metric, label, value string
+}{
+	{"node_gets_total", "tanodb_requests_total", "op", "get"},
+	{"node_puts_total", "tanodb_requests_total", "op", "put"},
+	{"read_repairs_total", "tanodb_read_repairs_total", "", ""},
+	{"vnode_puts_total", "tanodb_vnode_writes_total", "", ""},
+}
+
+// means are the statistics that are a mean, in microseconds. Riak's are those of the last
+// minute, ours are those since the node was started.
+var means = []struct {
+	name, metric, label, value string
+}{
+	{"node_get_fsm_time_mean", "tanodb_request_seconds", "op", "get"},
+	{"node_put_fsm_time_mean", "tanodb_request_seconds", "op", "put"},
+}
+
+// stats answers with Riak's statistics, as far as there are numbers for them.
+func (h *handler) stats(w http.ResponseWriter) {
+	families, err := h.node.Metrics().Gather()
+	if err != nil {
+		h.refuse(w, target{}, err)
+		return
+	}
+	out := describe(h.node.Status())
+	for _, c := range counters {
+		out[c.name] = uint64(sum(series(families, c.metric, c.label, c.value))) // no series: nothing happened yet
+	}
+	for _, c := range means {
+		if mean, ok := meanMicros(series(families, c.metric, c.label, c.value)); ok {
+			out[c.name] = mean
+		}
+	}
+	writeJSON(w, http.StatusOK, out)
+}
+
+// describe is what Riak's statistics say of the cluster.
+func describe(s tanodb.Status) map[string]any {
+	members, connected := []string{}, []string{}
+	for _, m := range s.Members {
+		members = append(members, m.Name)
+		if m.Up && m.Name != s.Node {
+			connected = append(connected, m.Name)
+		}
+	}
+	return map[string]any{
+		"nodename":            s.Node,
+		"riak_kv_version":     riakVersion,
+		"storage_backend":     s.Storage.Engine,
+		"ring_members":        members,
+		"connected_nodes":     connected,
+		"ring_num_partitions": s.Partitions,
+		"ring_creation_size":  s.Partitions,
+	}
+}
+
+// series are the series of a metric whose label has this value, or all.
+func series(families []*dto.MetricFamily, metric, label, value string) []*dto.Metric {
+	var out []*dto.Metric
+	for _, f := range families {
+		if f.GetName() != metric {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if label == "" || labelled(m, label, value) {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
+}
+
+func labelled(m *dto.Metric, label, value string) bool {
+	for _, l := range m.GetLabel() {
+		if l.GetName() == label {
+			return l.GetValue() == value
+		}
+	}
+	return false
+}
+
+func sum(ms []*dto.Metric) float64 {
+	total := 0.0
+	for _, m := range ms {
+		total += m.GetCounter().GetValue()
+	}
+	return total
+}
+
+// meanMicros is the mean of histograms of seconds; false: they hold nothing.
+func meanMicros(ms []*dto.Metric) (uint64, bool) {
+	total, count := 0.0, uint64(0)
+	for _, m := range ms {
+		total += m.GetHistogram().GetSampleSum()
+		count += m.GetHistogram().GetSampleCount()
+	}
+	if count == 0 {
+		return 0, false
+	}
+	return uint64(total / float64(count) * 1e6), true
+}

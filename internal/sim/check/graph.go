@@ -1,0 +1,111 @@
+package check
+
+import "time"
+
+// Graph is a history with the relation "replaces" worked out.
+type Graph struct {
+	*History
+	writes map[ID]*Op
+	lines  map[string]*line
+}
+
+// line is the writes of one key, numbered in the order of the history.
+type line struct {
+	ops     []*Op
+	number  map[ID]int
+	seen    [][]int         // seen[w]: what w replaces
+	over    [][]int         // over[v]: what replaces v; attempted at least
+	present []bool          // in Final
+	deleted []time.Duration // when the first delete began that replaces it, step by step; never: 1<<63-1
+}
+
+const never = time.Duration(1<<63 - 1)
+
+func newGraph(h *History) *Graph {
+	g := &Graph{History: h, writes: make(map[ID]*Op), lines: make(map[string]*line)}
+	for i := range h.Ops {
+		if op := &h.Ops[i]; op.Write != 0 {
+			g.writes[op.Write] = op
+			g.line(op.Key).add(op)
+		}
+	}
+	for key, l := range g.lines {
+		l.connect(h.Final[key])
+	}
+	return g
+}
+
+func (g *Graph) line(key string) *line {
+	l := g.lines[key]
+	if l == nil {
+		l = &line{number: make(map[ID]int)}
+		g.lines[key] = l
+	}
+	return l
+}
+
+func (l *line) add(op *Op) {
+	l.number[op.Write] = len(l.ops)
+	l.ops = append(l.ops, op)
+}
+
+// connect works out who replaces whom.
+func (l *line) connect(final []ID) {
+	n := len(l.ops)
+	l.seen, l.over = make([][]int, n), make([][]int, n)
+	l.present, l.deleted = make([]bool, n), make([]time.Duration, n)
+	for w, op := range l.ops {
+		l.seen[w] = l.numbers(op.Seen)
+		for _, v := range l.seen[w] {
+			l.over[v] = append(l.over[v], w)
+		}
+	}
+	for _, v := range l.numbers(final) {
+		l.present[v] = true
+	}
+	for v := range l.deleted {
+		l.deleted[v] = never
+	}
+	for d, op := range l.ops {
+		if op.Kind == Delete {
+			for _, v := range l.replaced([]int{d}) {
+				l.deleted[v] = min(l.deleted[v], op.Start)
+			}
+		}
+	}
+}
+
+// numbers are the numbers of the writes that the line has.
+func (l *line) numbers(ids []ID) []int {
+	var ns []int
+	for _, id := range ids {
+		if n, ok := l.number[id]; ok {
+			ns = append(ns, n)
+		}
+	}
+	return ns
+}
+
+// replaced are the writes that those given replace, step by step.
+func (l *line) replaced(by []int) []int { return closure(l.seen, by) }
+
+// replacers are the writes that replace those given, step by step.
+func (l *line) replacers(of []int) []int { return closure(l.over, of) }
+
+// closure is what can be reached from the start along the edges, in one step or more.
+func closure(edges [][]int, start []int) []int {
+	visited := make([]bool, len(edges))
+	var found []int
+	rest := append([]int(nil), start...)
+	for len(rest) > 0 {
+		from := rest[len(rest)-1]
+		rest = rest[:len(rest)-1]
+		for _, to := range edges[from] {
+			if !visited[to] {
+				visited[to] = true
+				found, rest = append(found, to), append(rest, to)
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,208 @@
+package sim
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/sim/check"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
+)
+
+// invariants are what must hold at every step, seen from inside:
+//
+//   - a dot names one write for ever;
+//   - what a vnode stores contains what it had stored;
+//   - nothing is erased;
+//   - "stored" is said only of what is durable.
+type invariants struct {
+	dots   map[object.Dot]check.ID
+	minted map[kv.Key]*lineage
+	read   map[check.ID][]check.ID // what a delete without a context had read itself
+	nodes  map[*node]*held
+}
+
+// lineage is the versions of a key that some vnode has made.
+type lineage struct {
+	mints []mint
+	index map[check.ID]int
+}
+
+// mint is one of them.
+type mint struct {
+	dot     object.Dot
+	id      check.ID
+	deleted bool
+	by      []int // the mints that replace it
+}
+
+// held is what a node's engine holds, by storage key.
+type held struct {
+	heads map[string]object.Object
+	last  map[string]uint64 // the batch that last wrote it
+}
+
+// order is a command of a batch with its storage key.
+type order struct {
+	msg  vnode.Message
+	key  kv.Key
+	data []byte
+}
+
+func newOrder(p ring.Partition, m vnode.Message) order {
+	switch m := m.(type) {
+	case *vnode.Coordinate:
+		return order{m, m.Key, vnode.DataKey(p, m.Home, m.Key)}
+	case *vnode.Store:
+		return order{m, m.Key, vnode.DataKey(p, m.Home, m.Key)}
+	}
+	return order{msg: m}
+}
+
+func (v *invariants) init() {
+	v.dots = make(map[object.Dot]check.ID)
+	v.minted = make(map[kv.Key]*lineage)
+	v.read = make(map[check.ID][]check.ID)
+	v.nodes = make(map[*node]*held)
+}
+
+// started forgets what the node held: a crash may have taken some of it.
+func (v *invariants) started(n *node) {
+	v.nodes[n] = &held{heads: make(map[string]object.Object), last: make(map[string]uint64)}
+}
+
+// batch checks what a vnode is about to write.
+func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
+	for _, o := range orders {
+		m, ok := o.msg.(*vnode.Coordinate)
+		if ok && m.Write.Deleted {
+			v.read[idOf(m.Request)] = v.covered(m.Key, m.Seen, false)
+		}
+	}
+	for i := range b.Ops {
+		op := &b.Ops[i]
+		key := keyIn(orders, op.Key)
+		if op.Delete {
+			n.s.fail("erased", key, "%s removes an object", n.name)
+			return
+		}
+		v.write(n, key, op)
+	}
+}
+
+// keyIn is the key whose object has the storage key.
+func keyIn(orders []order, data []byte) kv.Key {
+	for _, o := range orders {
+		if bytes.Equal(o.data, data) {
+			return o.key
+		}
+	}
+	return noKey
+}
+
+// write checks one write of a batch.
+func (v *invariants) write(n *node, key kv.Key, op *storage.Op) {
+	s := n.s
+	head, err := object.DecodeHead(op.Value)
+	if err != nil {
+		s.fail("encoding", key, "%s writes an object that does not decode: %v", n.name, err)
+		return
+	}
+	h := v.nodes[n]
+	old, err := h.head(n, op.Key)
+	if err != nil {
+		s.fail("encoding", key, "%s has an object that does not decode: %v", n.name, err)
+		return
+	}
+	if r := object.Compare(head, old); r != object.Newer && r != object.Equal {
+		s.fail("monotone", key, "%s replaces %v at %v by %v at %v, which does not contain it",
+			n.name, idsOf(old), old.Clock, idsOf(head), head.Clock)
+		return
+	}
+	for i := range head.Siblings {
+		v.dot(s, key, &head.Siblings[i])
+	}
+	h.heads[string(op.Key)] = head
+	if s.watches(key) {
+		s.tell(s.now, n.name, "holds %v at %v", idsOf(head), head.Clock)
+	}
+}
+
+// head is what the node holds under a storage key.
+func (h *held) head(n *node, key []byte) (object.Object, error) {
+	if old, ok := h.heads[string(key)]; ok {
+		return old, nil
+	}
+	enc, err := n.disk.mem.Get(key)
+	if err != nil {
+		return object.Object{}, nil // nothing there; a broken engine fails the batch itself
+	}
+	return object.DecodeHead(enc)
+}
+
+// dot checks that the dot of a sibling belongs to its write alone.
+func (v *invariants) dot(s *Sim, key kv.Key, sib *object.Sibling) {
+	id := idOf(sib.Request)
+	known, ok := v.dots[sib.Dot]
+	if ok && known == id {
+		return
+	}
+	if ok {
+		s.fail("dots", key, "%v names write %d and write %d", sib.Dot, known, id)
+		return
+	}
+	v.dots[sib.Dot] = id
+	s.history.Stored[id] = true
+	v.mint(key, mint{dot: sib.Dot, id: id, deleted: sib.Deleted}, s.seenBy(id))
+}
+
+// mint notes a new version of a key.
+func (v *invariants) mint(key kv.Key, m mint, seen []check.ID) {
+	l := v.minted[key]
+	if l == nil {
+		l = &lineage{index: make(map[check.ID]int)}
+		v.minted[key] = l
+	}
+	for _, id := range seen {
+		if i, ok := l.index[id]; ok {
+			l.mints[i].by = append(l.mints[i].by, len(l.mints))
+		}
+	}
+	l.index[m.id] = len(l.mints)
+	l.mints = append(l.mints, m)
+}
+
+// covered are the writes of a key, or only its deletes, that a clock covers,
+// without those that are replaced by another one that it covers.
+func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []check.ID {
+	l := v.minted[k]
+	if l == nil {
+		return nil
+	}
+	var ids []check.ID
+	for i := range l.mints {
+		m := &l.mints[i]
+		if deletes && !m.deleted || !clock.Covers(m.dot) {
+			continue
+		}
+		if !slices.ContainsFunc(m.by, func(j int) bool { return clock.Covers(l.mints[j].dot) }) {
+			ids = append(ids, m.id)
+		}
+	}
+	return ids
+}
+
+// applied notes which batch wrote what.
+func (v *invariants) applied(n *node, b *storage.Batch, seq uint64) {
+	h := v.nodes[n]
+	for i := range b.Ops {
+		h.last[string(b.Ops[i].Key)] = seq
+	}
+}
+
+// needs is the batch that must be durable before the command may be answered
+// with "stored": the last one, so far, that wrote its key.
+func (v *invariants) needs(n *node, o order) uint64 { return v.nodes[n].last[string(o.data)] }

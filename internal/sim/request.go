@@ -1,0 +1,195 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/transport"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// noKey is the key of what concerns no one key.
+var noKey kv.Key
+
+// askGrace is how long after the deadline of its request an ask is given up.
+const askGrace = 100 * time.Millisecond
+
+// request drives one machine on the node where it runs.
+type request struct {
+	n        *node
+	m        coordinator.Machine
+	key      kv.Key
+	due      time.Duration // its deadline
+	boot     int
+	answered bool
+	over     bool
+	asks     []*ask
+	finish   func() // takes the result, when it is complete
+	gone     func() // the node went away before that; may be nil
+	effects  []coordinator.Effect
+}
+
+// ask is a message of a machine on its way to a node and back.
+type ask struct {
+	id     uint64
+	r      *request
+	i      int   // the machine's number for it
+	to     *node // where it went
+	closed bool  // answered at least once, or given up
+	lost   bool  // given up: nothing more may come of it
+}
+
+// view is what a machine may know when it begins.
+func (n *node) view() coordinator.View {
+	return coordinator.View{
+		Ring:     n.s.ring,
+		Self:     n.name,
+		Up:       n.detector.Up,
+		Replicas: n.s.weather.Replicas,
+		Now:      n.s.now,
+		Wall:     n.wall(),
+		Random:   n.rnd.Uint64(),
+	}
+}
+
+// run starts a machine.
+func (n *node) run(m coordinator.Machine, k kv.Key, timeout time.Duration, finish, gone func()) {
+	r := &request{n: n, m: m, key: k, due: n.s.now + timeout, boot: n.boot, finish: finish, gone: gone}
+	n.requests = append(n.requests, r)
+	n.s.at(r.due+askGrace, func() { n.whenAwake(r.boot, r.giveUp) })
+	r.feed(coordinator.Start{})
+}
+
+// feed lets the machine consume an event, and does what it wants done.
+func (r *request) feed(ev coordinator.Event) {
+	if r.over {
+		return
+	}
+	s := r.n.s
+	r.effects = r.m.Step(s.now, ev, r.effects[:0])
+	done := r.m.Done()
+	for _, e := range r.effects {
+		switch e := e.(type) {
+		case coordinator.Ask:
+			r.ask(e, done)
+		case coordinator.Wake:
+			s.at(e.At, func() { r.n.whenAwake(r.boot, func() { r.feed(coordinator.Tick{}) }) })
+		case coordinator.Answer:
+			r.answer()
+		case coordinator.Note:
+			s.count(string(e.Kind))
+		}
+	}
+	if done {
+		r.end()
+	}
+}
+
+// answer hands the result out, once.
+func (r *request) answer() {
+	if r.answered {
+		r.n.s.fail("answered", r.key, "a %T answered twice", r.m)
+		return
+	}
+	r.answered = true
+	r.finish()
+}
+
+// end forgets the machine. One that is done has answered.
+func (r *request) end() {
+	r.over = true
+	if !r.answered {
+		r.n.s.fail("answered", r.key, "a %T is done without an answer", r.m)
+	}
+	for _, a := range r.asks {
+		delete(r.n.asks, a.id)
+	}
+	if i := slices.Index(r.n.requests, r); i >= 0 {
+		r.n.requests = slices.Delete(r.n.requests, i, i+1)
+	}
+}
+
+// abandon ends the request with its node.
+func (r *request) abandon() {
+	r.over = true
+	if !r.answered && r.gone != nil {
+		r.gone()
+	}
+}
+
+// giveUp reports the asks that were not answered in time as lost.
+func (r *request) giveUp() {
+	for _, a := range r.asks {
+		a.giveUp("no answer in time")
+	}
+}
+
+// nodeDown tells the machine.
+func (r *request) nodeDown(name string) { r.feed(coordinator.NodeDown{Node: name}) }
+
+func (a *ask) giveUp(why string) {
+	if a.closed {
+		return
+	}
+	a.closed, a.lost = true, true
+	a.r.feed(coordinator.Lost{I: a.i, Why: why})
+}
+
+// ask sends a message to a vnode, here or elsewhere. The answer to what a
+// machine asks in its last step is nobody's.
+func (r *request) ask(e coordinator.Ask, last bool) {
+	n := r.n
+	n.s.number(uint64(e.I))
+	to := n.s.byName[e.To.Node]
+	if n.s.watches(r.key) {
+		n.s.tell(n.s.now, n.name, "asks %s/%d: %s", e.To.Node, e.To.Partition, describe(e.Msg))
+	}
+	a := &ask{r: r, i: e.I, to: to}
+	if to == n {
+		n.local(e.To.Partition, e.Msg, func(m vnode.Message) { r.feed(coordinator.Replied{I: e.I, Msg: m}) })
+		return
+	}
+	if !n.s.net.connected(n, to) {
+		n.s.count("not sent")
+		n.later(0, func() { r.feed(coordinator.NotSent{I: e.I, Why: "no connection"}) })
+		return
+	}
+	n.nextAsk++
+	a.id = n.nextAsk
+	if !last {
+		n.asks[a.id] = a
+		r.asks = append(r.asks, a)
+	}
+	left := max(r.due-n.s.now, askGrace)
+	n.s.net.send(n, to, &transport.Frame{ID: a.id, Epoch: n.s.state.Epoch(), Timeout: left, To: e.To.Partition, Msg: e.Msg})
+}
+
+// replied hands an answer from another node to the machine that asked. It may
+// come twice, as long as the machine is not done.
+func (n *node) replied(f transport.Frame) {
+	a := n.asks[f.ID]
+	if a == nil || a.lost {
+		return
+	}
+	a.closed = true
+	if n.s.watches(a.r.key) {
+		n.s.tell(n.s.now, n.name, "hears %s/%d: %s", a.to.name, f.To, describe(f.Msg))
+	}
+	a.r.feed(coordinator.Replied{I: a.i, Msg: f.Msg})
+}
+
+// connectionLost reports what was asked on the connection and not answered as
+// lost.
+func (n *node) connectionLost(to *node, why string) {
+	n.s.count("connection lost")
+	n.s.happening(n.s.now, n.name, "loses its connection to "+to.name+": "+why)
+	for _, r := range slices.Clone(n.requests) {
+		for _, a := range r.asks {
+			if a.to == to {
+				a.giveUp(why)
+			}
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/sim/check"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
+)
+
+// The times within which a healed cluster must be well again.
+const (
+	upWithin    = 10 * time.Second // all nodes hold all nodes to be up
+	livePhase   = 2 * time.Second  // every operation must succeed
+	doneWithin  = 10 * time.Second // every request that was begun is over
+	readWithout = 3 * time.Second  // every key is read from all replicas
+)
+
+// Report is what came of a run.
+type Report struct {
+	Weather    Weather
+	Violations []check.Violation
+	Hash       uint64 // of the whole trace
+	Events     uint64
+	Operations int
+	Simulated  time.Duration
+	Counts     map[string]int // how often what happened
+}
+
+// Run runs the weather to its end, or to the first broken invariant.
+func Run(w Weather, o Options) Report {
+	s := newSim(w, o)
+	s.phases()
+	found := s.found
+	if len(found) == 0 {
+		found = check.All(&s.history)
+	}
+	return Report{
+		Weather:    w,
+		Violations: found,
+		Hash:       s.hash,
+		Events:     s.done,
+		Operations: len(s.history.Ops),
+		Simulated:  s.now,
+		Counts:     s.counts,
+	}
+}
+
+// phases runs the safety phase, the healing, the liveness phase, and the end.
+func (s *Sim) phases() {
+	if s.runUntil(upWithin, s.allUp); len(s.found) > 0 {
+		return
+	}
+	for i := range s.weather.Clients {
+		c := newClient(s, i)
+		s.clients = append(s.clients, c)
+		c.think()
+	}
+	s.unleash()
+	s.runFor(s.weather.Safety)
+	s.heal()
+	if !s.must(upWithin, "all nodes hold all nodes to be up", s.allUp) {
+		return
+	}
+	s.live = true
+	s.happening(s.now, "", "every operation must succeed from now on")
+	s.runFor(livePhase)
+	s.stopped = true
+	if !s.must(doneWithin, "every request is over", s.quiet) {
+		return
+	}
+	for range 2 {
+		if !s.readEverything() {
+			return
+		}
+	}
+	s.finish()
+}
+
+// must runs until the condition holds; it fails if that takes too long.
+func (s *Sim) must(within time.Duration, what string, cond func() bool) bool {
+	if s.runUntil(s.now+within, cond) {
+		return true
+	}
+	if len(s.found) == 0 {
+		s.fail("liveness", noKey, "%v after the healing it does not hold that %s; %s", within, what, s.unfinished())
+	}
+	return false
+}
+
+// allUp reports whether every node runs and is held to be up, and connected to, by
+// every other.
+func (s *Sim) allUp() bool {
+	for _, n := range s.nodes {
+		if !n.running || n.closing || s.now < n.frozen {
+			return false
+		}
+		for _, peer := range s.nodes {
+			if peer != n && (!n.detector.Up(peer.name) || !s.net.current(n, peer)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// quiet reports whether nothing is in progress anywhere.
+func (s *Sim) quiet() bool { return s.unfinished() == "" }
+
+// unfinished names something that is in progress; empty: there is nothing.
+func (s *Sim) unfinished() string {
+	for _, c := range s.clients {
+		if c.busy {
+			return fmt.Sprintf("client %d waits for %s", c.i, c.at.name)
+		}
+	}
+	for _, n := range s.nodes {
+		for _, r := range n.requests {
+			return fmt.Sprintf("a %T of %v runs on %s, answered %t", r.m, r.key, n.name, r.answered)
+		}
+		if !n.idle() {
+			return n.name + " has writes that are not durable"
+		}
+	}
+	return ""
+}
+
+// readEverything reads every key from all replicas, and waits until that has
+// repaired what differed.
+func (s *Sim) readEverything() bool {
+	missing := s.weather.Keys
+	s.readAll(func(k kv.Key, err error) {
+		missing--
+		if err != nil {
+			s.fail("liveness", k, "all is healed, but a read from all replicas fails: %v", err)
+		}
+	})
+	if !s.must(readWithout, "every key can be read from all replicas", func() bool { return missing == 0 && s.quiet() }) {
+		return false
+	}
+	s.runFor(2 * (s.weather.Delay + s.weather.Jitter)) // for the repairs, which nobody answers
+	return s.must(doneWithin, "every write is durable", s.quiet)
+}
+
+// finish compares the replicas, and notes what they hold.
+func (s *Sim) finish() {
+	s.history.Final = make(map[string][]check.ID)
+	for i := range s.weather.Keys {
+		k := keyAt(i)
+		copies := s.copies(k)
+		if found := check.Converged(copies); len(found) > 0 {
+			s.found = append(s.found, found...)
+			return
+		}
+		s.number(uint64(len(copies[0].Bytes)))
+		s.bytes(copies[0].Bytes)
+		obj, err := decode(copies[0].Bytes)
+		if err != nil {
+			s.fail("encoding", k, "at the end: %v", err)
+			return
+		}
+		s.history.Final[k.String()] = idsOf(obj)
+	}
+	s.settleDeletes()
+}
+
+// copies are what the primary replicas of a key hold.
+func (s *Sim) copies(k kv.Key) []check.Copy {
+	var copies []check.Copy
+	for _, r := range s.primaries(k) {
+		copies = append(copies, check.Copy{
+			Key:    k.String(),
+			Holder: fmt.Sprintf("%s/%d", r.Node, r.Partition),
+			Bytes:  s.raw(s.byName[r.Node], r, k),
+		})
+	}
+	return copies
+}
+
+// raw is what a replica holds of a key, as stored; nil: nothing.
+func (s *Sim) raw(n *node, r ring.Replica, k kv.Key) []byte {
+	b, err := n.disk.mem.Get(vnode.DataKey(r.Partition, s.ring.Home(k), k))
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		s.fail("storage", k, "%s: %v", n.name, err)
+	}
+	return b
+}
+
+// stored is raw, decoded.
+func (s *Sim) stored(n *node, r ring.Replica, k kv.Key) object.Object {
+	o, err := decode(s.raw(n, r, k))
+	if err != nil {
+		s.fail("encoding", k, "%s: %v", n.name, err)
+	}
+	return o
+}
+
+func decode(b []byte) (object.Object, error) {
+	if b == nil {
+		return object.Object{}, nil
+	}
+	return object.Decode(b)
+}
+
+// settleDeletes adds to the deletes without a context what they had seen: what
+// their own read covered, and, where reads must be fresh, all that was
+// acknowledged before they began.
+func (s *Sim) settleDeletes() {
+	for _, i := range s.reading {
+		op := &s.history.Ops[i]
+		op.Seen = s.inv.read[op.Write]
+		if !op.Fresh || op.Outcome != check.Done {
+			continue
+		}
+		for j := range s.history.Ops[:i] {
+			w := &s.history.Ops[j]
+			if w.Kind == check.Put && w.Fresh && w.Key == op.Key && w.Outcome == check.Done && w.End < op.Start {
+				op.Seen = append(op.Seen, w.Write)
+			}
+		}
+	}
+}

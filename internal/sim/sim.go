@@ -1,0 +1,197 @@
+// Package sim runs a whole cluster on one goroutine, from a seed.
+//
+// The machines that decide (coordinators, vnodes, failure detectors, the ring)
+// are the shipping ones. What is simulated is what lies around them: time, the
+// network, the disks, the clocks, and clients that keep to the protocol. Every
+// message between nodes passes through the codec of the real transport. A write
+// to a disk is visible at once and durable later, and a crash keeps a random
+// part of what was not.
+//
+//	weather ──▶ nemesis ──▶ network, disks, clocks, nodes
+//	                              │      ▲
+//	clients ──▶ nodes ──▶ machines ──▶ messages
+//	   │                    vnodes ──▶ batches
+//	   ▼                              │
+//	history ──▶ checkers ◀──── invariants, at every step
+//
+// A run has a safety phase, with the faults that its weather has, then
+// everything heals, and in the liveness phase every operation must succeed. At
+// the end all keys are read from all replicas, twice, the replicas must be byte
+// for byte the same, and the checkers of package check judge the history.
+//
+// Nothing here depends on anything but the seed, so a run can be repeated; its
+// trace hash says whether it was.
+package sim
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/sim/check"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// epoch is the wall clock's reading at the start of every run.
+var epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// heartbeatEvery is how often each node tells the others that it is there.
+const heartbeatEvery = 500 * time.Millisecond
+
+// maxEvents is more than any run needs: beyond it something feeds on itself.
+const maxEvents = 3_000_000
+
+// Options are how a run is watched. The zero value watches nothing.
+type Options struct {
+	Watch string    // the name of a key whose life is told
+	Out   io.Writer // where to; needed with Watch
+}
+
+// Sim is one run.
+type Sim struct {
+	loop
+	trace
+	weather Weather
+	state   *membership.State
+	ring    *ring.Ring
+	nodes   []*node
+	byName  map[string]*node
+	net     network
+	inv     invariants
+	clients []*client
+	history check.History
+	writes  []int // by id, the number of the operation; 0 is none
+	reading []int // the operations that are deletes without a context
+
+	chaos   chance            // of the faults
+	healed  bool              // the faults are over
+	live    bool              // every operation must succeed now
+	paused  bool              // clients wait
+	stopped bool              // clients begin nothing more
+	found   []check.Violation // broken invariants; the first one ends the run
+	counts  map[string]int    // how often what happened
+}
+
+// newSim builds the cluster of the weather and starts its nodes.
+func newSim(w Weather, o Options) *Sim {
+	s := &Sim{
+		trace:   trace{watch: o.Watch, out: o.Out},
+		weather: w,
+		byName:  make(map[string]*node),
+		chaos:   newChance(w.Seed, "chaos"),
+		counts:  make(map[string]int),
+	}
+	s.writes = []int{0}
+	s.history.Stored = make(map[check.ID]bool)
+	s.inv.init()
+	members := make([]membership.Member, w.Nodes)
+	for i := range members {
+		members[i] = membership.Member{Name: fmt.Sprintf("n%d", i+1), Address: fmt.Sprintf("n%d:1", i+1)}
+	}
+	state, err := membership.Bootstrap(members, w.Partitions, max(w.Replicas, ring.DefaultTargetN))
+	if err != nil {
+		panic(fmt.Sprintf("sim: the weather of seed %d has no cluster: %v", w.Seed, err))
+	}
+	s.state, s.ring = state, state.Ring()
+	for i, m := range members {
+		n := newNode(s, i, m.Name)
+		s.nodes = append(s.nodes, n)
+		s.byName[n.name] = n
+	}
+	s.net.init(s)
+	for _, n := range s.nodes {
+		n.start()
+	}
+	return s
+}
+
+// step makes the next event happen, and reports whether the run goes on.
+func (s *Sim) step() bool {
+	ev, ok := s.pop()
+	if !ok {
+		return false
+	}
+	s.number(uint64(ev.at))
+	ev.run()
+	if s.done >= maxEvents {
+		s.fail("runaway", noKey, "%d events, and no end", s.done)
+	}
+	return len(s.found) == 0
+}
+
+// runUntil runs until the condition holds, and reports whether it did by the
+// instant.
+func (s *Sim) runUntil(limit time.Duration, cond func() bool) bool {
+	for !cond() {
+		if s.now > limit || !s.step() {
+			return false
+		}
+	}
+	return true
+}
+
+// runFor runs for a time.
+func (s *Sim) runFor(d time.Duration) {
+	end := s.now + d
+	over := false
+	s.at(end, func() { over = true })
+	s.runUntil(end, func() bool { return over })
+}
+
+// fail records a broken invariant, which ends the run.
+func (s *Sim) fail(checker string, k kv.Key, format string, args ...any) {
+	v := check.Violation{Checker: checker, Text: fmt.Sprintf("at %v: ", s.now) + fmt.Sprintf(format, args...)}
+	if k != (kv.Key{}) {
+		v.Key = k.String()
+	}
+	s.found = append(s.found, v)
+}
+
+// count counts something that happened, for the report.
+func (s *Sim) count(what string) { s.counts[what]++ }
+
+// newID names the write that the next operation is going to be.
+func (s *Sim) newID() check.ID {
+	s.writes = append(s.writes, len(s.history.Ops))
+	return check.ID(len(s.writes) - 1)
+}
+
+// seenBy is what a write had seen: what its context covers, or, of a delete without
+// one, what it had read itself.
+func (s *Sim) seenBy(id check.ID) []check.ID {
+	if int(id) >= len(s.writes) {
+		return nil
+	}
+	if op := &s.history.Ops[s.writes[id]]; len(op.Seen) > 0 {
+		return op.Seen
+	}
+	return s.inv.read[id]
+}
+
+// primaries are the nodes that hold the key.
+func (s *Sim) primaries(k kv.Key) []ring.Replica {
+	return s.ring.Primaries(s.ring.Home(k), s.weather.Replicas)
+}
+
+// idOf is the id of a write, which its client has put in front of its request id.
+func idOf(r kv.RequestID) check.ID {
+	var id check.ID
+	for _, b := range r[:8] {
+		id = id<<8 | check.ID(b)
+	}
+	return id
+}
+
+// idsOf are the writes whose versions stand in the object.
+func idsOf(o object.Object) []check.ID {
+	ids := make([]check.ID, 0, len(o.Siblings))
+	for _, s := range o.Siblings {
+		ids = append(ids, idOf(s.Request))
+	}
+	slices.Sort(ids)
+	return ids
+}

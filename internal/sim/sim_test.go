@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	simTime   = flag.Duration("simtime", 3*time.Second, "how long TestSeeds runs fresh seeds")
+	fromSeed  = flag.Uint64("from", 0, "the first fresh seed of TestSeeds; 0: from the clock")
+	replay    = flag.Uint64("seed", 0, "the seed of TestReplay; 0: skip it")
+	watchKey  = flag.String("watch", "", "the name of the key whose life TestReplay tells")
+	updateAll = flag.Bool("update", false, "rewrite the golden hashes")
+)
+
+// TestSeeds runs every seed that once found something, then fresh ones.
+func TestSeeds(t *testing.T) {
+	for _, seed := range keptSeeds(t) {
+		judge(t, Run(DrawWeather(seed), Options{}))
+	}
+	seed := *fromSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano()) % 1e12
+	}
+	t.Logf("fresh seeds from %d on", seed)
+	var sum tally
+	for start := time.Now(); time.Since(start) < *simTime && !t.Failed(); seed++ {
+		r := Run(DrawWeather(seed), Options{})
+		judge(t, r)
+		sum.add(r)
+	}
+	t.Log(sum.String())
+}
+
+// TestReplay runs one seed and tells the life of a key.
+func TestReplay(t *testing.T) {
+	if *replay == 0 {
+		t.Skip("no -seed")
+	}
+	w := DrawWeather(*replay)
+	t.Logf("weather: %v", w)
+	r := Run(w, Options{Watch: *watchKey, Out: os.Stdout})
+	judge(t, r)
+	t.Logf("hash %016x, %d events, %d operations, %v simulated, %v", r.Hash, r.Events, r.Operations, r.Simulated, r.Counts)
+}
+
+// judge fails the test with the story of what went wrong.
+func judge(t *testing.T, r Report) {
+	t.Helper()
+	if len(r.Violations) == 0 {
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d\nweather: %v\n", r.Weather.Seed, r.Weather)
+	key := ""
+	for i, v := range r.Violations {
+		if i == 5 {
+			fmt.Fprintf(&b, "… and %d more\n", len(r.Violations)-i)
+			break
+		}
+		fmt.Fprintf(&b, "%v\n", v)
+		if key == "" {
+			key = v.Key[strings.LastIndexByte(v.Key, '/')+1:]
+		}
+	}
+	fmt.Fprintf(&b, "replay: go test ./internal/sim -run TestReplay -seed=%d -watch=%s", r.Weather.Seed, key)
+	t.Error(b.String())
+}
+
+// keptSeeds reads testdata/seeds.txt: a seed a line, and what it once found.
+func keptSeeds(t *testing.T) []uint64 {
+	t.Helper()
+	f, err := os.Open("testdata/seeds.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var seeds []uint64
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		line := strings.TrimSpace(sc.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		word, _, _ := strings.Cut(line, " ")
+		seed, err := strconv.ParseUint(word, 10, 64)
+		if err != nil {
+			t.Fatalf("testdata/seeds.txt: %q: %v", line, err)
+		}
+		seeds = append(seeds, seed)
+	}
+	return seeds
+}

@@ -1,0 +1,286 @@
+package tanodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Println(err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+var key = kv.Key{Bucket: "b", Name: "k"}
+
+// faulty is a machine that does what its functions say.
+type faulty struct {
+	step func(coordinator.Event) []coordinator.Effect
+}
+
+func (f *faulty) Step(_ time.Duration, ev coordinator.Event, _ []coordinator.Effect) []coordinator.Effect {
+	return f.step(ev)
+}
+func (f *faulty) Done() bool { return false }
+
+func TestAPanicEndsOneRequest(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	err := n.run(t.Context(), &faulty{func(coordinator.Event) []coordinator.Effect { panic("a planted one") }})
+	if !errors.Is(err, kv.ErrInternal) || !strings.Contains(err.Error(), "a planted one") {
+		t.Errorf("error %v", err)
+	}
+	write(t, n, "k", "v")
+	if c := n.requests.count(); c != 0 {
+		t.Errorf("%d requests are in progress", c)
+	}
+}
+
+func TestAdmissionIsLimited(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage(), MaxRequests: 2})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 2 {
+		begun := make(chan struct{}, 1)
+		wg.Go(func() {
+			n.run(ctx, &faulty{func(coordinator.Event) []coordinator.Effect { begun <- struct{}{}; return nil }})
+		})
+		<-begun
+	}
+	_, err := n.Get(t.Context(), key, kv.ReadOptions{})
+	if !errors.Is(err, kv.ErrOverload) || !strings.Contains(err.Error(), "2 requests are in progress") {
+		t.Errorf("the third request: %v", err)
+	}
+	cancel()
+	wg.Wait()
+	write(t, n, "k", "v")
+}
+
+func TestACallerMayGoAway(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	why := errors.New("the user has gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	if _, err := n.Get(ctx, key, kv.ReadOptions{}); !errors.Is(err, why) {
+		t.Errorf("a get: %v", err)
+	}
+	if _, err := n.Put(ctx, key, kv.Value{}, kv.WriteOptions{}); !errors.Is(err, why) || errors.Is(err, kv.ErrInDoubt) {
+		t.Errorf("a put that was never begun: %v", err)
+	}
+	ctx, cancel = context.WithCancelCause(t.Context())
+	err := n.runWrite(ctx, &faulty{func(coordinator.Event) []coordinator.Effect { cancel(why); return nil }})
+	if !errors.Is(err, why) || !errors.Is(err, kv.ErrInDoubt) {
+		t.Errorf("a put that was begun: %v", err)
+	}
+	if c := n.requests.count(); c != 0 {
+		t.Errorf("%d requests are in progress", c)
+	}
+}
+
+func TestShutdownLetsRequestsFinish(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	begun := make(chan struct{})
+	var r *request
+	var once sync.Once
+	m := &faulty{func(ev coordinator.Event) []coordinator.Effect {
+		once.Do(func() { close(begun) })
+		if _, ok := ev.(coordinator.Tick); ok {
+			r.finish()
+			return []coordinator.Effect{coordinator.Answer{}}
+		}
+		return nil
+	}}
+	answered := make(chan struct{})
+	r, err := n.start(m, func() { close(answered) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	over := make(chan error)
+	go func() { over <- n.Shutdown(t.Context()) }()
+	r.feed(coordinator.Tick{})
+	<-answered
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCloseAnswersEveryone(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	got := make(chan error)
+	begun := make(chan struct{})
+	go func() {
+		got <- n.run(context.Background(), &faulty{func(coordinator.Event) []coordinator.Effect { close(begun); return nil }})
+	}()
+	<-begun
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-got; !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("the request: %v", err)
+	}
+}
+
+// fragile is an engine whose writes can be made to fail.
+type fragile struct {
+	storage.Engine
+	mu    sync.Mutex
+	apply error
+	wait  error
+}
+
+func (f *fragile) fail(apply, wait error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.apply, f.wait = apply, wait
+}
+
+func (f *fragile) Apply(b *storage.Batch, sync bool) (storage.Commit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.apply != nil {
+		return nil, f.apply
+	}
+	c, err := f.Engine.Apply(b, sync)
+	return failing{c, f.wait}, err
+}
+
+type failing struct {
+	storage.Commit
+	err error
+}
+
+func (c failing) Wait() error { return errors.Join(c.Commit.Wait(), c.err) }
+
+func openFragile(t *testing.T) (*Node, *fragile) {
+	f := &fragile{Engine: storage.NewMemory()}
+	return open(t, "", Options{Storage: func(string) (storage.Engine, error) { return f, nil }}), f
+}
+
+func TestAFullDiskRefusesWritesAndRecovers(t *testing.T) {
+	n, f := openFragile(t)
+	write(t, n, "k", "before")
+	before := n.vnodes.incarnations()
+	f.fail(fmt.Errorf("%w: 12 bytes free", storage.ErrFull), nil)
+	_, err := n.Put(t.Context(), key, kv.Value{Data: []byte("no")}, kv.WriteOptions{})
+	var q *kv.QuorumError
+	if !errors.As(err, &q) || q.InDoubt || !strings.Contains(err.Error(), "12 bytes free") {
+		t.Errorf("a put on a full disk: %v", err)
+	}
+	obj, err := n.Get(t.Context(), key, kv.ReadOptions{})
+	if err != nil || len(obj.Values) != 1 || string(obj.Values[0].Data) != "before" {
+		t.Errorf("a get on a full disk: %v, %v", obj.Values, err)
+	}
+	f.fail(nil, nil)
+	if _, err = n.Put(t.Context(), key, kv.Value{Data: []byte("after")}, kv.WriteOptions{Context: obj.Context}); err != nil {
+		t.Errorf("a put when there is space again: %v", err)
+	}
+	changed := 0
+	for p, inc := range n.vnodes.incarnations() {
+		if inc.actor != before[p].actor {
+			changed++
+		}
+	}
+	if changed == 0 {
+		t.Error("vnodes whose batch was refused go on as the same actors")
+	}
+}
+
+func TestABrokenDiskStopsTheNode(t *testing.T) {
+	n, f := openFragile(t)
+	f.fail(nil, errors.New("input/output error"))
+	_, err := n.Put(t.Context(), key, kv.Value{}, kv.WriteOptions{W: kv.All})
+	if err == nil {
+		t.Error("a put that is not durable was acknowledged")
+	}
+	select {
+	case <-n.Failed():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the node goes on")
+	}
+	if _, err := n.Get(t.Context(), key, kv.ReadOptions{}); !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("a get on a failed node: %v", err)
+	}
+	if err := n.Close(); err == nil || !strings.Contains(err.Error(), "input/output error") {
+		t.Errorf("Close says %v", err)
+	}
+}
+
+func TestAWriteQuorumOutOfReachIsAnsweredAtOnce(t *testing.T) {
+	cluster, network := NewTestCluster(t, 3, Options{})
+	n := cluster[0]
+	network.Cut("n1", "n3")
+	for n.live.up("n3") {
+		if _, err := n.Put(t.Context(), key, kv.Value{}, kv.WriteOptions{W: kv.One}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun := time.Now()
+	_, err := n.Put(t.Context(), key, kv.Value{}, kv.WriteOptions{W: kv.All})
+	var q *kv.QuorumError
+	if !errors.As(err, &q) || q.Need != "W" || q.Want != 3 || q.InDoubt || !strings.Contains(err.Error(), "n3: the node is down") {
+		t.Errorf("W=3 with a node cut off: %v", err)
+	}
+	if took := time.Since(begun); took > kv.DefaultTimeout/2 {
+		t.Errorf("it took %v, as if it had waited for the timeout", took)
+	}
+	for range 20 {
+		if _, err := n.Put(t.Context(), key, kv.Value{Data: []byte("x")}, kv.WriteOptions{W: 2, ReturnBody: true}); err != nil && !errors.Is(err, kv.ErrTooManySiblings) {
+			t.Errorf("W=2 with a node cut off: %v", err)
+		}
+	}
+	network.Heal()
+	WaitUp(t, n)
+	if _, err := n.Get(t.Context(), key, kv.ReadOptions{R: kv.All}); err != nil {
+		t.Errorf("R=3 after healing: %v", err)
+	}
+}
+
+// TestASilentReplicaLeavesNothing cuts the answers of one node only: requests that
+// it never answers must be gone when they are answered or have timed out.
+func TestASilentReplicaLeavesNothing(t *testing.T) {
+	cluster, network := NewTestCluster(t, 3, Options{})
+	n := cluster[0]
+	network.CutOneWay("n3", "n1")
+	var wg sync.WaitGroup
+	for i := range 50 {
+		k := kv.Key{Bucket: "b", Name: fmt.Sprint(i)}
+		wg.Go(func() {
+			if _, err := n.Put(t.Context(), k, kv.Value{}, kv.WriteOptions{}); err != nil {
+				t.Errorf("put of %s: %v", k, err)
+			}
+			if _, err := n.Get(t.Context(), k, kv.ReadOptions{}); err != nil {
+				t.Errorf("get of %s: %v", k, err)
+			}
+			_, err := n.Put(t.Context(), k, kv.Value{}, kv.WriteOptions{W: kv.All, Timeout: 50 * time.Millisecond})
+			if !errors.Is(err, kv.ErrQuorum) {
+				t.Errorf("put of %s with W=3: %v", k, err)
+			}
+		})
+	}
+	wg.Wait()
+	for deadline := time.Now().Add(20 * time.Second); n.requests.count() > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d requests are still in progress", n.requests.count())
+		}
+		n.Ping(t.Context())
+	}
+	network.Heal()
+	WaitUp(t, cluster...)
+}

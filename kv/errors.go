@@ -66,8 +66,11 @@ func (e *QuorumError) Error() string {
 	if len(e.Failures) > 0 {
 		b.WriteString(")")
 	}
-	if e.InDoubt {
+	switch {
+	case e.InDoubt:
 		b.WriteString("; the write may still take effect")
+	case e.Op == "put" || e.Op == "delete":
+		b.WriteString("; nothing was written")
 	}
 	return b.String()
 }

@@ -12,7 +12,7 @@ const (
 	MaxBucket    = 4 << 10  // bytes in a bucket's name
 	MaxType      = 255      // bytes in a bucket type's name
 	MaxObject    = 50 << 20 // bytes in an object: all siblings, encoded
-	MaxValueMeta = 1 << 20  // bytes in one value's metadata, index entries and content headers
+	MaxValueMeta = 1 << 20  // bytes in one value's metadata, index entries (4 more for each) and content headers
 	MaxSiblings  = 100      // values that one key may hold
 	MaxContext   = 64 << 10 // bytes in a context
 	MaxPage      = 10_000   // keys in one page of a listing
@@ -51,11 +51,12 @@ func (v *Value) Validate() error {
 		return err
 	}
 	meta := len(v.ContentType) + len(v.Charset) + len(v.ContentEncoding)
+	const pair = 4 // bytes that a pair costs at least, encoded
 	for _, p := range v.Meta {
-		meta += len(p.Name) + len(p.Value)
+		meta += pair + len(p.Name) + len(p.Value)
 	}
 	for _, p := range v.Indexes {
-		meta += len(p.Name) + len(p.Value)
+		meta += pair + len(p.Name) + len(p.Value)
 	}
 	return within("metadata of the value", meta, MaxValueMeta)
 }

@@ -95,7 +95,7 @@ var values = []testCase{
 
 func freeBytes(r *run) {
 	names := []string{
-		"k", "/", "a/b", "..", ".", " ", "?", "#", "%", "%2F", "+", "ключ", "\x00", "a\x00b", "\n",
+		"k", "/", "a", "a/b", "..", ".", " ", "?", "#", "%", "%2F", "+", "ключ", "\x00", "a\x00", "a\x00b", "\n",
 		"\xff", "\xc3\x28", strings.Repeat("\x00", 300), "\"quoted\"",
 	}
 	var ks []kv.Key

@@ -50,7 +50,7 @@ sim: ## simulate fresh seeds for SIMTIME (90s), and all kept ones
 .PHONY: planted
 planted: ## plant each known bug in turn and see the simulation find it
 	go test -tags planted $(PURE)
-	go test -count=1 -tags planted ./internal/sim -run '^TestPlanted' -v
+	go test -count=1 -tags planted ./internal/sim -run '^(TestPlanted|TestAllHaveBudgets)$$' -v
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME (5s)

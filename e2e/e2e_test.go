@@ -79,6 +79,8 @@ type devCluster struct {
 	node []string // HOST:PORT of each node, for other nodes
 	cmd  *exec.Cmd
 	log  *bytes.Buffer // what it says; read it when cmd has ended
+
+	killed bool // the test has ended it, in its own way
 }
 
 // startDev starts a cluster and waits until it is complete. It is stopped at
@@ -101,23 +103,34 @@ func startDev(t *testing.T, nodes int) *devCluster {
 	return d
 }
 
-// stop ends the cluster as Ctrl-C does.
+// stop ends the cluster as Ctrl-C does. No node may have panicked by then.
 func (d *devCluster) stop() {
-	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
-		d.t.Errorf("tanodb dev ended before its time: %v", err)
+	if !d.killed {
+		if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
+			d.t.Errorf("tanodb dev ended before its time: %v", err)
+		}
+		if err := d.cmd.Wait(); err != nil {
+			d.t.Errorf("tanodb dev: %v", err)
+		}
 	}
-	if err := d.cmd.Wait(); err != nil {
-		d.t.Errorf("tanodb dev: %v", err)
+	logs := map[string]string{}
+	for i := range d.http {
+		name := fmt.Sprintf("n%d.log", i+1)
+		b, err := os.ReadFile(filepath.Join(d.dir, name))
+		if err != nil {
+			d.t.Error(err)
+		}
+		logs[name] = string(b)
+		if strings.Contains(logs[name], "panic") || strings.Contains(logs[name], "goroutine ") {
+			d.t.Errorf("a panic in %s", name)
+		}
 	}
 	if !d.t.Failed() {
 		return
 	}
 	d.t.Logf("tanodb dev said:\n%s", d.log)
-	for i := range d.http {
-		name := filepath.Join(d.dir, fmt.Sprintf("n%d.log", i+1))
-		if b, err := os.ReadFile(name); err == nil {
-			d.t.Logf("%s ends with:\n%s", name, b[max(0, len(b)-3000):])
-		}
+	for name, log := range logs {
+		d.t.Logf("%s ends with:\n%s", name, log[max(0, len(log)-3000):])
 	}
 }
 

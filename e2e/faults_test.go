@@ -63,7 +63,7 @@ func wantPromptRefusal(t *testing.T, d *devCluster, down string) {
 	if took := time.Since(begun); took > patience/2 {
 		t.Errorf("put with W=3 while %s is down took %v; it is certain at once that it fails", down, took)
 	}
-	out, errs, code := run(t, "put", "e2e", "two", "1", "--replace", "-w", "2", "-r", "2", "--addr", d.base(1))
+	out, errs, code := run(t, "put", "e2e", "two", "1", "--replace", "-w", "2", "--addr", d.base(1))
 	if code != 0 {
 		t.Errorf("put with W=2 while %s is down: exit code %d, %s%s", down, code, out, errs)
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -139,8 +138,9 @@ func (w *wire) close() {
 
 // wireKind names an error below HTTP for the report.
 func wireKind(err error) string {
+	var late net.Error
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.As(err, &late) && late.Timeout():
 		return "timeout"
 	case errors.Is(err, errNotSent):
 		return "connect"

@@ -27,6 +27,17 @@ type devCmd struct {
 	Status devStatusCmd `cmd:"" help:"Show the processes."`
 }
 
+// Help is the long part of the command's help.
+func (*devCmd) Help() string {
+	return `Without a command it runs the cluster: tanodb dev --nodes 3. The flags of that are explained by tanodb dev run --help. While it runs, the other commands act on its processes:
+
+    tanodb dev kill 2
+    tanodb dev start 2
+    tanodb dev pause 1 3
+    tanodb dev resume all
+    tanodb dev status`
+}
+
 type devRunCmd struct {
 	Nodes      int    `help:"How many nodes; 0: as many as the directory has, or 3." placeholder:"N"`
 	BasePort   int    `help:"Use ports from this one on; 0: the ports of the last time, or free ones, and 8098 for the first node's HTTP if it is free." placeholder:"PORT" env:"TANODB_BASE_PORT"`

@@ -9,31 +9,37 @@ import (
 
 // table lays out rows in aligned columns, two spaces apart, for people.
 type table struct {
-	b strings.Builder
-	w *tabwriter.Writer
+	columns int
+	b       strings.Builder
+	w       *tabwriter.Writer
 }
 
 // newTable starts a table with its column names.
 func newTable(columns ...string) *table {
-	t := &table{}
+	t := &table{columns: len(columns)}
 	t.w = tabwriter.NewWriter(&t.b, 0, 0, 2, ' ', 0)
 	t.row(columns...)
 	return t
 }
 
-// row adds a row. Empty cells at its end leave no blanks behind.
+// row adds a row. Cells that it lacks at its end are empty.
 func (t *table) row(cells ...string) {
-	for len(cells) > 0 && cells[len(cells)-1] == "" {
-		cells = cells[:len(cells)-1]
+	for len(cells) < t.columns {
+		cells = append(cells, "")
 	}
 	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
 }
 
-// String is the table, a line each row. It ends the table.
+// String is the table, a line each row, without blanks at their ends. It ends
+// the table.
 func (t *table) String() string {
 	// A strings.Builder never fails.
 	_ = t.w.Flush()
-	return t.b.String()
+	var out strings.Builder
+	for line := range strings.Lines(t.b.String()) {
+		out.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	return out.String()
 }
 
 // micros shows microseconds with a unit that suits their size.

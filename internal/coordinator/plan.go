@@ -147,10 +147,13 @@ func (p *plan) open() bool {
 func (p *plan) failure(timeout, inDoubt bool) error {
 	req, got := p.tally.Failed()
 	e := &kv.QuorumError{Op: p.op, Need: req.Name, Want: req.Need, Got: got, Timeout: timeout, InDoubt: inDoubt}
-	for _, r := range p.replies {
+	for i, r := range p.replies {
 		why := r.Error
 		switch r.Result {
 		case kv.Pending:
+			if !p.waits[i] {
+				continue // it was not asked
+			}
 			why = "no answer yet"
 		case kv.OK, kv.Found, kv.NotFound:
 			continue

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/quorum"
 	"github.com/tanodb/tanodb/internal/sim/check"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -217,9 +218,29 @@ func (c *client) write(k kv.Key, kind check.Kind) {
 		receipt, err := result()
 		if err == nil {
 			c.wrote(k, i, receipt, o)
+			s.acknowledged(k, i, o)
 		}
 		c.end(i, k, n, err)
 	}, func() { c.gone(i, k) })
+}
+
+// acknowledged checks that a write is where its answer says it is. A disk that
+// was lost meanwhile may have taken a copy with it.
+func (s *Sim) acknowledged(k kv.Key, i int, o kv.WriteOptions) {
+	op := &s.history.Ops[i]
+	if s.wiped >= op.Start {
+		return
+	}
+	n := o.N
+	if n == 0 {
+		n = s.weather.Replicas
+	}
+	need, err := quorum.Resolve("W", o.W, kv.Majority, n)
+	if err != nil {
+		s.fail("acknowledged", k, "write %d is reported as done, though %v", op.Write, err)
+		return
+	}
+	s.inv.acknowledged(s, k, op.Write, need)
 }
 
 // wrote remembers the context of a write's receipt. A delete that had none

@@ -19,6 +19,7 @@ type disk struct {
 	syncing bool
 	failing bool          // the next fsync fails
 	slow    time.Duration // until then it is slow
+	stalled time.Duration // until then a slow fsync is going on
 }
 
 // waiter is released when batch seq is durable, or, with an error, never will be.
@@ -55,6 +56,7 @@ func (d *disk) sync() {
 	took := d.n.rnd.about(s.weather.Sync)
 	if s.now < d.slow {
 		took += d.n.rnd.about(s.weather.SlowSync)
+		d.stalled = s.now + took
 	}
 	covers, boot := d.mem.Applied(), d.n.boot
 	s.after(took, func() {
@@ -103,6 +105,7 @@ func (d *disk) crash() {
 	}
 	d.n.s.number(uint64(keep))
 	d.mem = d.mem.Crash(keep)
+	d.n.s.inv.forget(d.n)
 	d.waiting, d.syncing, d.failing, d.slow = nil, false, false, 0
 }
 
@@ -110,5 +113,6 @@ func (d *disk) crash() {
 func (d *disk) wipe() {
 	d.mem.Crash(0)
 	d.mem = storage.NewMemory()
+	d.n.s.inv.forget(d.n)
 	d.waiting, d.syncing, d.failing, d.slow = nil, false, false, 0
 }

@@ -17,12 +17,14 @@ import (
 //   - a dot names one write for ever;
 //   - what a vnode stores contains what it had stored;
 //   - nothing is erased;
-//   - "stored" is said only of what is durable.
+//   - "stored" is said only of what is durable;
+//   - a write is acknowledged only when as many replicas as were asked for hold
+//     it durably.
 type invariants struct {
 	dots   map[object.Dot]check.ID
 	minted map[kv.Key]*lineage
 	read   map[check.ID][]check.ID // what a delete without a context had read itself
-	nodes  map[*node]*held
+	nodes  map[*node]held
 }
 
 // lineage is the versions of a key that some vnode has made.
@@ -39,10 +41,14 @@ type mint struct {
 	by      []int // the mints that replace it
 }
 
-// held is what a node's engine holds, by storage key.
-type held struct {
-	heads map[string]object.Object
-	last  map[string]uint64 // the batch that last wrote it
+// held is what a node's engine holds, by storage key: the versions of each, the
+// latest durable one first, then those that are on their way to the disk.
+type held map[string][]version
+
+// version is what a batch wrote under a storage key.
+type version struct {
+	seq  uint64
+	head object.Object
 }
 
 // order is a command of a batch with its storage key.
@@ -66,12 +72,12 @@ func (v *invariants) init() {
 	v.dots = make(map[object.Dot]check.ID)
 	v.minted = make(map[kv.Key]*lineage)
 	v.read = make(map[check.ID][]check.ID)
-	v.nodes = make(map[*node]*held)
+	v.nodes = make(map[*node]held)
 }
 
-// started forgets what the node held: a crash may have taken some of it.
-func (v *invariants) started(n *node) {
-	v.nodes[n] = &held{heads: make(map[string]object.Object), last: make(map[string]uint64)}
+// forget forgets what a node's engine held: a crash may have taken some of it.
+func (v *invariants) forget(n *node) {
+	v.nodes[n] = make(held)
 }
 
 // batch checks what a vnode is about to write.
@@ -111,12 +117,7 @@ func (v *invariants) write(n *node, key kv.Key, op *storage.Op) {
 		s.fail("encoding", key, "%s writes an object that does not decode: %v", n.name, err)
 		return
 	}
-	h := v.nodes[n]
-	old, err := h.head(n, op.Key)
-	if err != nil {
-		s.fail("encoding", key, "%s has an object that does not decode: %v", n.name, err)
-		return
-	}
+	old := v.latest(n, op.Key).head
 	if r := object.Compare(head, old); r != object.Newer && r != object.Equal {
 		s.fail("monotone", key, "%s replaces %v at %v by %v at %v, which does not contain it",
 			n.name, idsOf(old), old.Clock, idsOf(head), head.Clock)
@@ -125,22 +126,50 @@ func (v *invariants) write(n *node, key kv.Key, op *storage.Op) {
 	for i := range head.Siblings {
 		v.dot(s, key, &head.Siblings[i])
 	}
-	h.heads[string(op.Key)] = head
+	v.add(n, op.Key, version{n.disk.mem.Applied() + 1, head})
 	if s.watches(key) {
 		s.tell(s.now, n.name, "holds %v at %v", idsOf(head), head.Clock)
 	}
 }
 
-// head is what the node holds under a storage key.
-func (h *held) head(n *node, key []byte) (object.Object, error) {
-	if old, ok := h.heads[string(key)]; ok {
-		return old, nil
+// versions are what the node holds under a storage key, at least one.
+func (v *invariants) versions(n *node, data []byte) []version {
+	if all, ok := v.nodes[n][string(data)]; ok {
+		return all
 	}
-	enc, err := n.disk.mem.Get(key)
-	if err != nil {
-		return object.Object{}, nil // nothing there; a broken engine fails the batch itself
+	var first version
+	if enc, err := n.disk.mem.Get(data); err == nil { // else it has nothing, or is about to crash
+		if first.head, err = object.DecodeHead(enc); err != nil {
+			n.s.fail("encoding", noKey, "%s has an object that does not decode: %v", n.name, err)
+		}
 	}
-	return object.DecodeHead(enc)
+	all := []version{first}
+	v.nodes[n][string(data)] = all
+	return all
+}
+
+func (v *invariants) latest(n *node, data []byte) version {
+	all := v.versions(n, data)
+	return all[len(all)-1]
+}
+
+// durable is the head that a crash now could not take.
+func (v *invariants) durable(n *node, data []byte) object.Object {
+	all := v.versions(n, data)
+	i := len(all) - 1
+	for i > 0 && all[i].seq > n.disk.mem.Durable() {
+		i--
+	}
+	return all[i].head
+}
+
+// add notes what the next batch writes, and forgets what is no longer needed.
+func (v *invariants) add(n *node, data []byte, next version) {
+	all := v.versions(n, data)
+	for len(all) > 1 && all[1].seq <= n.disk.mem.Durable() {
+		all = all[1:]
+	}
+	v.nodes[n][string(data)] = append(all, next)
 }
 
 // dot checks that the dot of a sibling belongs to its write alone.
@@ -195,14 +224,31 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 	return ids
 }
 
-// applied notes which batch wrote what.
-func (v *invariants) applied(n *node, b *storage.Batch, seq uint64) {
-	h := v.nodes[n]
-	for i := range b.Ops {
-		h.last[string(b.Ops[i].Key)] = seq
-	}
-}
-
 // needs is the batch that must be durable before the command may be answered
 // with "stored": the last one, so far, that wrote its key.
-func (v *invariants) needs(n *node, o order) uint64 { return v.nodes[n].last[string(o.data)] }
+func (v *invariants) needs(n *node, o order) uint64 { return v.latest(n, o.data).seq }
+
+// acknowledged checks a write that is reported as done: so many of the
+// replicas must hold it durably.
+func (v *invariants) acknowledged(s *Sim, k kv.Key, id check.ID, need int) {
+	l := v.minted[k]
+	if l == nil {
+		s.fail("acknowledged", k, "write %d is reported as done, but no vnode has made it", id)
+		return
+	}
+	i, ok := l.index[id]
+	if !ok {
+		s.fail("acknowledged", k, "write %d is reported as done, but no vnode has made it", id)
+		return
+	}
+	have := 0
+	for _, r := range s.primaries(k) {
+		data := vnode.DataKey(r.Partition, s.ring.Home(k), k)
+		if v.durable(s.byName[r.Node], data).Clock.Covers(l.mints[i].dot) {
+			have++
+		}
+	}
+	if have < need {
+		s.fail("acknowledged", k, "write %d is reported as done by %d replicas; %d hold it durably", id, need, have)
+	}
+}

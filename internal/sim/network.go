@@ -22,7 +22,7 @@ type network struct {
 	s     *Sim
 	rnd   chance
 	links []link // from node i to node j: links[i*nodes+j]
-	calm  bool   // nothing is lost, doubled or late any more
+	calm  bool   // nothing is lost or very late any more
 }
 
 // link is one direction between two nodes.
@@ -70,7 +70,7 @@ func (net *network) send(from, to *node, f *transport.Frame) bool {
 		return true
 	}
 	net.deliverAfter(from, to, b)
-	if _, forward := f.Msg.(*coordinator.Forward); !forward && !net.calm && net.rnd.hit(s.weather.Duplicate) {
+	if _, forward := f.Msg.(*coordinator.Forward); !forward && net.rnd.hit(s.weather.Duplicate) {
 		s.count("message doubled")
 		net.deliverAfter(from, to, b)
 	}

@@ -48,6 +48,7 @@ type incarnation struct {
 func newNode(s *Sim, i int, name string) *node {
 	n := &node{s: s, i: i, name: name, rnd: newChance(s.weather.Seed, name)}
 	n.disk = disk{n: n, mem: storage.NewMemory()}
+	s.inv.forget(n)
 	n.skew = n.rnd.upTo(2*s.weather.Skew+1) - s.weather.Skew
 	return n
 }
@@ -70,7 +71,6 @@ func (n *node) start() {
 	n.asks = make(map[uint64]*ask)
 	n.requests = nil
 	n.detector = membership.NewDetector(n.name, n.peers(), membership.DetectorOptions{})
-	n.s.inv.started(n)
 	n.s.happening(n.s.now, n.name, "starts")
 	n.every(heartbeatEvery, n.heartbeat)
 	n.every(dialEvery, n.dialAll)

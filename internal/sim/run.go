@@ -15,6 +15,7 @@ import (
 
 // The times within which a healed cluster must be well again.
 const (
+	settle      = time.Second      // a silence from before the healing has ended, or was noticed
 	upWithin    = 10 * time.Second // all nodes hold all nodes to be up
 	livePhase   = 2 * time.Second  // every operation must succeed
 	doneWithin  = 10 * time.Second // every request that was begun is over
@@ -64,6 +65,7 @@ func (s *Sim) phases() {
 	s.unleash()
 	s.runFor(s.weather.Safety)
 	s.heal()
+	s.runFor(settle)
 	if !s.must(upWithin, "all nodes hold all nodes to be up", s.allUp) {
 		return
 	}
@@ -93,11 +95,11 @@ func (s *Sim) must(within time.Duration, what string, cond func() bool) bool {
 	return false
 }
 
-// allUp reports whether every node runs and is held to be up, and connected to, by
-// every other.
+// allUp reports whether every node runs as it should, and is held to be up, and
+// connected to, by every other.
 func (s *Sim) allUp() bool {
 	for _, n := range s.nodes {
-		if !n.running || n.closing || s.now < n.frozen {
+		if !n.running || n.closing || s.now < n.frozen || s.now < n.disk.stalled {
 			return false
 		}
 		for _, peer := range s.nodes {

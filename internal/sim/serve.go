@@ -115,7 +115,6 @@ func (n *node) turn(p ring.Partition) {
 	if err != nil {
 		return // the engine broke and the node is about to stop
 	}
-	n.s.inv.applied(n, &b, seq)
 	for _, note := range out.Notes {
 		n.s.count(string(note.Kind))
 	}

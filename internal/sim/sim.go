@@ -71,6 +71,7 @@ type Sim struct {
 	healed  bool              // the faults are over
 	live    bool              // every operation must succeed now
 	paused  bool              // clients wait
+	wiped   time.Duration     // when a disk was lost last
 	stopped bool              // clients begin nothing more
 	found   []check.Violation // broken invariants; the first one ends the run
 	counts  map[string]int    // how often what happened
@@ -84,6 +85,7 @@ func newSim(w Weather, o Options) *Sim {
 		byName:  make(map[string]*node),
 		chaos:   newChance(w.Seed, "chaos"),
 		counts:  make(map[string]int),
+		wiped:   -1,
 	}
 	s.writes = []int{0}
 	s.history.Stored = make(map[check.ID]bool)
@@ -163,7 +165,7 @@ func (s *Sim) newID() check.ID {
 // seenBy is what a write had seen: what its context covers, or, of a delete without
 // one, what it had read itself.
 func (s *Sim) seenBy(id check.ID) []check.ID {
-	if int(id) >= len(s.writes) {
+	if id >= check.ID(len(s.writes)) {
 		return nil
 	}
 	if op := &s.history.Ops[s.writes[id]]; len(op.Seen) > 0 {

@@ -94,6 +94,7 @@ func DrawWeather(seed uint64) Weather {
 	w.Think = time.Duration(w.Clients) * pick[time.Duration](c, 3, 5, 10) * time.Millisecond
 	w.R = c.between(1, w.Replicas)
 	w.W = c.between(w.Replicas-w.R+1, w.Replicas)
+	w.Duplicate = pick(c, 0, 0, 0.02, 0.2)
 	if w.Calm = c.hit(0.12); w.Calm {
 		return w
 	}
@@ -106,7 +107,6 @@ func (w *Weather) drawNetwork(c chance) {
 	w.Odd = pick(c, 0, 0.1, 0.4)
 	w.Straggle = pick(c, 0, 0, 0.005, 0.03)
 	w.Loss = pick(c, 0, 0, 0.01, 0.05, 0.15)
-	w.Duplicate = pick(c, 0, 0, 0.02, 0.2)
 	w.Overload = pick(c, 0, 0, 0, 0.02)
 	w.CutEvery, w.CutFor, w.OneWay = every(c, 4), seconds(c, 4), pick(c, 0.0, 0.3, 0.7)
 	w.BreakEvery = every(c, 1)

@@ -34,6 +34,7 @@ func (s *Sim) wipe() {
 			victim.crash("its disk is lost", 500*time.Millisecond)
 			victim.disk.wipe()
 			victim.marker = nil
+			s.wiped = s.now
 		case s.now < until:
 			s.readAll(nil)
 			s.after(200*time.Millisecond, try)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"fmt"
 	"sync"
 	"syscall"
 	"testing"
@@ -10,21 +11,22 @@ import (
 	"github.com/tanodb/tanodb/kv"
 )
 
-// inFlight is how many requests the benchmarks keep unanswered.
-const inFlight = 64
-
-// BenchmarkAsk measures a request with 1 KB and its answer, with many in flight
-// between two nodes in this process: the time of one is the processors' of both
-// sides. Cpu-ns/op is what the system says.
+// BenchmarkAsk measures a request with 1 KB and its answer between two nodes in
+// this process, with some requests in flight: the time of one is that of both
+// sides. Cpu-ns/op is what the system says of the processors.
 func BenchmarkAsk(b *testing.B) {
 	store := &vnode.Store{Key: kv.Key{Bucket: "mybucket", Name: "some-key"}, Object: make([]byte, 1100)}
 	for _, n := range networks {
-		b.Run(n.name, func(b *testing.B) { benchmarkAsk(b, n.pair(b, answerWith(&vnode.Stored{})), store) })
+		for _, inFlight := range []int{1, 8, 64} {
+			b.Run(fmt.Sprintf("%s/inflight=%d", n.name, inFlight), func(b *testing.B) {
+				benchmarkAsk(b, n.pair(b, answerWith(&vnode.Stored{})), store, inFlight)
+			})
+		}
 	}
 }
 
-func benchmarkAsk(b *testing.B, p pairOfNodes, m vnode.Message) {
-	p.connect(b)
+func benchmarkAsk(b *testing.B, p pairOfNodes, m vnode.Message, inFlight int) {
+	p.ra.await(b, "n2 is connected", func() bool { return p.a.Stats().Peers[0].Connected })
 	deadline := time.Now().Add(time.Hour)
 	slots := make(chan struct{}, inFlight)
 	var failed sync.Once

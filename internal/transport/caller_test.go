@@ -38,7 +38,7 @@ func caller(t testing.TB, j joiner, to string, change func(*hello)) *rawCaller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.close)
+	t.Cleanup(w.release)
 	return w
 }
 

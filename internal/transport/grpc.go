@@ -57,7 +57,7 @@ func Listen(cfg Config) (*Mesh, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
-	w := &grpcWires{mesh: m, listener: &countingListener{Listener: l}, creds: dialling, drain: m.cfg.Timing.Drain}
+	w := &grpcWires{mesh: m, listener: &countingListener{Listener: l, limit: maxConnections}, creds: dialling, drain: m.cfg.Timing.Drain}
 	w.server = grpc.NewServer(
 		grpc.Creds(accepting),
 		grpc.ForceServerCodecV2(rawCodec{}),
@@ -65,9 +65,7 @@ func Listen(cfg Config) (*Mesh, error) {
 		grpc.StaticConnWindowSize(streamWindow),
 		grpc.WriteBufferSize(ioBuffer),
 		grpc.ReadBufferSize(ioBuffer),
-		grpc.SharedWriteBuffer(true),
 		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.MaxSendMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(1),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime, Time: pingTime, Timeout: handshakeTime}),
@@ -155,25 +153,28 @@ func (s *serverWire) send(b *[]byte) error  { return plain(s.stream.SendMsg(b)) 
 func (s *serverWire) recv() ([]byte, error) { return receive(s.stream) }
 func (s *serverWire) received() uint64      { return s.count.Load() }
 func (s *serverWire) close()                { s.once.Do(func() { close(s.over) }) }
+func (s *serverWire) release()              { s.close() }
 
 // clientWire is a dialled stream, with its connection.
 type clientWire struct {
-	conn   *grpc.ClientConn
-	stream grpc.ClientStream
-	cancel context.CancelFunc
-	count  *atomic.Uint64
-	once   sync.Once
+	conn    *grpc.ClientConn
+	stream  grpc.ClientStream
+	cancel  context.CancelFunc
+	dialler *dialler
 }
 
 func (c *clientWire) send(b *[]byte) error  { return plain(c.stream.SendMsg(b)) }
 func (c *clientWire) recv() ([]byte, error) { return receive(c.stream) }
-func (c *clientWire) received() uint64      { return c.count.Load() }
+func (c *clientWire) received() uint64      { return c.dialler.count.Load() }
 
 func (c *clientWire) close() {
-	c.once.Do(func() {
-		c.cancel()
-		c.conn.Close()
-	})
+	c.cancel()
+	c.dialler.hangUp()
+}
+
+func (c *clientWire) release() {
+	c.close()
+	c.conn.Close()
 }
 
 // dial makes a connection with one stream. GRPC would connect again by itself,
@@ -191,8 +192,7 @@ func (w *grpcWires) dial(ctx context.Context, p *peer, _ Class) (wire, error) {
 		grpc.WithStaticConnWindowSize(streamWindow),
 		grpc.WithWriteBufferSize(ioBuffer),
 		grpc.WithReadBufferSize(ioBuffer),
-		grpc.WithSharedWriteBuffer(true),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxMessage)),
 	)
 	if err != nil {
 		return nil, err
@@ -200,12 +200,12 @@ func (w *grpcWires) dial(ctx context.Context, p *peer, _ Class) (wire, error) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the stream outlives the dialling
 	stop := context.AfterFunc(ctx, cancel)
 	stream, err := conn.NewStream(life, &talk, method)
+	c := &clientWire{conn: conn, stream: stream, cancel: cancel, dialler: d}
 	if !stop() || err != nil {
-		cancel()
-		conn.Close()
+		c.release()
 		return nil, d.reason(ctx, err)
 	}
-	return &clientWire{conn: conn, stream: stream, cancel: cancel, count: d.count}, nil
+	return c, nil
 }
 
 // dialler connects to one address, counts what is read, and keeps the error of
@@ -213,18 +213,36 @@ func (w *grpcWires) dial(ctx context.Context, p *peer, _ Class) (wire, error) {
 type dialler struct {
 	count *atomic.Uint64
 
-	mu  sync.Mutex
-	err error
+	mu   sync.Mutex
+	conn net.Conn // the newest
+	err  error
+	over bool // there shall be no more
 }
 
 func (d *dialler) dial(ctx context.Context, address string) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.over && err == nil {
+		conn.Close()
+		return nil, ErrClosed
+	}
 	if d.err = err; err != nil {
 		return nil, err
 	}
-	return &countedConn{Conn: conn, count: d.count}, nil
+	d.conn = &countedConn{Conn: conn, count: d.count}
+	return d.conn, nil
+}
+
+// hangUp closes the connection beneath gRPC, which by itself would wait for a
+// peer that does not read.
+func (d *dialler) hangUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = true
+	if d.conn != nil {
+		d.conn.Close()
+	}
 }
 
 // reason is why no stream could be made.
@@ -232,16 +250,16 @@ func (d *dialler) reason(ctx context.Context, err error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.err != nil && ctx.Err() == nil:
-		return d.err
 	case ctx.Err() != nil:
 		return errors.New("cannot be reached in time")
+	case d.err != nil:
+		return d.err
 	}
 	return plain(err)
 }
 
 // receive receives one message.
-func receive(s grpc.Stream) ([]byte, error) {
+func receive(s interface{ RecvMsg(any) error }) ([]byte, error) {
 	var b []byte
 	err := s.RecvMsg(&b)
 	return b, plain(err)
@@ -279,11 +297,12 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// countingListener accepts connections whose bytes are counted, up to
-// maxConnections at a time. More are closed at once.
+// countingListener accepts connections whose bytes are counted, up to a limit
+// at a time. More are closed at once.
 type countingListener struct {
 	net.Listener
-	open atomic.Int64
+	limit int64
+	open  atomic.Int64
 }
 
 func (l *countingListener) Accept() (net.Conn, error) {
@@ -292,7 +311,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Add(1) > maxConnections {
+		if l.open.Add(1) > l.limit {
 			l.open.Add(-1)
 			c.Close()
 			continue

@@ -190,6 +190,8 @@ func (p *pipe) recv() ([]byte, error) {
 	}
 }
 
+func (p *pipe) release() { p.close() }
+
 func (p *pipe) received() uint64 { return p.count.Load() }
 
 func (p *pipe) close() {

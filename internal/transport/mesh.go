@@ -275,13 +275,12 @@ func (l *link) connect() error {
 	if err != nil {
 		return fmt.Errorf("node %s at %s: %w", p.name, p.address, err)
 	}
+	defer w.release()
 	if err := l.greet(ctx, w); err != nil {
-		w.close()
 		return fmt.Errorf("node %s at %s %w", p.name, p.address, err)
 	}
 	s := newSession(m, p, l.class, w, true)
 	if !m.admit(s) {
-		w.close()
 		return ErrClosed
 	}
 	defer m.dismiss(s)
@@ -387,7 +386,7 @@ func (l *link) why() error {
 // accept serves a connection that a peer has made. It returns when it has
 // ended.
 func (m *Mesh) accept(w wire) {
-	defer w.close()
+	defer w.release()
 	p, class, err := m.welcome(w)
 	if err != nil {
 		m.reject(err)

@@ -280,7 +280,7 @@ func TestAnswerThatCannotTravel(t *testing.T) {
 // The largest object travels.
 func TestLargestObject(t *testing.T) {
 	both(t, func(t *testing.T, j joiner) {
-		p := pairIn(t, j, Config{}, answerWith(&vnode.Fetched{Object: make([]byte, kv.MaxObject)}))
+		p := pairIn(t, j, Config{Timing: Timing{Tick: quick.Tick, Silence: patience}}, answerWith(&vnode.Fetched{Object: make([]byte, kv.MaxObject)}))
 		p.connect(t)
 		o := await(t, ask(t, p.a, "n2", Requests, fetch("k"), patience))
 		if f, ok := o.msg.(*vnode.Fetched); !ok || len(f.Object) != kv.MaxObject {

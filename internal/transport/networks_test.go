@@ -137,9 +137,20 @@ func (r *recorder) await(t testing.TB, what string, holds func() bool) {
 		select {
 		case <-changed:
 		case <-late:
-			t.Fatalf("never: %s; heard %v, refused %v", what, r.heard, r.refused)
+			t.Fatalf("never: %s; heard %v, last refused: %v", what, r.heard, r.last())
 		}
 	}
+}
+
+// last is the newest refusal of each node.
+func (r *recorder) last() map[string]error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := map[string]error{}
+	for node, errs := range r.refused {
+		last[node] = errs[len(errs)-1]
+	}
+	return last
 }
 
 func (r *recorder) awaitHeard(t testing.TB, node string) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,9 +25,12 @@ type wire interface {
 	// received grows with whatever comes, be it a part of a message.
 	received() uint64
 
-	// close ends both directions, so that send and recv return. The peer still
-	// gets what was sent before.
+	// close ends both directions, so that send and recv return. It does not
+	// block. From an accepted wire the peer still gets what was sent before.
 	close()
+
+	// release closes the wire and waits until it has gone.
+	release()
 }
 
 // batchHead is the size of the field before the frames of a batch: for how many milliseconds
@@ -123,6 +127,9 @@ func (s *session) ask(f Frame, deadline time.Time, done func(vnode.Message, erro
 // reply sends an answer. If the peer does not take its answers, the session
 // ends.
 func (s *session) reply(to Frame, m vnode.Message) {
+	if s.ended() {
+		return // and spare the work of encoding
+	}
 	f := Frame{ID: to.ID, Response: true, Epoch: s.mesh.cfg.Epoch(), To: to.To, Msg: m}
 	b, err := encodeBatch(&f)
 	if err != nil {
@@ -134,6 +141,16 @@ func (s *session) reply(to Frame, m vnode.Message) {
 	}
 	if err := s.push(b, time.Now(), 0, pending{}); errors.Is(err, errFull) {
 		s.end(fmt.Errorf("does not take its answers: %w", err))
+	}
+}
+
+// ended is true once the session has ended.
+func (s *session) ended() bool {
+	select {
+	case <-s.over:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -251,6 +268,7 @@ func (s *session) take() (batch, bool) {
 		}
 		select {
 		case <-s.wake:
+			runtime.Gosched() // let those who are about to send join the batch
 		case <-s.over:
 		}
 	}
@@ -328,7 +346,7 @@ func (s *session) receive(b []byte, out []answer) ([]answer, error) {
 	size := len(b)
 	waited := time.Duration(binary.BigEndian.Uint32(b)) * time.Millisecond
 	var frames uint64
-	for b = b[batchHead:]; len(b) > 0; frames++ {
+	for b = b[batchHead:]; len(b) > 0 && !s.ended(); frames++ {
 		f, rest, err := DecodeFrame(b)
 		var unknown *UnknownKindError
 		if err != nil && !errors.As(err, &unknown) {

@@ -38,7 +38,7 @@ var limits = []testCase{
 	}},
 	{"metadata past its limit is refused", func(r *run) {
 		k := r.key("k")
-		v := kv.Value{Meta: []kv.Pair{{Name: "m", Value: strings.Repeat("x", kv.MaxValueMeta-1)}}}
+		v := kv.Value{Meta: []kv.Pair{{Name: "m", Value: strings.Repeat("x", kv.MaxValueMeta-5)}}}
 		r.putValue(k, v, kv.WriteOptions{})
 		v.ContentEncoding = "x"
 		_, err := r.store.Put(r.Context(), k, v, kv.WriteOptions{})

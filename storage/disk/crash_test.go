@@ -75,7 +75,11 @@ func (c *camera) check(t *testing.T, dir string) {
 // TestPowerLossAtEveryWrite makes a directory, writes, flushes, compacts,
 // closes and opens again, and loses power before each write to a file.
 func TestPowerLossAtEveryWrite(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		losePowerAtEveryWrite(t, seed)
 	}
 }

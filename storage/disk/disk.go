@@ -140,7 +140,9 @@ type Engine struct {
 	commits  atomic.Int64 // batches applied
 	progress progress
 	space    space
-	noise    noise
+
+	backgroundNoise noise
+	corruptionNoise noise
 
 	unsynced chan struct{} // has an element when a batch was applied with sync false
 	stop     chan struct{} // ends keepSynced and watch
@@ -324,7 +326,8 @@ func (e *Engine) readError(err error) error {
 // Apply implements storage.Engine. It copies each key and value once, into
 // memory that is used again. It returns a *FullError while the disk is nearly
 // full, and an error for a batch larger than MaxBatchBytes. A batch that was
-// applied with sync false may also be waited for: that makes it durable now.
+// applied with sync false may also be waited for: that makes it durable now,
+// or answers storage.ErrClosed after Close, which has made it durable.
 func (e *Engine) Apply(b *storage.Batch, sync bool) (storage.Commit, error) {
 	if err := e.enter(); err != nil {
 		return nil, err
@@ -347,7 +350,10 @@ func (e *Engine) Apply(b *storage.Batch, sync bool) (storage.Commit, error) {
 		return &commit{engine: e, batch: batch}, nil
 	}
 	signal(e.unsynced)
-	return &commit{engine: e}, batch.Close()
+	if err := batch.Close(); err != nil {
+		return nil, e.fail(err)
+	}
+	return &commit{engine: e}, nil
 }
 
 // admit returns the size of the batch, or why it is refused.

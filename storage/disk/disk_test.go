@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,7 +213,7 @@ func TestCloseWaitsForScans(t *testing.T) {
 		if n == 0 {
 			go func() { closed <- e.Close() }()
 			for !e.closing.Load() {
-				time.Sleep(0)
+				runtime.Gosched()
 			}
 			if _, err := e.Get([]byte("a")); !errors.Is(err, storage.ErrClosed) {
 				t.Errorf("Get while the engine closes: %v", err)

@@ -14,12 +14,12 @@ type Kind uint8
 
 // The kinds of events.
 const (
-	// Corruption: a read met damaged data, in Event.File.
+	// Corruption: a read met damaged data, in Event.File. There is at most one
+	// such event a second; Event.Repeats counts the reads since the one before.
 	Corruption Kind = iota + 1
 
 	// BackgroundError: a flush or a compaction failed, and will be tried again.
-	// There is at most one such event a second; Event.Repeats counts the
-	// errors since the one before.
+	// It is as rare as Corruption, and counted as well.
 	BackgroundError
 
 	// DiskSlow: one operation on Event.File has taken Event.Elapsed and goes on.
@@ -69,7 +69,7 @@ type Event struct {
 func (e Event) String() string {
 	switch e.Kind {
 	case Corruption:
-		return fmt.Sprintf("corruption: %s in %s: %v", e.File, e.Dir, e.Err)
+		return fmt.Sprintf("corruption: %s in %s: %v (%d times)", e.File, e.Dir, e.Err, e.Repeats)
 	case BackgroundError:
 		return fmt.Sprintf("background error: %s: %v (%d times)", e.Dir, e.Err, e.Repeats)
 	case DiskSlow:
@@ -93,7 +93,9 @@ func (e *Engine) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: e.background,
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			e.options.Events(Event{Kind: Corruption, Dir: e.dir, File: info.Path, Err: info.Details})
+			if n := e.corruptionNoise.admit(time.Now()); n > 0 {
+				e.options.Events(Event{Kind: Corruption, Dir: e.dir, File: info.Path, Err: info.Details, Repeats: n})
+			}
 		},
 	}
 }
@@ -105,13 +107,13 @@ func (e *Engine) diskSlow(info vfs.DiskSlowInfo) {
 
 // background reports an error of Pebble's own goroutines.
 func (e *Engine) background(err error) {
-	if n := e.noise.admit(time.Now()); n > 0 {
+	if n := e.backgroundNoise.admit(time.Now()); n > 0 {
 		e.options.Events(Event{Kind: BackgroundError, Dir: e.dir, Err: err, Repeats: n})
 	}
 }
 
-// noiseEvery is the shortest time between two BackgroundError events. Pebble
-// tries again without a pause, thousands of times a second.
+// noiseEvery is the shortest time between two events of a kind that Pebble
+// would repeat thousands of times a second: it tries again without a pause.
 const noiseEvery = time.Second
 
 // noise holds back events that come too often.

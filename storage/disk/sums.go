@@ -88,12 +88,16 @@ type summedFile struct {
 	syncDir func() error // makes the names of both files durable; nil: they are
 }
 
-// Write implements vfs.File.
+// Write implements vfs.File. The sum is taken first: the memory file system
+// spoils p in tests with the race detector.
 func (f *summedFile) Write(p []byte) (int, error) {
+	after := sum(f.sum, p)
 	n, err := f.File.Write(p)
-	f.size += int64(n)
-	f.sum = sum(f.sum, p[:n])
-	return n, err
+	if err != nil {
+		return n, err // nothing is written to a MANIFEST after an error
+	}
+	f.size, f.sum = f.size+int64(n), after
+	return n, nil
 }
 
 // Sync implements vfs.File.

@@ -46,7 +46,9 @@ func TestAFullDiskRefusesWritesUntilThereIsSpace(t *testing.T) {
 
 		disk.free.Store(999)
 		tick()
-		_, err := e.Apply(&storage.Batch{}, true)
+		refused := storage.Batch{}
+		refused.Set([]byte("k"), []byte("refused"))
+		_, err := e.Apply(&refused, true)
 		var full *FullError
 		if !errors.Is(err, storage.ErrFull) || !errors.As(err, &full) || *full != (FullError{"/data", 999, 1000}) {
 			t.Fatalf("Apply on a full disk: %v", err)
@@ -191,7 +193,7 @@ func TestNoiseIsHeldBack(t *testing.T) {
 func TestEventsAreSentences(t *testing.T) {
 	cause := errors.New("no luck")
 	tests := map[string]Event{
-		"corruption: 000007.sst in /d: no luck":                 {Kind: Corruption, Dir: "/d", File: "000007.sst", Err: cause},
+		"corruption: 000007.sst in /d: no luck (2 times)":       {Kind: Corruption, Dir: "/d", File: "000007.sst", Err: cause, Repeats: 2},
 		"background error: /d: no luck (3 times)":               {Kind: BackgroundError, Dir: "/d", Err: cause, Repeats: 3},
 		"disk slow: an operation on /d/000004.log has taken 6s": {Kind: DiskSlow, Dir: "/d", File: "/d/000004.log", Elapsed: 6 * time.Second},
 		"stalled: writes in /d have waited 7s for the disk":     {Kind: Stalled, Dir: "/d", Elapsed: 7 * time.Second},

@@ -81,6 +81,7 @@ var body1k = make([]byte, 1024)
 func BenchmarkLoopback(b *testing.B) {
 	s := httptest.NewServer(New(newStill(), Options{}))
 	defer s.Close()
+	client := s.Client()
 	for _, method := range []string{"GET", "PUT"} {
 		b.Run(method, func(b *testing.B) {
 			b.ReportAllocs()
@@ -90,7 +91,7 @@ func BenchmarkLoopback(b *testing.B) {
 					b.Fatal(err)
 				}
 				r.Header["Content-Type"] = []string{"application/octet-stream"}
-				resp, err := http.DefaultClient.Do(r)
+				resp, err := client.Do(r)
 				if err != nil {
 					b.Fatal(err)
 				}

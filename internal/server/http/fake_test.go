@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,17 +22,28 @@ type fake struct {
 	kvtest.Memory
 	registry *prometheus.Registry
 	fail     error      // what every operation ends with; nil: none
-	failAt   string     // only a listing from this token on fails
+	failLate bool       // the first page of a listing does not fail
 	replies  []kv.Reply // what comes with fail
-	read     kv.ReadOptions
-	write    kv.WriteOptions
-	writes   int // how many were tried
+
+	mu     sync.Mutex // guards what follows
+	read   kv.ReadOptions
+	write  kv.WriteOptions
+	writes int // how many were tried
 }
 
 func newFake() *fake { return &fake{registry: prometheus.NewRegistry()} }
 
+func (f *fake) wrote(o kv.WriteOptions) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.write = o
+	f.writes++
+}
+
 func (f *fake) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
+	f.mu.Lock()
 	f.read = o
+	f.mu.Unlock()
 	if f.fail != nil {
 		return kv.Object{Replies: f.replies}, f.fail
 	}
@@ -39,8 +51,7 @@ func (f *fake) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, 
 }
 
 func (f *fake) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
-	f.write = o
-	f.writes++
+	f.wrote(o)
 	if f.fail != nil {
 		return kv.Receipt{Replies: f.replies}, f.fail
 	}
@@ -48,8 +59,7 @@ func (f *fake) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions)
 }
 
 func (f *fake) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Receipt, error) {
-	f.write = o
-	f.writes++
+	f.wrote(o)
 	if f.fail != nil {
 		return kv.Receipt{Replies: f.replies}, f.fail
 	}
@@ -57,7 +67,7 @@ func (f *fake) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Rece
 }
 
 func (f *fake) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyPage, error) {
-	if f.fail != nil && (f.failAt == "" || o.Token != "") {
+	if f.fail != nil && (!f.failLate || o.Token != "") {
 		return kv.KeyPage{}, f.fail
 	}
 	return f.Memory.Keys(ctx, b, o)

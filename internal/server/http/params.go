@@ -10,18 +10,20 @@ import (
 	"github.com/tanodb/tanodb/kv"
 )
 
-// params are the parameters of a request. On Riak's routes those that are not
-// known are ignored, as there; on our own routes they are refused.
+// params are the parameters of a request. On all routes:
 //
 //	n_val           use only this many replicas
 //	r pr w dw pw rw a number, or one, quorum, all, default; rw stands for r and w of a delete
 //	node_confirms   a number of distinct nodes
 //	basic_quorum notfound_ok returnbody   true, false or default
 //	timeout         milliseconds for the whole request
+//
+// On Riak's routes, where others than these are ignored, as there:
+//
 //	vtag            choose this sibling
 //	keys            true or stream: how a bucket is listed
 //
-// and on our own routes only:
+// And on our own routes, where others are refused:
 //
 //	linger          milliseconds to wait for the other replicas once the request is decided
 //	head            true: everything but the values' data
@@ -57,8 +59,7 @@ const (
 // errKeysParam answers a listing that does not say how.
 var errKeysParam = badRequest("keys query parameter must be true or stream\n")
 
-// parseParams reads the query of a request. Strict refuses parameters that are
-// not known.
+// parseParams reads the query of a request. Strict is for our own routes.
 func parseParams(query string, strict bool) (*params, error) {
 	p := &params{}
 	for query != "" {
@@ -76,14 +77,14 @@ func parseParams(query string, strict bool) (*params, error) {
 			return nil, badRequest(name + " query parameter has a percent sign that begins no escape\n")
 		}
 		known, err := p.set(name, value)
-		if !known && strict {
-			known, err = p.setOwn(name, value)
+		switch {
+		case !known && strict:
+			err = p.setOwn(name, value)
+		case !known:
+			p.setRiak(name, value)
 		}
 		if err != nil {
 			return nil, err
-		}
-		if !known && strict {
-			return nil, badRequest("there is no query parameter " + strconv.Quote(name) + "\n")
 		}
 	}
 	return p, nil
@@ -116,18 +117,24 @@ func (p *params) set(name, value string) (known bool, err error) {
 		p.returnBody, err = parseBool(name, value)
 	case "timeout":
 		p.timeout, err = parseTimeout(value)
-	case "vtag":
-		p.vtag = value
-	case "keys":
-		p.keys = value
 	default:
 		return false, nil
 	}
 	return true, err
 }
 
+// setRiak takes one of the parameters that only Riak's routes know.
+func (p *params) setRiak(name, value string) {
+	switch name {
+	case "vtag":
+		p.vtag = value
+	case "keys":
+		p.keys = value
+	}
+}
+
 // setOwn takes one of the parameters that only our own routes know.
-func (p *params) setOwn(name, value string) (known bool, err error) {
+func (p *params) setOwn(name, value string) (err error) {
 	switch name {
 	case "linger":
 		var ms int
@@ -144,9 +151,9 @@ func (p *params) setOwn(name, value string) (known bool, err error) {
 	case "replicas":
 		p.replicas, err = parseBool(name, value)
 	default:
-		return false, nil
+		return badRequest("there is no query parameter " + strconv.Quote(name) + "\n")
 	}
-	return true, err
+	return err
 }
 
 func parseQuorum(name, value string) (kv.Quorum, error) {

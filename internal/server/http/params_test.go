@@ -86,9 +86,11 @@ func TestParametersOfOurOwnRoutes(t *testing.T) {
 	if diff := cmp.Diff(kv.WriteOptions{W: 3, Linger: kv.MaxLinger}, f.write); diff != "" {
 		t.Error(diff)
 	}
-	w := c.want(400, "GET", "/_tanodb"+k1+"?nonsense=1", "")
-	if !strings.Contains(w.Body.String(), `there is no query parameter \"nonsense\"`) {
-		t.Errorf("body %s", w.Body)
+	for _, name := range []string{"nonsense", "vtag", "keys", "W"} {
+		w := c.want(400, "GET", "/_tanodb"+k1+"?"+name+"=1", "")
+		if !strings.Contains(w.Body.String(), `there is no query parameter \"`+name+`\"`) {
+			t.Errorf("body %s", w.Body)
+		}
 	}
 }
 

@@ -263,7 +263,7 @@ func TestABrokenStreamIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.fail, f.failAt = kv.ErrTimeout, "the second page"
+	f.fail, f.failLate = kv.ErrTimeout, true
 	s := httptest.NewServer(New(f, Options{}))
 	defer s.Close()
 	body, err := fetchAll(s.URL + "/buckets/b/keys?keys=stream")

@@ -12,8 +12,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/tanodb/tanodb/kv"
 )
+
+// No test leaves a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // serve starts a server on loopback and returns its address.
 func serve(t *testing.T, n Node, o Options) string {
@@ -53,8 +58,10 @@ func raw(t *testing.T, addr, request string) string {
 	return strings.TrimSpace(line)
 }
 
+// fetchAll gets a body, over a connection of its own.
 func fetchAll(url string) (string, error) {
-	resp, err := http.Get(url)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
 	if err != nil {
 		return "", err
 	}

@@ -24,7 +24,10 @@ func TestStoreOverHTTP(t *testing.T) {
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		f := newFake()
 		f.Now = func() time.Time { return now }
-		return &remote{base: "http://" + serve(t, f, Options{}) + "/_tanodb", http: &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}}
+		base := "http://" + serve(t, f, Options{}) + "/_tanodb"
+		transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+		t.Cleanup(transport.CloseIdleConnections)
+		return &remote{base: base, http: &http.Client{Transport: transport}}
 	}, kvtest.Options{TextMeta: true, Pass: func(d time.Duration) { now = now.Add(d) }})
 }
 

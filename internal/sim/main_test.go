@@ -1,0 +1,14 @@
+package sim
+
+import (
+	"os"
+	"runtime/debug"
+	"testing"
+)
+
+// TestMain gives the collector more room: a run leaves much behind and needs
+// little at a time.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}

@@ -18,6 +18,7 @@ import (
 //   - what a vnode stores contains what it had stored;
 //   - nothing is erased;
 //   - "stored" is said only of what is durable;
+//   - a read answers, and repairs, with all that it has heard;
 //   - a write is acknowledged only when as many replicas as were asked for hold
 //     it durably.
 type invariants struct {

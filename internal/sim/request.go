@@ -29,6 +29,14 @@ type request struct {
 	finish   func() // takes the result, when it is complete
 	gone     func() // the node went away before that; may be nil
 	effects  []coordinator.Effect
+	fetched  []fetched
+}
+
+// fetched is what a replica has said that it holds. A second answer to the same ask
+// does not count.
+type fetched struct {
+	i      int
+	object []byte
 }
 
 // ask is a message of a machine on its way to a node and back.
@@ -68,6 +76,7 @@ func (r *request) feed(ev coordinator.Event) {
 		return
 	}
 	s := r.n.s
+	r.hear(ev)
 	r.effects = r.m.Step(s.now, ev, r.effects[:0])
 	done := r.m.Done()
 	for _, e := range r.effects {
@@ -87,6 +96,15 @@ func (r *request) feed(ev coordinator.Event) {
 	}
 }
 
+// hear notes what a replica holds.
+func (r *request) hear(ev coordinator.Event) {
+	reply, _ := ev.(coordinator.Replied)
+	f, ok := reply.Msg.(*vnode.Fetched)
+	if ok && !slices.ContainsFunc(r.fetched, func(old fetched) bool { return old.i == reply.I }) {
+		r.fetched = append(r.fetched, fetched{reply.I, f.Object})
+	}
+}
+
 // answer hands the result out, once.
 func (r *request) answer() {
 	if r.answered {
@@ -94,6 +112,9 @@ func (r *request) answer() {
 		return
 	}
 	r.answered = true
+	if g, ok := r.m.(*coordinator.Get); ok {
+		r.merged(g)
+	}
 	r.finish()
 }
 
@@ -145,6 +166,9 @@ func (r *request) ask(e coordinator.Ask, last bool) {
 	to := n.s.byName[e.To.Node]
 	if n.s.watches(r.key) {
 		n.s.tell(n.s.now, n.name, "asks %s/%d: %s", e.To.Node, e.To.Partition, describe(e.Msg))
+	}
+	if m, ok := e.Msg.(*vnode.Store); ok && len(r.fetched) > 0 {
+		r.repairs(m)
 	}
 	a := &ask{r: r, i: e.I, to: to}
 	if to == n {

@@ -202,11 +202,20 @@ func (s *Sim) stored(n *node, r ring.Replica, k kv.Key) object.Object {
 	return o
 }
 
+// decode reads an object as it is stored; nil is one that is not there.
 func decode(b []byte) (object.Object, error) {
 	if b == nil {
 		return object.Object{}, nil
 	}
 	return object.Decode(b)
+}
+
+// decodeHead is decode without the values.
+func decodeHead(b []byte) (object.Object, error) {
+	if b == nil {
+		return object.Object{}, nil
+	}
+	return object.DecodeHead(b)
 }
 
 // settleDeletes adds to the deletes without a context what they had seen: what

@@ -12,8 +12,8 @@ import (
 )
 
 // BenchmarkAsk measures a request with 1 KB and its answer between two nodes in
-// this process, with some requests in flight: the time of one is that of both
-// sides. Cpu-ns/op is what the system says of the processors.
+// this process, asked by goroutines that each wait for theirs: the time of one
+// is that of both sides. Cpu-ns/op is what the system says of the processors.
 func BenchmarkAsk(b *testing.B) {
 	store := &vnode.Store{Key: kv.Key{Bucket: "mybucket", Name: "some-key"}, Object: make([]byte, 1100)}
 	for _, n := range networks {
@@ -28,23 +28,23 @@ func BenchmarkAsk(b *testing.B) {
 func benchmarkAsk(b *testing.B, p pairOfNodes, m vnode.Message, inFlight int) {
 	p.ra.await(b, "n2 is connected", func() bool { return p.a.Stats().Peers[0].Connected })
 	deadline := time.Now().Add(time.Hour)
-	slots := make(chan struct{}, inFlight)
-	var failed sync.Once
-	done := func(_ vnode.Message, err error) {
-		if err != nil {
-			failed.Do(func() { b.Error(err) })
-		}
-		<-slots
-	}
+	var askers sync.WaitGroup
 	b.ReportAllocs()
 	before := processorTime(b)
-	for b.Loop() {
-		slots <- struct{}{}
-		p.a.Ask("n2", Requests, Frame{Msg: m}, deadline, done)
+	b.ResetTimer()
+	for i := range inFlight {
+		askers.Go(func() {
+			errs := make(chan error, 1)
+			for n := i; n < b.N; n += inFlight {
+				p.a.Ask("n2", Requests, Frame{Msg: m}, deadline, func(_ vnode.Message, err error) { errs <- err })
+				if err := <-errs; err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
 	}
-	for range inFlight {
-		slots <- struct{}{}
-	}
+	askers.Wait()
 	b.ReportMetric(float64(processorTime(b)-before)/float64(b.N), "cpu-ns/op")
 	st := p.a.Stats().Peers[0]
 	b.ReportMetric(float64(st.FramesOut)/float64(max(st.BatchesOut, 1)), "frames/batch")

@@ -17,7 +17,7 @@
 //	X ── bulk ──────▶ Y      dialled when first used
 //	X ◀────── bulk ── Y
 //
-// The bytes are drawn in docs/parts/wire.md.
+// The bytes are drawn in docs/formats.md.
 package transport
 
 import (

@@ -1,0 +1,52 @@
+package sim
+
+import (
+	"errors"
+
+	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// merged checks that the context of a read covers all that it has heard.
+func (r *request) merged(g *coordinator.Get) {
+	obj, err := g.Result()
+	if err != nil && !errors.Is(err, kv.ErrNotFound) || r.key == noKey {
+		return
+	}
+	clock, err := object.DecodeContext(r.key, obj.Context)
+	if err != nil {
+		r.n.s.fail("context", r.key, "a read answers with a context that is refused: %v", err)
+		return
+	}
+	r.covers("a read answers", clock)
+}
+
+// repairs checks that what a read sends to a replica contains all that it has heard.
+func (r *request) repairs(m *vnode.Store) {
+	if _, ok := r.m.(*coordinator.Get); !ok {
+		return
+	}
+	head, err := object.DecodeHead(m.Object)
+	if err != nil {
+		r.n.s.fail("encoding", r.key, "a read repairs with an object that does not decode: %v", err)
+		return
+	}
+	r.covers("a read repairs", head.Clock)
+}
+
+// covers checks a clock against all that the request has heard.
+func (r *request) covers(what string, clock object.Vector) {
+	for _, f := range r.fetched {
+		heard, err := decodeHead(f.object)
+		if err != nil {
+			r.n.s.fail("encoding", r.key, "a replica has an object that does not decode: %v", err)
+			return
+		}
+		if !clock.Descends(heard.Clock) {
+			r.n.s.fail("merge", r.key, "%s with %v, though it has heard %v", what, clock, heard.Clock)
+			return
+		}
+	}
+}

@@ -26,6 +26,7 @@ type request struct {
 	mu       sync.Mutex
 	stepping bool
 	over     bool
+	told     bool // it has been answered; Invariant: changed under the lock of requests
 	events   []coordinator.Event
 	effects  []coordinator.Effect
 	wakes    []time.Duration // when the machine wants a Tick
@@ -121,6 +122,9 @@ func (r *request) perform(effects []coordinator.Effect) {
 		case coordinator.Wake:
 			r.wake(e.At)
 		case coordinator.Answer:
+			if !r.node.requests.answered(r) {
+				r.abandon()
+			}
 			r.answered()
 		case coordinator.Note:
 			r.node.metrics.note(r.node, e)
@@ -272,34 +276,59 @@ func cancelled(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// maxRepairing is how many requests that are answered may wait on, to repair
+// late replicas. More of them end without: another read will find the same.
+const maxRepairing = 10_000
+
 // requests are those in progress on a node.
 type requests struct {
-	mu    sync.Mutex
-	set   map[*request]struct{}
-	empty chan struct{} // closed when the last one of a closing node has ended; nil: nobody waits
+	mu        sync.Mutex
+	set       map[*request]struct{}
+	repairing int           // those of set that are answered
+	empty     chan struct{} // closed when the last one of a closing node has ended; nil: nobody waits
 }
 
 func (q *requests) init() { q.set = make(map[*request]struct{}) }
 
-// admit takes a request in, unless the node is closing or full.
+// admit takes a request in, unless the node is closing or full. One that is
+// answered and goes on to repair does not count.
 func (q *requests) admit(r *request, n *Node) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if n.closing.Load() {
 		return kv.ErrClosed
 	}
-	if len(q.set) >= n.o.MaxRequests {
+	if open := len(q.set) - q.repairing; open >= n.o.MaxRequests {
 		n.metrics.overload.Inc()
-		return fmt.Errorf("%w: %d requests are in progress on node %s, its limit", kv.ErrOverload, len(q.set), n.self)
+		return fmt.Errorf("%w: %d requests are in progress on node %s, its limit", kv.ErrOverload, open, n.self)
 	}
 	q.set[r] = struct{}{}
 	return nil
 }
 
+// answered notes that a request has its answer, and reports whether it may go
+// on to repair.
+func (q *requests) answered(r *request) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, in := q.set[r]; !in || r.told {
+		return true
+	}
+	r.told = true
+	q.repairing++
+	return q.repairing <= maxRepairing
+}
+
 func (q *requests) remove(r *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if _, in := q.set[r]; !in {
+		return
+	}
 	delete(q.set, r)
+	if r.told {
+		q.repairing--
+	}
 	if len(q.set) == 0 && q.empty != nil {
 		close(q.empty)
 		q.empty = nil

@@ -284,3 +284,22 @@ func TestASilentReplicaLeavesNothing(t *testing.T) {
 	network.Heal()
 	WaitUp(t, cluster...)
 }
+
+// TestRepairsDoNotCountAsRequests has more reads wait for a silent replica than
+// requests may be in progress.
+func TestRepairsDoNotCountAsRequests(t *testing.T) {
+	cluster, network := NewTestCluster(t, 3, Options{MaxRequests: 4})
+	n := cluster[0]
+	write(t, n, "k", "v")
+	network.CutOneWay("n3", "n1")
+	most := 0
+	for range 40 {
+		if _, err := n.Get(t.Context(), key, kv.ReadOptions{}); err != nil {
+			t.Fatalf("a get while %d wait to repair: %v", most, err)
+		}
+		most = max(most, n.requests.count())
+	}
+	if most <= 4 {
+		t.Errorf("only %d reads waited: the test shows nothing", most)
+	}
+}

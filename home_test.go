@@ -191,6 +191,22 @@ func TestDirectoriesThatAreNotThisNodes(t *testing.T) {
 	}
 }
 
+func TestADamagedEngineIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	shut(t, open(t, dir, Options{}))
+	replace("engine/FORMAT", "tanodb-engine 1", "tanodb-engine 9")(t, dir)
+	n, err := Open(dir, Options{})
+	if err == nil {
+		n.Close()
+		t.Fatal("the node was opened")
+	}
+	if !strings.Contains(err.Error(), "FORMAT") && !strings.Contains(err.Error(), "version") {
+		t.Errorf("error %q says nothing of the version", err)
+	}
+	replace("engine/FORMAT", "tanodb-engine 9", "tanodb-engine 1")(t, dir)
+	open(t, dir, Options{})
+}
+
 func replace(name, old, now string) func(*testing.T, string) {
 	return func(t *testing.T, dir string) {
 		t.Helper()

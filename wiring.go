@@ -43,11 +43,12 @@ func (n *Node) openEngine() (storage.Engine, error) {
 	if n.o.Storage != nil {
 		return n.o.Storage("")
 	}
-	return disk.Open(n.home.engineDir(), disk.Options{
+	open := disk.Opener(disk.Options{
 		CacheBytes: n.o.CacheBytes - n.o.CacheBytes/headCacheShare,
 		Events:     n.engineEvent,
 		OnFatal:    n.fail,
 	})
+	return open(n.home.engineDir())
 }
 
 // engineEvent logs what happens to the engine.

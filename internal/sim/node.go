@@ -9,6 +9,7 @@ import (
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/storage"
 )
@@ -255,9 +256,10 @@ func (n *node) incarnation(p int) incarnation {
 func (n *node) heartbeat() {
 	n.changes(n.detector.Tick(n.s.now))
 	n.s.net.keepAlive(n)
+	beat := transport.Frame{Msg: &vnode.Ping{}, Timeout: time.Second}
 	for _, peer := range n.s.nodes {
 		if peer != n {
-			n.s.net.send(n, peer, &heartbeatFrame)
+			n.s.net.send(n, peer, &beat)
 		}
 	}
 }

@@ -20,9 +20,6 @@ const (
 	readWithin = 200 * time.Microsecond
 )
 
-// heartbeatFrame is what nodes tell each other when they have nothing to say.
-var heartbeatFrame = transport.Frame{Msg: &vnode.Ping{}, Timeout: time.Second}
-
 // mailbox holds the commands that wait for their vnode.
 type mailbox struct {
 	cmds []command

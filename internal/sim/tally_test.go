@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,17 +37,8 @@ func (s *tally) String() string {
 	fmt.Fprintf(&b, "%d seeds, %d operations, %d events, %v of cluster time, in %.1f s: %.0f seeds/s, %.0f operations/s, %.0f events/s",
 		s.seeds, s.operations, s.events, s.simulated.Round(time.Second), took,
 		float64(s.seeds)/took, float64(s.operations)/took, float64(s.events)/took)
-	for _, what := range sortedNames(s.counts) {
+	for _, what := range slices.Sorted(maps.Keys(s.counts)) {
 		fmt.Fprintf(&b, "\n%9d %s", s.counts[what], what)
 	}
 	return b.String()
-}
-
-func sortedNames(m map[string]int) []string {
-	var names []string
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

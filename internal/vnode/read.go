@@ -10,9 +10,15 @@ import (
 	"github.com/tanodb/tanodb/storage"
 )
 
-// maxLooked bounds how many objects one List or Census looks at, so that a
-// bucket full of tombstones cannot hold up a reader.
-const maxLooked = 20_000
+const (
+	// maxLooked bounds how many objects one List or Census looks at, so that a
+	// bucket full of tombstones cannot hold up a reader.
+	maxLooked = 20_000
+
+	// maxListed bounds the bytes of the keys in one answer, to which the last
+	// key may add its own.
+	maxListed = 4 << 20
+)
 
 // Read answers a Fetch, List, Census or Ping for partition p from what is
 // applied. It needs no turn at the vnode, and may run beside its Handle.
@@ -76,6 +82,7 @@ type lister struct {
 	wallMs int64
 	limit  int
 	looked int
+	size   int // bytes of the keys in out
 	out    Listed
 }
 
@@ -87,7 +94,7 @@ func (l *lister) scan(store storage.Reader, p, home ring.Partition, b kv.Bucket,
 	}
 	var corrupt error
 	err := store.Scan(lower, prefixEnd(prefix), func(key, value []byte) bool {
-		if len(l.out.Keys) >= l.limit || l.looked >= maxLooked {
+		if len(l.out.Keys) >= l.limit || l.looked >= maxLooked || l.size >= maxListed {
 			l.out.More = true
 			return false
 		}
@@ -100,6 +107,7 @@ func (l *lister) scan(store storage.Reader, p, home ring.Partition, b kv.Bucket,
 		}
 		if head.Live(l.wallMs) {
 			l.out.Keys = append(l.out.Keys, l.out.Last)
+			l.size += len(l.out.Last)
 		}
 		return true
 	})

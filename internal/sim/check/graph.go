@@ -14,7 +14,6 @@ type line struct {
 	ops     []*Op
 	number  map[ID]int
 	seen    [][]int         // seen[w]: what w replaces
-	over    [][]int         // over[v]: what replaces v; attempted at least
 	present []bool          // in Final
 	deleted []time.Duration // when the first delete began that replaces it, step by step; never: 1<<63-1
 }
@@ -29,8 +28,8 @@ func newGraph(h *History) *Graph {
 			g.line(op.Key).add(op)
 		}
 	}
-	for key, l := range g.lines {
-		l.connect(h.Final[key])
+	for _, key := range sortedKeys(g.lines) {
+		g.lines[key].connect(h.Final[key])
 	}
 	return g
 }
@@ -52,13 +51,10 @@ func (l *line) add(op *Op) {
 // connect works out who replaces whom.
 func (l *line) connect(final []ID) {
 	n := len(l.ops)
-	l.seen, l.over = make([][]int, n), make([][]int, n)
+	l.seen = make([][]int, n)
 	l.present, l.deleted = make([]bool, n), make([]time.Duration, n)
 	for w, op := range l.ops {
 		l.seen[w] = l.numbers(op.Seen)
-		for _, v := range l.seen[w] {
-			l.over[v] = append(l.over[v], w)
-		}
 	}
 	for _, v := range l.numbers(final) {
 		l.present[v] = true
@@ -88,9 +84,6 @@ func (l *line) numbers(ids []ID) []int {
 
 // replaced are the writes that those given replace, step by step.
 func (l *line) replaced(by []int) []int { return closure(l.seen, by) }
-
-// replacers are the writes that replace those given, step by step.
-func (l *line) replacers(of []int) []int { return closure(l.over, of) }
 
 // closure is what can be reached from the start along the edges, in one step or more.
 func closure(edges [][]int, start []int) []int {

@@ -35,6 +35,12 @@ const (
 	maxAnswer = 2*kv.MaxObject + 16<<20
 )
 
+// The headers of requests about one key.
+const (
+	headerContext = "X-Riak-Vclock"    // base64
+	headerExpires = "X-Tanodb-Expires" // RFC 3339
+)
+
 // errUnreachable says that no address answered: nothing was asked.
 var errUnreachable = errors.New("is it running? start it with: tanodb serve")
 

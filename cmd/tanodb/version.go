@@ -23,12 +23,10 @@ type version struct {
 	Formats  formats `json:"formats"`
 }
 
-// formats are the versions of what programs leave for each other.
+// formats are the versions of what programs say to each other; docs/formats.md
+// describes them.
 type formats struct {
-	Directory string `json:"directory"` // of a node's files
-	Storage   string `json:"storage"`   // of the engine's files
-	Object    int    `json:"object"`    // of a stored object
-	Frame     int    `json:"frame"`     // of a message between nodes
+	Frame int `json:"frame"` // of a message between nodes
 }
 
 // Run prints the version.
@@ -66,6 +64,5 @@ func (v version) String() string {
 	if v.Modified {
 		s += " with changes"
 	}
-	return fmt.Sprintf("%s\nbuilt with %s for %s\nformats: directory %s, storage %s, object %d, frame %d\n",
-		s, v.Go, v.Platform, v.Formats.Directory, v.Formats.Storage, v.Formats.Object, v.Formats.Frame)
+	return fmt.Sprintf("%s\nbuilt with %s for %s\nformats: frame %d\n", s, v.Go, v.Platform, v.Formats.Frame)
 }

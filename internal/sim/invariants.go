@@ -14,11 +14,13 @@ import (
 
 // invariants are what must hold at every step, seen from inside:
 //
-//   - a dot names one write for ever;
+//   - a dot names one write for ever, and a write has one dot: it is carried out
+//     once at most;
 //   - what a vnode stores contains what it had stored;
 //   - nothing is erased;
 //   - "stored" is said only of what is durable;
-//   - a read answers, and repairs, with all that it has heard;
+//   - a read answers, and repairs, with all that it has heard, and repairs
+//     every replica that was heard to have less;
 //   - a write is acknowledged only when as many replicas as were asked for hold
 //     it durably.
 type invariants struct {
@@ -183,6 +185,12 @@ func (v *invariants) dot(s *Sim, key kv.Key, sib *object.Sibling) {
 	if ok {
 		s.fail("dots", key, "%v names write %d and write %d", sib.Dot, known, id)
 		return
+	}
+	if l := v.minted[key]; l != nil && s.known(id) {
+		if i, twice := l.index[id]; twice {
+			s.fail("twice", key, "write %d was carried out twice: as %v, and as %v", id, l.mints[i].dot, sib.Dot)
+			return
+		}
 	}
 	v.dots[sib.Dot] = id
 	s.history.Stored[id] = true

@@ -2,9 +2,11 @@ package sim
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -24,7 +26,7 @@ func (r *request) merged(g *coordinator.Get) {
 }
 
 // repairs checks that what a read sends to a replica contains all that it has heard.
-func (r *request) repairs(m *vnode.Store) {
+func (r *request) repairs(p ring.Partition, m *vnode.Store) {
 	if _, ok := r.m.(*coordinator.Get); !ok {
 		return
 	}
@@ -33,7 +35,30 @@ func (r *request) repairs(m *vnode.Store) {
 		r.n.s.fail("encoding", r.key, "a read repairs with an object that does not decode: %v", err)
 		return
 	}
+	r.repaired = append(r.repaired, p)
 	r.covers("a read repairs", head.Clock)
+}
+
+// repairedAll checks that a read that is over has sent something to every
+// replica that was heard to have less than all together.
+func (r *request) repairedAll(g *coordinator.Get) {
+	if _, err := g.Result(); err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return
+	}
+	var all object.Vector
+	for _, f := range r.fetched {
+		if head, err := decodeHead(f.object); err == nil {
+			all = all.Join(head.Clock)
+		}
+	}
+	for _, f := range r.fetched {
+		at := slices.IndexFunc(r.asked, func(a place) bool { return a.i == f.i })
+		head, err := decodeHead(f.object)
+		if err == nil && !head.Clock.Descends(all) && !slices.Contains(r.repaired, r.asked[at].p) {
+			r.n.s.fail("repair", r.key, "a read leaves partition %d with %v, though it knows %v", r.asked[at].p, head.Clock, all)
+			return
+		}
+	}
 }
 
 // covers checks a clock against all that the request has heard.

@@ -33,7 +33,7 @@ type node struct {
 
 	vnodes   []*vnode.Vnode // by partition; nil: not used yet in this incarnation
 	boxes    []mailbox      // by partition
-	marker   []incarnation  // by partition, from a shutdown in order; nil: none
+	marker   []incarnation  // by partition, from a shutdown in order that no start has used up; nil: none
 	detector *membership.Detector
 	requests []*request // in progress
 	asks     map[uint64]*ask
@@ -138,6 +138,7 @@ func (n *node) crash(why string, down time.Duration) {
 	}
 	n.s.happening(n.s.now, n.name, "crashes: "+why)
 	n.silent = n.rnd.hit(n.s.weather.Silent)
+	n.marker = nil
 	n.stop()
 	n.disk.crash()
 	n.restartAfter(down)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
@@ -29,7 +30,15 @@ type request struct {
 	finish   func() // takes the result, when it is complete
 	gone     func() // the node went away before that; may be nil
 	effects  []coordinator.Effect
+	asked    []place // whom a read asked
 	fetched  []fetched
+	repaired []ring.Partition // to whom a read sent what it lacked
+}
+
+// place is where a machine's ask went.
+type place struct {
+	i int
+	p ring.Partition
 }
 
 // fetched is what a replica has said that it holds. A second answer to the same ask
@@ -124,6 +133,9 @@ func (r *request) end() {
 	if !r.answered {
 		r.n.s.fail("answered", r.key, "a %T is done without an answer", r.m)
 	}
+	if g, ok := r.m.(*coordinator.Get); ok {
+		r.repairedAll(g)
+	}
 	for _, a := range r.asks {
 		delete(r.n.asks, a.id)
 	}
@@ -167,8 +179,11 @@ func (r *request) ask(e coordinator.Ask, last bool) {
 	if n.s.watches(r.key) {
 		n.s.tell(n.s.now, n.name, "asks %s/%d: %s", e.To.Node, e.To.Partition, describe(e.Msg))
 	}
-	if m, ok := e.Msg.(*vnode.Store); ok && len(r.fetched) > 0 {
-		r.repairs(m)
+	switch m := e.Msg.(type) {
+	case *vnode.Fetch:
+		r.asked = append(r.asked, place{e.I, e.To.Partition})
+	case *vnode.Store:
+		r.repairs(e.To.Partition, m)
 	}
 	a := &ask{r: r, i: e.I, to: to}
 	if to == n {

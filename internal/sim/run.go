@@ -81,7 +81,9 @@ func (s *Sim) phases() {
 			return
 		}
 	}
-	s.finish()
+	if s.takeCensus() {
+		s.finish()
+	}
 }
 
 // must runs until the condition holds; it fails if that takes too long.

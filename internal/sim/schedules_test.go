@@ -85,15 +85,15 @@ type world struct {
 	log     bytes.Buffer
 	ring    *ring.Ring
 	key     kv.Key
-	places  []*place // by replica
+	places  []*site // by replica
 	writes  []*writing
 	pending []action
 	crashed bool
 	actors  byte
 }
 
-// place is the vnode of one replica, with a disk of its own.
-type place struct {
+// site is the vnode of one replica, with a disk of its own.
+type site struct {
 	r     ring.Replica
 	mem   *storage.Memory
 	v     *vnode.Vnode
@@ -103,7 +103,7 @@ type place struct {
 // writing is a write in progress.
 type writing struct {
 	id    byte
-	at    *place
+	at    *site
 	start int
 	m     *coordinator.Put
 	over  bool
@@ -124,15 +124,15 @@ func newWorld(c *choices) *world {
 	}
 	w.ring = r
 	for _, replica := range r.Primaries(r.Home(w.key), 3) {
-		p := &place{r: replica, mem: storage.NewMemory()}
+		p := &site{r: replica, mem: storage.NewMemory()}
 		w.places = append(w.places, p)
 		w.begin(p)
 	}
 	return w
 }
 
-// begin starts the vnode of a place, as a new actor.
-func (w *world) begin(p *place) {
+// begin starts the vnode of a site, as a new actor.
+func (w *world) begin(p *site) {
 	w.actors++
 	p.start++
 	p.v = vnode.New(vnode.Config{Partition: p.r.Partition, Actor: object.Actor{w.actors}}, p.mem)
@@ -180,8 +180,8 @@ func (w *world) take(i int) {
 	a.run()
 }
 
-// crash loses all that the place has not made durable, and starts it anew.
-func (w *world) crash(p *place) {
+// crash loses all that the site has not made durable, and starts it anew.
+func (w *world) crash(p *site) {
 	fmt.Fprintf(&w.log, "%s crashes\n", p.r.Node)
 	w.crashed = true
 	p.mem = p.mem.Crash(0)
@@ -219,7 +219,7 @@ func (w *world) feed(wr *writing, ev coordinator.Event) {
 
 // ask lets a message arrive at its replica some time.
 func (w *world) ask(wr *writing, e coordinator.Ask) {
-	p := w.places[slices.IndexFunc(w.places, func(p *place) bool { return p.r.Partition == e.To.Partition })]
+	p := w.places[slices.IndexFunc(w.places, func(p *site) bool { return p.r.Partition == e.To.Partition })]
 	name := fmt.Sprintf("write %d: %T at %s", wr.id, e.Msg, p.r.Node)
 	w.may(name, func() {
 		if p.start != wr.start && p == wr.at {
@@ -280,7 +280,7 @@ func (w *world) judge() string {
 	return ""
 }
 
-func (w *world) holds(p *place) object.Object {
+func (w *world) holds(p *site) object.Object {
 	b, err := p.mem.Get(vnode.DataKey(p.r.Partition, w.ring.Home(w.key), w.key))
 	if err != nil {
 		return object.Object{}
@@ -293,7 +293,7 @@ func (w *world) holds(p *place) object.Object {
 }
 
 // repair sends what one replica holds to another.
-func (w *world) repair(from, to *place) {
+func (w *world) repair(from, to *site) {
 	o := w.holds(from)
 	if from == to || len(o.Clock) == 0 {
 		return

@@ -162,10 +162,14 @@ func (s *Sim) newID() check.ID {
 	return check.ID(len(s.writes) - 1)
 }
 
+// known reports whether the write is one of a client of this run; the callers of
+// a Cluster name their writes as they like.
+func (s *Sim) known(id check.ID) bool { return id > 0 && id < check.ID(len(s.writes)) }
+
 // seenBy is what a write had seen: what its context covers, or, of a delete without
 // one, what it had read itself.
 func (s *Sim) seenBy(id check.ID) []check.ID {
-	if id >= check.ID(len(s.writes)) {
+	if !s.known(id) {
 		return nil
 	}
 	if op := &s.history.Ops[s.writes[id]]; len(op.Seen) > 0 {

@@ -33,7 +33,6 @@ func (s *Sim) wipe() {
 			s.count("disk lost")
 			victim.crash("its disk is lost", 500*time.Millisecond)
 			victim.disk.wipe()
-			victim.marker = nil
 			s.wiped = s.now
 		case s.now < until:
 			s.readAll(nil)

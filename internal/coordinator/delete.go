@@ -15,14 +15,13 @@ import (
 //	               │ no live value
 //	               └──▶ not found: nothing is written
 type Delete struct {
-	view     View
-	req      PutRequest
-	get      *Get // nil: the context was given
-	put      *Put // nil: still reading
-	deadline time.Duration
-	receipt  kv.Receipt
-	err      error
-	done     bool
+	view    View
+	req     PutRequest
+	get     *Get // nil: the context was given
+	put     *Put // nil: still reading
+	receipt kv.Receipt
+	err     error
+	done    bool
 }
 
 // NewDelete returns the machine of a delete.

@@ -47,8 +47,8 @@ type (
 		Limit  int
 	}
 
-	// Census asks for the live keys of all home partitions, in order of their
-	// names. Listed answers.
+	// Census asks for the live keys of all home partitions, home after home.
+	// Listed answers.
 	Census struct {
 		Bucket kv.Bucket
 		Limit  int

@@ -39,7 +39,7 @@ func newMetrics(n *Node) *metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tanodb_requests_total", Help: "Client requests answered by this node, by operation and outcome."}, []string{"op", "outcome"}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tanodb_read_repairs_total", Help: "Replicas that a read has found stale or empty, and sent the merged object."}, []string{"kind"}),
+			Name: "tanodb_read_repairs_total", Help: "Replicas that a read has found stale, empty or corrupt, and sent the merged object."}, []string{"kind"}),
 		notes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tanodb_notes_total", Help: "Things worth a look: corrupt objects, vnodes that began a new incarnation, reads that found siblings."}, []string{"kind"}),
 		overload: prometheus.NewCounter(prometheus.CounterOpts{
@@ -119,6 +119,9 @@ func (m *metrics) note(n *Node, e coordinator.Note) {
 		return
 	case coordinator.NoteRepairStale:
 		m.repairs.WithLabelValues("stale").Inc()
+		return
+	case coordinator.NoteRepairCorrupt:
+		m.repairs.WithLabelValues("corrupt").Inc()
 		return
 	case coordinator.NoteCorrupt:
 		n.log.Error("a replica has answered with a corrupt object; it is repaired from the others",

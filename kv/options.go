@@ -100,7 +100,7 @@ type WriteOptions struct {
 	Context      Context       // what this write replaces; empty: nothing
 	N            int           // write only this many replicas of the bucket's N; 0: all of them
 	W            Quorum        // replicas that must have stored it; default: majority
-	DW           Quorum        // replicas that must have stored it durably, at least 1; default: majority
+	DW           Quorum        // replicas that must have stored it durably, at least 1; default: what W asks for, since every confirmation is as durable as its node promises
 	PW           Quorum        // primaries among those that stored it; default: none
 	R            Quorum        // for the read of a Delete without a Context; default: majority
 	PR           Quorum        // the same; default: none

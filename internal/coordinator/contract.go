@@ -91,8 +91,9 @@ type NoteKind string
 const (
 	NoteRepairStale   NoteKind = "repair_stale"   // a replica had an older version and was sent the merged one
 	NoteRepairMissing NoteKind = "repair_missing" // a replica had none and was sent the merged one
+	NoteRepairCorrupt NoteKind = "repair_corrupt" // a replica had one that cannot be read and was sent the merged one
 	NoteSiblings      NoteKind = "siblings"       // a read found several live values
-	NoteCorrupt       NoteKind = "corrupt"        // a replica answered with bytes that do not decode
+	NoteCorrupt       NoteKind = "corrupt"        // a replica answered with bytes that do not decode, or that what it has fails its checksum
 )
 
 func (Start) event()    {}
@@ -107,12 +108,11 @@ func (Wake) effect()   {}
 func (Answer) effect() {}
 func (Note) effect()   {}
 
-// View is what a machine knows of the cluster and the moment when it begins. It
-// is not kept past the first step, except for the ring.
+// View is what a machine knows of the cluster and the moment when it begins.
 type View struct {
 	Ring     *ring.Ring
 	Self     string                 // this node
-	Up       func(node string) bool // who is held to be up
+	Up       func(node string) bool // who is held to be up; asked whenever somebody is chosen
 	Replicas int                    // N of the bucket
 	Now      time.Duration          // monotonic, of the same origin as Step's
 	Wall     time.Time              // wall clock of this node

@@ -36,7 +36,7 @@ func NewDelete(v View, r PutRequest) *Delete {
 	d.get = NewGet(v, GetRequest{Key: r.Key, Options: kv.ReadOptions{
 		N: o.N, R: o.R, PR: o.PR, Timeout: o.Timeout, Linger: o.Linger,
 	}})
-	d.get.noRepair = true
+	d.get.ofDelete = true
 	return d
 }
 
@@ -79,11 +79,9 @@ func (d *Delete) reading(now time.Duration, ev Event, out []Effect) []Effect {
 	if planted.Is(planted.DeleteBlind) {
 		r.Options.Context = nil
 	}
-	// The write has what the read left of the time, and shows its own replies.
-	r.Options.Timeout = max(d.get.deadline-now, time.Millisecond)
-	v := d.view
-	v.Now, v.Wall = now, v.Wall.Add(now-v.Now)
-	d.put = NewPut(v, r)
+	// The write has what the read left of the time, since both count from the
+	// beginning of the delete. It shows its own replies.
+	d.put = NewPut(d.view, r)
 	d.put.base = len(d.get.replicas)
 	return d.writing(now, Start{}, out)
 }

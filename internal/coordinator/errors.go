@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -20,7 +21,19 @@ func elsewhere(c vnode.Code) bool {
 	return true
 }
 
-// refusalError is a refusal as the error that a caller of kv knows.
+// undone reports whether a forwarded write that ended with this error has
+// certainly changed nothing, and may do better at another node: it was refused at
+// the door, or nobody there could coordinate it.
+func undone(err error) bool {
+	var q *kv.QuorumError
+	if errors.As(err, &q) {
+		return !q.InDoubt
+	}
+	return errors.Is(err, kv.ErrOverload) || errors.Is(err, kv.ErrClosed)
+}
+
+// refusalError is a refusal as the error that a caller of kv knows; nil: there is none
+// for it, and the QuorumError tells the text.
 func refusalError(c vnode.Code, text string) error {
 	switch c {
 	case vnode.CodeOverload:

@@ -36,14 +36,16 @@ type Get struct {
 	view       View
 	notFoundOK bool
 	basic      bool
-	noRepair   bool // the get is the first half of a delete, which writes anyway
+	ofDelete   bool // the get is the first half of a delete: it repairs nothing, since the write will
 
 	merged   object.Object
-	sample   []byte // the first answer that went into merged
+	sample   []byte        // the first answer that was not empty
+	sampled  object.Object // the same, decoded
 	have     []have
 	missing  int // replicas that answered and have nothing
 	step     func(now time.Duration, ev Event, out []Effect) []Effect
 	lingers  time.Duration // when the answer goes out though others are open; 0: not decided yet
+	until    time.Duration // when an answered get waits for late replicas no more
 	object   kv.Object
 	err      error
 	answered bool
@@ -92,12 +94,17 @@ func (g *Get) prepare(now time.Duration, _ Event, out []Effect) []Effect {
 
 func (g *Get) resolve() (err error) {
 	o := &g.req.Options
-	if g.plan, err = newPlan("get", g.view, g.req.Key, o.N, o.Timeout, o.Linger); err != nil {
+	op := "get"
+	if g.ofDelete {
+		op = "delete"
+	}
+	if g.plan, err = newPlan(op, g.view, g.req.Key, o.N, o.Timeout, o.Linger); err != nil {
 		return err
 	}
 	n := len(g.replicas)
 	g.have = make([]have, n)
 	g.notFoundOK = o.NotFoundOK.Or(true)
+	g.absent = !g.notFoundOK
 	g.basic = o.BasicQuorum.Or(false)
 	reqs := make([]quorum.Requirement, 0, 3)
 	if reqs, err = requirement(reqs, "R", atLeastOne(o.R), kv.Majority, n); err != nil {
@@ -132,7 +139,7 @@ func (g *Get) waiting(now time.Duration, ev Event, out []Effect) []Effect {
 	out = g.hear(now, ev, out)
 	switch g.tally.Verdict() {
 	case quorum.Met:
-		if g.lingers == 0 {
+		if g.lingers == 0 && g.linger > 0 {
 			g.lingers = now + g.linger
 			out = append(out, Wake{At: g.lingers})
 		}
@@ -143,7 +150,7 @@ func (g *Get) waiting(now time.Duration, ev Event, out []Effect) []Effect {
 		return g.end(now, out, g.refused())
 	default:
 		if g.basic && !g.notFoundOK && g.missing > len(g.replicas)/2 {
-			return g.end(now, out, kv.ErrNotFound)
+			return g.end(now, out, g.refused())
 		}
 		if _, ok := ev.(Tick); ok && now >= g.deadline {
 			return g.end(now, out, g.failure(true, false))
@@ -185,7 +192,9 @@ func (g *Get) replied(now time.Duration, ev Replied, out []Effect) []Effect {
 	case *vnode.Refusal:
 		g.deny(now, ev.I, kv.Refused, m.Text)
 	case *vnode.Failure:
-		g.have[ev.I].corrupt = m.Code == vnode.CodeCorrupt
+		if m.Code == vnode.CodeCorrupt {
+			return g.spoiled(now, ev.I, m.Text, out)
+		}
 		g.deny(now, ev.I, kv.Failed, m.Text)
 	default:
 		g.deny(now, ev.I, kv.Failed, fmt.Sprintf("answered with %T", m))
@@ -202,13 +211,11 @@ func (g *Get) fetched(now time.Duration, i int, enc []byte, out []Effect) []Effe
 	}
 	obj, err := g.decode(enc)
 	if err != nil {
-		h.corrupt = true
-		g.deny(now, i, kv.Failed, err.Error())
-		return append(out, Note{Kind: NoteCorrupt, Replica: g.replicas[i], Text: g.key.String() + ": " + err.Error()})
+		return g.spoiled(now, i, err.Error(), out)
 	}
 	h.answered, h.enc = true, enc
 	if !planted.Is(planted.GetFirstAnswer) || len(g.merged.Clock) == 0 {
-		g.merge(enc, obj)
+		g.merged = object.Merge(g.merged, obj)
 	}
 	if obj.Live(g.wallMs(now)) {
 		g.grant(now, i, kv.Found)
@@ -223,22 +230,30 @@ func (g *Get) fetched(now time.Duration, i int, enc []byte, out []Effect) []Effe
 	return out
 }
 
+// spoiled records that what a replica has cannot be read. It will be sent what
+// the others have.
+func (g *Get) spoiled(now time.Duration, i int, why string, out []Effect) []Effect {
+	if h := &g.have[i]; h.answered || h.corrupt {
+		return out
+	}
+	g.have[i].corrupt = true
+	g.deny(now, i, kv.Failed, why)
+	return append(out, Note{Kind: NoteCorrupt, Replica: g.replicas[i], Text: g.key.String() + ": " + why})
+}
+
+// decode decodes an answer. Mostly they are all the same, and one does for all.
 func (g *Get) decode(enc []byte) (object.Object, error) {
 	if len(enc) == 0 {
 		return object.Object{}, nil
 	}
-	return object.Decode(enc)
-}
-
-// merge joins an answer to those before it. Mostly they are all the same.
-func (g *Get) merge(enc []byte, obj object.Object) {
-	if len(enc) == 0 || bytes.Equal(g.sample, enc) {
-		return
+	if bytes.Equal(g.sample, enc) {
+		return g.sampled, nil
 	}
-	if g.sample == nil {
-		g.sample = enc
+	obj, err := object.Decode(enc)
+	if err == nil && g.sample == nil {
+		g.sample, g.sampled = enc, obj
 	}
-	g.merged = object.Merge(g.merged, obj)
+	return obj, err
 }
 
 func (g *Get) wallMs(now time.Duration) int64 {
@@ -257,7 +272,7 @@ func (g *Get) end(now time.Duration, out []Effect, err error) []Effect {
 		out = append(out, Note{Kind: NoteSiblings, Replica: g.replicas[0], Text: g.key.String() + " has " + itoa(n) + " values"})
 	}
 	out = append(out, Answer{})
-	if g.err != nil && g.err != kv.ErrNotFound || g.noRepair {
+	if g.err != nil && g.err != kv.ErrNotFound || g.ofDelete {
 		g.done = true
 		return out
 	}
@@ -265,15 +280,15 @@ func (g *Get) end(now time.Duration, out []Effect, err error) []Effect {
 	if !g.open() {
 		return g.repair(out)
 	}
-	return append(out, Wake{At: now + repairPatience})
+	g.until = now + repairPatience
+	return append(out, Wake{At: g.until})
 }
 
 // show turns the merged object into what the caller sees. Replies is copied,
 // since late answers still come in.
 func (g *Get) show(now time.Duration) {
 	g.object.Replies = append([]kv.Reply(nil), g.replies...)
-	want, differ := g.want()
-	if differ {
+	if want, differ := g.want(); differ && !g.ofDelete {
 		for i := range g.object.Replies {
 			g.object.Replies[i].Repaired = g.stale(i, want)
 		}
@@ -296,7 +311,7 @@ func (g *Get) show(now time.Duration) {
 func (g *Get) repairing(now time.Duration, ev Event, out []Effect) []Effect {
 	out = g.hear(now, ev, out)
 	_, tick := ev.(Tick)
-	if g.open() && !(tick && now >= g.lingers+repairPatience) {
+	if g.open() && !(tick && now >= g.until) {
 		return out
 	}
 	return g.repair(out)
@@ -315,7 +330,10 @@ func (g *Get) repair(out []Effect) []Effect {
 			continue
 		}
 		kind := NoteRepairStale
-		if len(g.have[i].enc) == 0 {
+		switch {
+		case g.have[i].corrupt:
+			kind = NoteRepairCorrupt
+		case len(g.have[i].enc) == 0:
 			kind = NoteRepairMissing
 		}
 		out = append(out, Ask{I: len(g.replicas) + i, To: r, Msg: msg}, Note{Kind: kind, Replica: r})

@@ -18,6 +18,10 @@ const (
 	// coverPatience is how long a vnode has to answer before another replica
 	// is asked as well.
 	coverPatience = 500 * time.Millisecond
+
+	// maxPageBytes ends a page before its limit: keys may be long. The last
+	// answer may add its own length.
+	maxPageBytes = 4 << 20
 )
 
 // KeysRequest is what a Keys is to do.
@@ -45,6 +49,8 @@ type Keys struct {
 	slots    []slot // those asked for now, in order
 	asks     []cover
 	keys     []string
+	size     int           // bytes in keys
+	wake     time.Duration // when the next Tick is due, besides that of the deadline
 	page     kv.KeyPage
 	err      error
 	done     bool
@@ -137,7 +143,16 @@ func (k *Keys) execute(now time.Duration, out []Effect) []Effect {
 			return out
 		}
 	}
-	return append(out, Wake{At: now + coverPatience})
+	return k.tickAt(now, now+coverPatience, out)
+}
+
+// tickAt asks for a Tick, unless one comes before that anyway.
+func (k *Keys) tickAt(now, at time.Duration, out []Effect) []Effect {
+	if k.wake > now && k.wake <= at {
+		return out
+	}
+	k.wake = at
+	return append(out, Wake{At: at})
 }
 
 // order is the slots to ask; it is a map only in a planted bug.
@@ -191,16 +206,21 @@ func (k *Keys) ask(now time.Duration, i int, out []Effect) []Effect {
 		}
 		s.waiting++
 		k.asks = append(k.asks, cover{slot: i, to: to, at: now})
-		m := &vnode.List{Home: s.home, Bucket: k.req.Bucket, Limit: k.req.Options.Limit - len(k.keys)}
-		if int(s.home) == k.next {
-			m.After = k.after
-		}
+		m := &vnode.List{Home: s.home, Bucket: k.req.Bucket, After: k.afterIn(s), Limit: k.req.Options.Limit - len(k.keys)}
 		return append(out, Ask{I: len(k.asks) - 1, To: to, Msg: m})
 	}
 	if s.waiting == 0 {
 		return k.end(k.uncovered(s, false), out)
 	}
 	return out
+}
+
+// afterIn is the key in a slot's home after which to go on; empty: its start.
+func (k *Keys) afterIn(s *slot) string {
+	if int(s.home) == k.next {
+		return k.after
+	}
+	return ""
 }
 
 func (s *slot) fail(r *ring.Ring, to ring.Replica, why string) {
@@ -235,6 +255,9 @@ func (k *Keys) waiting(now time.Duration, ev Event, out []Effect) []Effect {
 func (k *Keys) replied(now time.Duration, ev Replied, out []Effect) []Effect {
 	switch m := ev.Msg.(type) {
 	case *vnode.Listed:
+		if m.More && k.asked(ev.I) && m.Last <= k.afterIn(&k.slots[k.asks[ev.I].slot]) {
+			return k.failed(now, ev.I, "its answer came to no other key", out)
+		}
 		return k.listed(now, ev.I, m, out)
 	case *vnode.Refusal:
 		return k.failed(now, ev.I, m.Text, out)
@@ -257,9 +280,14 @@ func (k *Keys) failed(now time.Duration, i int, why string, out []Effect) []Effe
 	return k.ask(now, a.slot, out)
 }
 
+// asked reports whether ask i is open.
+func (k *Keys) asked(i int) bool {
+	return i >= 0 && i < len(k.asks) && !k.asks[i].closed
+}
+
 // close reports whether ask i was open, and closes it.
 func (k *Keys) close(i int) bool {
-	if i < 0 || i >= len(k.asks) || k.asks[i].closed || k.asks[i].slot >= len(k.slots) {
+	if !k.asked(i) {
 		return false
 	}
 	k.asks[i].closed = true
@@ -271,7 +299,7 @@ func (k *Keys) tick(now time.Duration, out []Effect) []Effect {
 	if now >= k.deadline {
 		for i := range k.slots {
 			if k.slots[i].listed == nil {
-				return k.end(k.uncovered(&k.slots[i], true), out)
+				return k.end(k.overdue(i), out)
 			}
 		}
 	}
@@ -289,10 +317,21 @@ func (k *Keys) tick(now time.Duration, out []Effect) []Effect {
 		out = k.ask(now, a.slot, out)
 		next = min(next, now+coverPatience)
 	}
-	if next < k.deadline {
-		out = append(out, Wake{At: next})
+	if next == k.deadline {
+		return out
 	}
-	return out
+	return k.tickAt(now, next, out)
+}
+
+// overdue is the error of a page whose slot i had no answer in time.
+func (k *Keys) overdue(i int) error {
+	s := &k.slots[i]
+	for _, a := range k.asks {
+		if !a.closed && a.slot == i {
+			s.fail(k.view.Ring, a.to, "no answer yet")
+		}
+	}
+	return k.uncovered(s, true)
 }
 
 // listed takes the answer for a slot, and the page when all have come.
@@ -324,12 +363,15 @@ func (k *Keys) turn(now time.Duration, out []Effect) []Effect {
 			last = keys[len(keys)-1]
 		}
 		k.keys = append(k.keys, keys...)
+		for _, key := range keys {
+			k.size += len(key)
+		}
 		if more {
 			k.next, k.after = int(s.home), last
 			return k.rest(now, out)
 		}
 		k.next, k.after = int(s.home)+1, ""
-		if len(k.keys) == k.req.Options.Limit {
+		if k.full() {
 			return k.rest(now, out)
 		}
 	}
@@ -339,11 +381,15 @@ func (k *Keys) turn(now time.Duration, out []Effect) []Effect {
 
 // rest ends a full page, or looks on in a home that has shown only tombstones.
 func (k *Keys) rest(now time.Duration, out []Effect) []Effect {
-	if len(k.keys) < k.req.Options.Limit {
+	if !k.full() {
 		k.width = 1
 		return k.again(now, out)
 	}
 	return k.end(nil, out)
+}
+
+func (k *Keys) full() bool {
+	return len(k.keys) >= k.req.Options.Limit || k.size >= maxPageBytes
 }
 
 // again asks for the next homes; the asks so far are over.

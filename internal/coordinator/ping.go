@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/ring"
@@ -10,12 +11,20 @@ import (
 )
 
 // Ping asks a random partition whether it is there. If its node is down, or
-// does not answer, the next partition of another node is asked.
+// does not answer, a partition of the next node is asked. It fails when all
+// have failed, or at its deadline.
+//
+//	prepare ──▶ waiting ──▶ done
+//	               │ ▲
+//	               └─┘ failed, or slow: the next one is asked as well
 type Ping struct {
 	view     View
+	timeout  time.Duration
 	deadline time.Duration
 	to       []ring.Replica // one partition of each node that is up, in order of asking
-	at       int
+	asked    int            // of them
+	closed   []bool         // of those asked: no answer will come
+	hedge    time.Duration  // when the next one is asked, though none has failed
 	failures []kv.Failure
 	reply    kv.Reply
 	err      error
@@ -23,30 +32,12 @@ type Ping struct {
 }
 
 // pingPatience is how long one partition has to answer before the next is
-// asked.
+// asked as well.
 const pingPatience = 500 * time.Millisecond
 
 // NewPing returns the machine of a ping; a timeout of 0 is the default.
 func NewPing(v View, timeout time.Duration) *Ping {
-	if timeout <= 0 || timeout > kv.MaxTimeout {
-		timeout = kv.DefaultTimeout
-	}
-	p := &Ping{view: v, deadline: v.Now + timeout}
-	seen := make(map[string]bool)
-	first := ring.Partition(v.Random % uint64(v.Ring.Size()))
-	for i := range v.Ring.Size() {
-		r := ring.Replica{Partition: v.Ring.Next(first, i), Role: kv.Primary}
-		if r.Node = v.Ring.Owner(r.Partition); seen[r.Node] {
-			continue
-		}
-		seen[r.Node] = true
-		if v.Up(r.Node) {
-			p.to = append(p.to, r)
-			continue
-		}
-		p.fail(r, "the node is down")
-	}
-	return p
+	return &Ping{view: v, timeout: timeout}
 }
 
 // Result is the outcome, once an Answer effect has come.
@@ -62,51 +53,91 @@ func (p *Ping) Step(now time.Duration, ev Event, out []Effect) []Effect {
 	}
 	switch ev := ev.(type) {
 	case Start:
-		return p.ask(now, append(out, Wake{At: p.deadline}))
+		return p.prepare(now, out)
 	case Replied:
 		if _, ok := ev.Msg.(*vnode.Pong); ok {
 			return p.pong(now, ev.I, out)
 		}
-		return p.next(now, ev.I, fmt.Sprintf("answered with %T", ev.Msg), out)
+		return p.failed(now, ev.I, fmt.Sprintf("answered with %T", ev.Msg), out)
 	case NotSent:
-		return p.next(now, ev.I, ev.Why, out)
+		return p.failed(now, ev.I, ev.Why, out)
 	case Lost:
-		return p.next(now, ev.I, ev.Why, out)
+		return p.failed(now, ev.I, ev.Why, out)
 	case NodeDown:
-		if p.at < len(p.to) && p.to[p.at].Node == ev.Node {
-			return p.next(now, p.at, "the node went down", out)
+		for i := range p.asked {
+			if !p.done && p.to[i].Node == ev.Node {
+				out = p.failed(now, i, "the node went down", out)
+			}
 		}
 	case Tick:
-		if now >= p.deadline {
-			return p.end(p.failure(true), out)
-		}
-		if p.at < len(p.to) && now >= p.start(p.at) {
-			return p.next(now, p.at, "no answer yet", out)
-		}
+		return p.tick(now, out)
 	}
 	return out
 }
 
-// start is when the asking of partition i has taken long enough.
-func (p *Ping) start(i int) time.Duration {
-	return p.view.Now + time.Duration(i+1)*pingPatience
-}
-
-func (p *Ping) ask(now time.Duration, out []Effect) []Effect {
-	if p.at >= len(p.to) {
-		return p.end(p.failure(false), out)
+// prepare chooses whom to ask, in the order of the ring from a random place on.
+func (p *Ping) prepare(now time.Duration, out []Effect) []Effect {
+	timeout, err := limitTimeout(p.timeout)
+	if err != nil {
+		return p.end(err, out)
 	}
-	return append(out, Ask{I: p.at, To: p.to[p.at], Msg: &vnode.Ping{}}, Wake{At: max(now, p.start(p.at))})
+	p.deadline = p.view.Now + timeout
+	r := p.view.Ring
+	seen := make(map[string]bool)
+	first := ring.Partition(p.view.Random % uint64(r.Size()))
+	for i := range r.Size() {
+		to := ring.Replica{Partition: r.Next(first, i), Role: kv.Primary}
+		if to.Node = r.Owner(to.Partition); seen[to.Node] {
+			continue
+		}
+		seen[to.Node] = true
+		if p.view.Up(to.Node) {
+			p.to = append(p.to, to)
+			continue
+		}
+		p.fail(to, "the node is down")
+	}
+	p.closed = make([]bool, len(p.to))
+	return p.next(now, append(out, Wake{At: p.deadline}))
 }
 
-// next asks the next partition, if i is the one that is asked now.
-func (p *Ping) next(now time.Duration, i int, why string, out []Effect) []Effect {
-	if i != p.at {
+// next asks the next partition, and fails if there is nobody left to hear of.
+func (p *Ping) next(now time.Duration, out []Effect) []Effect {
+	if p.asked < len(p.to) {
+		i := p.asked
+		p.asked++
+		p.hedge = now + pingPatience
+		return append(out, Ask{I: i, To: p.to[i], Msg: &vnode.Ping{}}, Wake{At: p.hedge})
+	}
+	if slices.Contains(p.closed, false) {
 		return out
 	}
+	return p.end(p.failure(false), out)
+}
+
+// failed closes ask i and asks the next partition in its place.
+func (p *Ping) failed(now time.Duration, i int, why string, out []Effect) []Effect {
+	if i < 0 || i >= p.asked || p.closed[i] {
+		return out
+	}
+	p.closed[i] = true
 	p.fail(p.to[i], why)
-	p.at++
-	return p.ask(now, out)
+	return p.next(now, out)
+}
+
+func (p *Ping) tick(now time.Duration, out []Effect) []Effect {
+	if now >= p.deadline {
+		for i := range p.asked {
+			if !p.closed[i] {
+				p.fail(p.to[i], "no answer yet")
+			}
+		}
+		return p.end(p.failure(true), out)
+	}
+	if p.asked < len(p.to) && now >= p.hedge {
+		return p.next(now, out)
+	}
+	return out
 }
 
 func (p *Ping) fail(r ring.Replica, why string) {
@@ -119,7 +150,7 @@ func (p *Ping) failure(timeout bool) error {
 
 // pong ends the ping; a late answer is as good as any.
 func (p *Ping) pong(now time.Duration, i int, out []Effect) []Effect {
-	if i < 0 || i >= len(p.to) {
+	if i < 0 || i >= p.asked {
 		return out
 	}
 	r := p.to[i]

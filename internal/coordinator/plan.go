@@ -20,6 +20,7 @@ type plan struct {
 	replicas []ring.Replica
 	replies  []kv.Reply // one for each replica
 	waits    []bool     // the replica has been asked and not answered
+	absent   bool       // a replica that has nothing does not grant: it is among the failures
 	tally    *quorum.Tally
 }
 
@@ -133,6 +134,15 @@ func (p *plan) deny(now time.Duration, i int, result kv.Result, why string) {
 	}
 }
 
+// nodeDown denies what the node was asked and has not answered.
+func (p *plan) nodeDown(now time.Duration, node string) {
+	for i, r := range p.replicas {
+		if r.Node == node && p.waits[i] {
+			p.deny(now, i, kv.Down, "the node went down")
+		}
+	}
+}
+
 // open reports whether any replica that was asked may still answer.
 func (p *plan) open() bool {
 	for _, w := range p.waits {
@@ -155,7 +165,12 @@ func (p *plan) failure(timeout, inDoubt bool) error {
 				continue // it was not asked
 			}
 			why = "no answer yet"
-		case kv.OK, kv.Found, kv.NotFound:
+		case kv.NotFound:
+			if !p.absent {
+				continue
+			}
+			why = "it has no live value"
+		case kv.OK, kv.Found:
 			continue
 		}
 		e.Failures = append(e.Failures, kv.Failure{Partition: r.Partition, Node: r.Node, Why: why})

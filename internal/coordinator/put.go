@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -89,6 +88,9 @@ func (p *Put) prepare(now time.Duration, _ Event, out []Effect) []Effect {
 		return p.end(out, p.failure(false, false))
 	}
 	p.choose()
+	if len(p.candidates) == 0 && p.req.Forwarded {
+		return p.end(out, &kv.InvalidError{What: "forwarded write", Problem: "reached node " + p.view.Self + ", which holds no replica of " + p.key.String()})
+	}
 	out = append(out, Wake{At: p.deadline})
 	p.step = p.execute
 	return p.next(now, out, nil)
@@ -157,33 +159,48 @@ func (p *Put) dw() kv.Quorum {
 }
 
 // choose orders the replicas that may coordinate: those of this node, then,
-// unless the write was forwarded here, one of each other node, the least loaded first.
+// unless the write was forwarded here, one of each other node, the least loaded
+// first and equals by chance.
 func (p *Put) choose() {
-	var nodes []int
+	p.candidates = make([]int, 0, len(p.replicas))
 	for i, r := range p.replicas {
-		switch {
-		case !p.view.Up(r.Node):
-		case r.Node == p.view.Self:
+		if r.Node == p.view.Self {
 			p.candidates = append(p.candidates, i)
-		case !p.req.Forwarded && !slices.ContainsFunc(nodes, func(j int) bool { return p.replicas[j].Node == r.Node }):
-			nodes = append(nodes, i)
 		}
 	}
-	if len(nodes) == 0 {
+	here := len(p.candidates)
+	if p.req.Forwarded {
 		return
 	}
-	turn := int(p.view.Random % uint64(len(nodes)))
-	nodes = append(nodes[turn:len(nodes):len(nodes)], nodes[:turn]...)
-	slices.SortStableFunc(nodes, func(a, b int) int {
+	for i, r := range p.replicas {
+		known := slices.ContainsFunc(p.candidates, func(j int) bool { return p.replicas[j].Node == r.Node })
+		if !known && p.view.Up(r.Node) {
+			p.candidates = append(p.candidates, i)
+		}
+	}
+	others := p.candidates[here:]
+	if len(others) == 0 {
+		return
+	}
+	// Begin at a random one: turn the list by that many places.
+	turn := int(p.view.Random % uint64(len(others)))
+	slices.Reverse(others[:turn])
+	slices.Reverse(others[turn:])
+	slices.Reverse(others)
+	slices.SortStableFunc(others, func(a, b int) int {
 		return p.view.load(p.replicas[a].Node) - p.view.load(p.replicas[b].Node)
 	})
-	p.candidates = append(p.candidates, nodes...)
 }
 
-// next asks the next candidate to coordinate. Why is what the last one said.
+// next asks the next candidate to coordinate. Why is what the last one said; nil: nothing
+// that the caller could branch on. If there is no other, nothing was written.
 func (p *Put) next(now time.Duration, out []Effect, why error) []Effect {
+	p.candidates = slices.DeleteFunc(p.candidates, p.hopeless)
 	if len(p.candidates) == 0 {
-		return p.end(out, p.nobody(why))
+		if why == nil {
+			why = p.failure(false, false)
+		}
+		return p.end(out, why)
 	}
 	p.at, p.candidates = p.candidates[0], p.candidates[1:]
 	to := p.replicas[p.at]
@@ -197,16 +214,12 @@ func (p *Put) next(now time.Duration, out []Effect, why error) []Effect {
 	}})
 }
 
-// nobody is the error of a write that no vnode would coordinate: nothing was
-// written.
-func (p *Put) nobody(why error) error {
-	if why != nil {
-		return why
-	}
-	if p.req.Forwarded {
-		return &kv.InvalidError{What: "forwarded write", Problem: "reached node " + p.view.Self + ", which holds no replica of " + p.key.String()}
-	}
-	return p.failure(false, false)
+// hopeless reports whether candidate i is not worth asking: its node has gone
+// down since, or it would coordinate here a write that cannot succeed any more.
+// Another node may still reach those that this one does not.
+func (p *Put) hopeless(i int) bool {
+	here := p.replicas[i].Node == p.view.Self
+	return p.replies[i].Result != kv.Pending || here && p.tally.Verdict() == quorum.Lost
 }
 
 // forward is the whole request for another node. It has a little less time
@@ -238,6 +251,11 @@ func (p *Put) execute(now time.Duration, ev Event, out []Effect) []Effect {
 		if ev.Node == p.replicas[p.at].Node {
 			return p.lost(now, "the node went down", out)
 		}
+		for i, r := range p.replicas {
+			if r.Node == ev.Node {
+				p.deny(now, i, kv.Down, "the node went down")
+			}
+		}
 	case Tick:
 		if now >= p.deadline {
 			return p.end(out, p.failure(true, !planted.Is(planted.LostAsRefused)))
@@ -254,8 +272,8 @@ func (p *Put) coordinated(now time.Duration, msg vnode.Message, out []Effect) []
 		p.step = p.waiting
 		return p.spread(now, out)
 	case *Forwarded:
-		if errors.Is(m.Err, kv.ErrOverload) || errors.Is(m.Err, kv.ErrClosed) {
-			p.deny(now, p.at, kv.Refused, m.Err.Error()) // at its door: nothing was done there
+		if undone(m.Err) {
+			p.deny(now, p.at, kv.Refused, m.Err.Error())
 			return p.next(now, out, m.Err)
 		}
 		p.answered = true
@@ -325,6 +343,10 @@ func (p *Put) replied(now time.Duration, i int, msg vnode.Message) {
 	switch m := msg.(type) {
 	case *vnode.Stored:
 		p.grant(now, i, p.resultOf(m))
+	case *vnode.Minted:
+		if i != p.at {
+			p.deny(now, i, kv.Failed, "answered with a version of its own")
+		} // or else it says again what is known; Stored is still to come
 	case *vnode.Refusal:
 		p.deny(now, i, kv.Refused, m.Text)
 	case *vnode.Failure:
@@ -359,15 +381,6 @@ func (p *Put) judge(now time.Duration, out []Effect) []Effect {
 		}
 	}
 	return out
-}
-
-// nodeDown denies what the node was asked and has not answered.
-func (p *plan) nodeDown(now time.Duration, node string) {
-	for i, r := range p.replicas {
-		if r.Node == node && p.waits[i] {
-			p.deny(now, i, kv.Down, "the node went down")
-		}
-	}
 }
 
 // end answers.

@@ -108,7 +108,8 @@ type turn struct {
 	*Vnode
 	wallMs  int64
 	batch   *storage.Batch
-	written map[string][]byte // what this batch has written so far, by storage key
+	left    int               // commands that follow the one at hand
+	written map[string][]byte // what this batch has written so far, by storage key, for those
 	out     Outcome
 }
 
@@ -117,7 +118,9 @@ type turn struct {
 // Should b not be applied, the vnode must not be used any more.
 func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
 	t := turn{Vnode: v, wallMs: wallMs, batch: b}
+	t.out.Durable = make([]Answer, 0, len(cmds))
 	for i, m := range cmds {
+		t.left = len(cmds) - i - 1
 		switch m := m.(type) {
 		case *Coordinate:
 			t.coordinate(i, m)
@@ -210,6 +213,9 @@ func repeats(head object.Object, id kv.RequestID) bool {
 // out again.
 func (t *turn) repeat(i int, dk []byte, m *Coordinate, head object.Object) {
 	enc, err := t.bytes(dk)
+	if err == nil {
+		_, err = object.Decode(enc) // the head may come from the cache, and tells nothing of the values
+	}
 	if err != nil {
 		t.refuseRead(i, m.Key, err)
 		return
@@ -228,9 +234,10 @@ func survives(head object.Object, seen object.Vector) bool {
 	return false
 }
 
-// merge brings a version from elsewhere together with what is stored.
+// merge brings a version from elsewhere together with what is stored. All of
+// it is checked first, since a replica that cannot be read is none.
 func (t *turn) merge(i int, m *Store) {
-	in, err := object.DecodeHead(m.Object)
+	in, err := object.Decode(m.Object)
 	if err != nil {
 		t.refuse(i, CodeInvalid, fmt.Sprintf("the object of %s sent here: %v", m.Key, err))
 		return
@@ -239,53 +246,48 @@ func (t *turn) merge(i int, m *Store) {
 		t.forgot(m.Key, "another replica knows writes of this vnode that it never made")
 	}
 	dk := DataKey(t.partition, m.Home, m.Key)
+	changed := true
 	head, err := t.head(dk)
+	if err == nil {
+		changed, err = t.join(dk, m.Object, in, head)
+	}
 	if isCorrupt(err) {
 		t.note(NoteCorrupt, m.Key, err.Error())
 		t.forgot(m.Key, "a corrupt object was replaced")
-		head, err = object.Object{}, nil
+		t.write(dk, in, m.Object, tombstone(in))
+		err = nil
 	}
 	if err != nil {
 		t.refuseRead(i, m.Key, err)
 		return
 	}
 	live := head.Live(t.wallMs)
-	relation := object.Compare(in, head)
-	if planted.Is(planted.StoreOverwrites) {
-		relation = object.Newer
-	}
-	switch relation {
-	case object.Newer:
-		t.write(dk, in, m.Object, tombstone(in))
-	case object.Concurrent:
-		if err := t.join(dk, m); err != nil {
-			t.refuseRead(i, m.Key, err)
-			return
-		}
-	default:
-		if planted.Is(planted.AckNoopEarly) {
-			t.out.Early = append(t.out.Early, Answer{i, &Stored{Live: live}})
-			return
-		}
+	if !changed && planted.Is(planted.AckNoopEarly) {
+		t.out.Early = append(t.out.Early, Answer{i, &Stored{Live: live}})
+		return
 	}
 	// A version that changed nothing is answered with the rest all the same: what
 	// it repeats may not be durable yet.
 	t.stored(i, live)
 }
 
-// join stores the merge of two versions of which neither contains the other.
-func (t *turn) join(dk []byte, m *Store) error {
-	in, err := object.Decode(m.Object)
-	if err != nil {
-		return err
+// join stores the merge of in, whose encoding is enc, and what is stored. It
+// reports whether that is anything new. If it is not, what is stored is
+// looked at all the same: the sender may have found its values corrupt, which
+// the head does not tell.
+func (t *turn) join(dk, enc []byte, in, head object.Object) (changed bool, err error) {
+	relation := object.Compare(in, head)
+	if relation == object.Newer || planted.Is(planted.StoreOverwrites) {
+		t.write(dk, in, enc, tombstone(in))
+		return true, nil
 	}
 	local, err := t.full(dk)
-	if err != nil {
-		return err
+	if err != nil || relation != object.Concurrent {
+		return false, err
 	}
 	obj := object.Merge(local, in)
 	t.write(dk, obj, obj.Encode(), tombstone(obj))
-	return nil
+	return true, nil
 }
 
 // tombstone reports whether the object is nothing but tombstones.
@@ -314,9 +316,14 @@ func (t *turn) write(dk []byte, obj object.Object, enc []byte, deleted bool) {
 	t.heads.put(dk, headOf(obj))
 }
 
+// remember keeps what was written for the rest of the batch, which the store
+// does not show yet.
 func (t *turn) remember(dk, enc []byte) {
+	if t.left == 0 {
+		return
+	}
 	if t.written == nil {
-		t.written = make(map[string][]byte)
+		t.written = make(map[string][]byte, t.left)
 	}
 	t.written[string(dk)] = enc
 }

@@ -13,6 +13,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
 )
@@ -302,4 +304,25 @@ func TestRepairsDoNotCountAsRequests(t *testing.T) {
 	if most <= 4 {
 		t.Errorf("only %d reads waited: the test shows nothing", most)
 	}
+}
+
+// TestAWorkerTakesUpWhatItFinds restarts a worker whose mailbox is not empty, as
+// after a panic.
+func TestAWorkerTakesUpWhatItFinds(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	w := &worker{node: n, host: n.vnodes, vnodes: map[ring.Partition]*tenant{}, wake: make(chan struct{}, 1)}
+	w.vnodes[3] = &tenant{vnode: w.incarnate(3, incarnation{actor: freshActor()})}
+	answered := make(chan vnode.Message, 2)
+	w.submit(command{to: 3, msg: &vnode.Coordinate{Key: key}, reply: func(m vnode.Message) { answered <- m }})
+	<-w.wake // the one that was woken by it is gone
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error)
+	go func() { over <- w.Serve(ctx) }()
+	select {
+	case <-answered:
+	case <-time.After(20 * time.Second):
+		t.Error("the command waits for ever")
+	}
+	cancel()
+	<-over
 }

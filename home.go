@@ -194,12 +194,7 @@ func (h *home) resume(e storage.Engine) (map[ring.Partition]incarnation, error) 
 	if _, err := crand.Read(h.session[:]); err != nil {
 		return nil, fmt.Errorf("tanodb: no randomness for the session: %w", err)
 	}
-	var b storage.Batch
-	b.Set(sessionKey, h.session[:])
-	c, err := e.Apply(&b, true)
-	if err == nil {
-		err = c.Wait()
-	}
+	err := h.keepSession(e)
 	if err != nil && !errors.Is(err, storage.ErrFull) {
 		return nil, fmt.Errorf("tanodb: beginning a session of the engine: %w", err)
 	}
@@ -207,6 +202,18 @@ func (h *home) resume(e storage.Engine) (map[ring.Partition]incarnation, error) 
 		return nil, nil // the disk is full: without a new session the marker would fit again
 	}
 	return all, nil
+}
+
+// keepSession writes the session into the engine, and waits until it and all that was
+// applied before it are durable.
+func (h *home) keepSession(e storage.Engine) error {
+	var b storage.Batch
+	b.Set(sessionKey, h.session[:])
+	c, err := e.Apply(&b, true)
+	if err != nil {
+		return err
+	}
+	return c.Wait()
 }
 
 // readMarker reads the marker. One that does not fit in every respect counts for
@@ -224,13 +231,15 @@ func (h *home) readMarker(e storage.Engine) map[ring.Partition]incarnation {
 	return parseMarker(b, session, inode(path))
 }
 
-// mark writes the marker of a clean shutdown.
+// mark writes the marker of a clean shutdown, once all that the vnodes have
+// applied is durable: with interval durability nobody has waited for the last of it, and
+// a vnode that loses a write may not go on as the actor that made it.
 func (h *home) mark(e storage.Engine, all map[ring.Partition]incarnation) error {
 	if h.dir == "" {
 		return nil
 	}
-	if _, err := e.Get(sessionKey); err != nil {
-		return nil // no session was begun, so no marker could fit
+	if err := h.keepSession(e); err != nil {
+		return fmt.Errorf("tanodb: making the last writes durable: %w", err)
 	}
 	return h.write(cleanFile, func(f *os.File) ([]byte, error) {
 		return formatMarker(h.session[:], inode(f.Name()), all), nil

@@ -10,6 +10,7 @@ import (
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
 )
 
 func open(t *testing.T, dir string, o Options) *Node {
@@ -278,5 +279,55 @@ func TestRequestsOfAClosedNode(t *testing.T) {
 	}
 	if err := n.Close(); err != nil {
 		t.Errorf("a second Close: %v", err)
+	}
+}
+
+// TestTheMarkerComesAfterWhatItCovers applies a batch that nobody waits for, as
+// interval durability does: a marker that outlives it would let a vnode go on as
+// the actor of writes that it has forgotten.
+func TestTheMarkerComesAfterWhatItCovers(t *testing.T) {
+	dir := t.TempDir()
+	engine := storage.NewMemory()
+	h := &home{dir: dir}
+	if _, err := h.resume(engine); err != nil {
+		t.Fatal(err)
+	}
+	var b storage.Batch
+	b.Set([]byte("k"), []byte("v"))
+	if _, err := engine.Apply(&b, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.mark(engine, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, cleanFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := engine.Crash(0).Get([]byte("k")); err != nil {
+		t.Errorf("the marker is there, and what was applied before it is not: %v", err)
+	}
+	engine = storage.NewMemory()
+	h = &home{dir: t.TempDir()}
+	if _, err := h.resume(engine); err != nil {
+		t.Fatal(err)
+	}
+	engine.Fail(storage.ErrFull)
+	if err := h.mark(engine, nil); err == nil {
+		t.Error("what was applied may not be durable, and nothing is said")
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, cleanFile)); !os.IsNotExist(err) {
+		t.Errorf("a marker was left all the same: %v", err)
+	}
+}
+
+// TestNoMarkerWhileAWorkerRuns stands for a disk that holds a worker up past the end
+// of its supervisor's patience: it may still give out dots.
+func TestNoMarkerWhileAWorkerRuns(t *testing.T) {
+	dir := t.TempDir()
+	n := open(t, dir, Options{})
+	n.vnodes.running.Add(1)
+	shut(t, n)
+	if _, err := os.Stat(filepath.Join(dir, cleanFile)); !os.IsNotExist(err) {
+		t.Errorf("a marker was left: %v", err)
 	}
 }

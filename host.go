@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/thejerf/suture/v4"
 
@@ -59,6 +60,7 @@ func (c *command) answer(m vnode.Message) {
 type host struct {
 	node    *Node
 	workers []*worker
+	running atomic.Int32 // workers whose Serve has not returned
 }
 
 // newHost makes the vnodes of this node. Those that ended cleanly go on as the
@@ -69,7 +71,7 @@ func newHost(n *Node, resume map[ring.Partition]incarnation) *host {
 	cache := int(n.o.CacheBytes) / headCacheShare / max(r.Owned(n.self), 1)
 	for i := range h.workers {
 		h.workers[i] = &worker{
-			node: n, name: "worker " + strconv.Itoa(i), headCache: cache,
+			node: n, host: h, name: "worker " + strconv.Itoa(i), headCache: cache,
 			vnodes: make(map[ring.Partition]*tenant),
 			wake:   make(chan struct{}, 1),
 		}
@@ -150,6 +152,7 @@ type tenant struct {
 // waits for them to be durable.
 type worker struct {
 	node      *Node
+	host      *host
 	name      string
 	headCache int
 	vnodes    map[ring.Partition]*tenant // the keys never change
@@ -187,10 +190,15 @@ func (w *worker) submit(c command) {
 	first := len(w.queue) == 1
 	w.mu.Unlock()
 	if first {
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
+		w.rouse()
+	}
+}
+
+// rouse makes the worker look into its mailboxes.
+func (w *worker) rouse() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -208,6 +216,8 @@ type released struct {
 
 // Serve handles batches until the context ends. It is a suture.Service.
 func (w *worker) Serve(ctx context.Context) error {
+	w.host.running.Add(1)
+	defer w.host.running.Add(-1)
 	pending := make(chan unsynced, maxUnsynced-1)
 	var synced sync.WaitGroup
 	synced.Go(func() { w.release(pending) })
@@ -242,6 +252,7 @@ func (w *worker) recover() {
 		}
 	}
 	w.forget()
+	w.rouse() // commands may have come meanwhile, or have been left behind
 }
 
 // release waits for the batches to be durable, in order, and releases their

@@ -197,17 +197,25 @@ func (n *Node) Close() error {
 	return n.Shutdown(ctx)
 }
 
-// clean writes the marker of a clean shutdown.
-func (n *Node) clean() error {
+// clean writes the marker of a clean shutdown. A node that has failed leaves none,
+// nor one whose disk has held up a worker for longer than its supervisor waits: it may
+// still give out dots.
+func (n *Node) clean() {
 	if n.fault != nil {
-		return nil
+		return
 	}
-	return n.home.mark(n.engine, n.vnodes.incarnations())
+	if n.vnodes.running.Load() > 0 {
+		n.log.Warn("a vnode worker has not ended; the next start takes new incarnations", "node", n.self)
+		return
+	}
+	if err := n.home.mark(n.engine, n.vnodes.incarnations()); err != nil {
+		n.log.Warn("this shutdown leaves no marker; the next start takes new incarnations, which is safe", "node", n.self, "error", err)
+	}
 }
 
 // release ends whatever runs and closes whatever is open. Last is called when
 // nothing runs any more and the engine is still open.
-func (n *Node) release(last func() error) error {
+func (n *Node) release(last func()) error {
 	var errs []error
 	if n.network != nil {
 		errs = append(errs, n.network.Close())
@@ -224,7 +232,7 @@ func (n *Node) release(last func() error) error {
 	close(n.gone)
 	n.requests.abandon()
 	if last != nil {
-		errs = append(errs, last())
+		last()
 	}
 	if n.engine != nil {
 		if err := n.engine.Close(); err != nil && n.fault == nil {

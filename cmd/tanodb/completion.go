@@ -14,7 +14,7 @@ type completionCmd struct {
 
 // Help is the long part of the command's help.
 func (*completionCmd) Help() string {
-	return `Example, for this session of each shell:
+	return `Example, for each shell until it ends:
 
     source <(tanodb completion bash)
     source <(tanodb completion zsh)

@@ -8,8 +8,15 @@ import (
 	"github.com/tanodb/tanodb/kv"
 )
 
-// maxCensus is how many vnodes a Census asks at once.
-const maxCensus = 64
+const (
+	// maxCensus is how many vnodes a Census asks at once.
+	maxCensus = 64
+
+	// maxCensusBytes bounds the keys of a whole census. The answer that passes it
+	// is the last one that is shown; of later ones it is only told that
+	// there are keys.
+	maxCensusBytes = 64 << 20
+)
 
 // Census asks every vnode of the ring which live keys of a bucket it holds:
 // each one's own answer, so that each key comes back once for each replica. A
@@ -21,6 +28,7 @@ type Census struct {
 	next     int // the first partition not yet asked
 	open     int // asks without an answer
 	closed   []bool
+	size     int // bytes of the names in keys
 	keys     []kv.ReplicaKeys
 	err      error
 	done     bool
@@ -114,7 +122,7 @@ func (c *Census) replied(ev Replied, out []Effect) []Effect {
 	switch m := ev.Msg.(type) {
 	case *vnode.Listed:
 		if ev.I >= 0 && ev.I < c.next && !c.closed[ev.I] {
-			c.keys[ev.I].Keys, c.keys[ev.I].More = m.Keys, m.More
+			c.show(&c.keys[ev.I], m)
 		}
 		return c.close(ev.I, "", out)
 	case *vnode.Refusal:
@@ -123,6 +131,18 @@ func (c *Census) replied(ev Replied, out []Effect) []Effect {
 		return c.close(ev.I, m.Text, out)
 	}
 	return c.close(ev.I, "answered with something else", out)
+}
+
+// show adds a vnode's answer, while there is room.
+func (c *Census) show(r *kv.ReplicaKeys, m *vnode.Listed) {
+	if c.size >= maxCensusBytes {
+		r.More = m.More || len(m.Keys) > 0
+		return
+	}
+	r.Keys, r.More = m.Keys, m.More
+	for _, k := range m.Keys {
+		c.size += len(k)
+	}
 }
 
 // close ends the wait for a vnode, and asks another.

@@ -219,3 +219,28 @@ func TestKeysGoToAnotherReplica(t *testing.T) {
 		t.Errorf("a token of another bucket: %v", err)
 	}
 }
+
+// TestACensusIsBounded has every vnode answer with 30 MiB of keys.
+func TestACensusIsBounded(t *testing.T) {
+	c := coordinator.NewCensus(view(t, "n1"), coordinator.KeysRequest{Bucket: kv.Bucket{Name: "b"}})
+	long := string(make([]byte, 30<<20))
+	for _, a := range asks(c.Step(0, coordinator.Start{}, nil)) {
+		c.Step(1, coordinator.Replied{I: a.I, Msg: &vnode.Listed{Keys: []string{long}, Last: long}}, nil)
+	}
+	all, err := c.Result()
+	if err != nil || !c.Done() || len(all) != 8 {
+		t.Fatalf("%d vnodes, done %v, %v", len(all), c.Done(), err)
+	}
+	size := 0
+	for i, r := range all {
+		for _, k := range r.Keys {
+			size += len(k)
+		}
+		if len(r.Keys) == 0 && !r.More {
+			t.Errorf("vnode %d shows no keys, and does not say that there are more", i)
+		}
+	}
+	if size == 0 || size > 96<<20 {
+		t.Errorf("%d MiB of keys", size>>20)
+	}
+}

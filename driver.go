@@ -126,6 +126,8 @@ func (r *request) perform(effects []coordinator.Effect) {
 				r.abandon()
 			}
 			r.answered()
+		case coordinator.Refresh:
+			r.refresh(e)
 		case coordinator.Note:
 			r.node.metrics.note(r.node, e)
 		}
@@ -135,13 +137,23 @@ func (r *request) perform(effects []coordinator.Effect) {
 	}
 }
 
+// refresh gives the machine a newer topology, if there is one.
+func (r *request) refresh(e coordinator.Refresh) {
+	done := func() { r.feed(coordinator.Refreshed{View: r.node.view()}) }
+	if r.node.state().Epoch() >= e.Epoch || e.Node == r.node.self {
+		done()
+		return
+	}
+	r.node.topology.catchUp(e.Node, e.Epoch, done)
+}
+
 // local asks a vnode of this node.
 func (r *request) local(e coordinator.Ask) {
 	switch e.Msg.(type) {
 	case *vnode.Coordinate, *vnode.Store:
-		r.node.vnodes.submit(command{to: e.To.Partition, msg: e.Msg, request: r, i: e.I})
+		r.node.vnodes.submit(command{to: e.To.Partition, msg: e.Msg, epoch: e.Epoch, request: r, i: e.I})
 	default:
-		r.feed(coordinator.Replied{I: e.I, Msg: r.node.read(e.To.Partition, e.Msg)})
+		r.feed(coordinator.Replied{I: e.I, Msg: r.node.read(e.To.Partition, e.Epoch, e.Msg)})
 	}
 }
 
@@ -149,8 +161,8 @@ func (r *request) local(e coordinator.Ask) {
 func (r *request) send(e coordinator.Ask) {
 	now := r.node.elapsed()
 	left := r.left(now)
-	f := transport.Frame{Epoch: r.node.state.Epoch(), Timeout: left, To: e.To.Partition, Msg: e.Msg}
-	busy := r.node.busy[e.To.Node]
+	f := transport.Frame{Epoch: e.Epoch, Timeout: left, To: e.To.Partition, Msg: e.Msg}
+	busy := r.node.busyWith(e.To.Node)
 	busy.Add(1)
 	r.node.network.Ask(e.To.Node, transport.Requests, f, time.Now().Add(left), func(m vnode.Message, err error) {
 		busy.Add(-1)
@@ -160,6 +172,7 @@ func (r *request) send(e coordinator.Ask) {
 		case errors.Is(err, transport.ErrNotSent):
 			r.feed(coordinator.NotSent{I: e.I, Why: err.Error()})
 		default:
+			r.node.live.missed(e.To.Node)
 			r.feed(coordinator.Lost{I: e.I, Why: err.Error()})
 		}
 	})
@@ -217,11 +230,14 @@ func (r *request) tick() {
 
 // view is what a machine may know when it begins.
 func (n *Node) view() coordinator.View {
+	s := n.state()
 	return coordinator.View{
-		Ring:     n.state.Ring(),
+		Ring:     s.Ring(),
+		Next:     s.Next(),
+		Epoch:    s.Epoch(),
 		Self:     n.self,
 		Up:       n.live.up,
-		Replicas: n.o.Replicas,
+		Replicas: s.Replicas(),
 		Now:      n.elapsed(),
 		Wall:     n.o.Clock(),
 		Random:   n.random(),

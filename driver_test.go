@@ -189,7 +189,15 @@ func TestAFullDiskRefusesWritesAndRecovers(t *testing.T) {
 	if err != nil || len(obj.Values) != 1 || string(obj.Values[0].Data) != "before" {
 		t.Errorf("a get on a full disk: %v, %v", obj.Values, err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := n.Stage(ctx, Change{Kind: ChangeSet, Node: n.Name(), Zone: "z"}); err == nil {
+		t.Error("the topology changes on a full disk")
+	}
 	f.fail(nil, nil)
+	if err := n.Stage(t.Context(), Change{Kind: ChangeSet, Node: n.Name(), Zone: "z"}); err != nil {
+		t.Errorf("a change of the topology when there is space again: %v", err)
+	}
 	if _, err = n.Put(t.Context(), key, kv.Value{Data: []byte("after")}, kv.WriteOptions{Context: obj.Context}); err != nil {
 		t.Errorf("a put when there is space again: %v", err)
 	}

@@ -39,12 +39,14 @@ var sessionKey = []byte{0, 's', 'e', 's', 's', 'i', 'o', 'n'}
 // home is the node's directory: who it is, and how it ended last. A home
 // without a directory forgets.
 type home struct {
-	dir     string // empty: nothing on disk
-	name    string
-	id      string
-	lock    io.Closer
-	kept    map[string]string // what NODE says; nil: the directory is new
-	session [16]byte
+	dir         string // empty: nothing on disk
+	name        string
+	id          string
+	clusterName string // of NODE, once it is settled
+	begun       bool   // the engine holds the topology of the node's cluster
+	lock        io.Closer
+	kept        map[string]string // what NODE says; nil: the directory is new
+	session     [16]byte
 }
 
 // openHome locks the directory and finds out whose it is.
@@ -66,6 +68,13 @@ func openHome(dir string, o *Options) (*home, error) {
 			return h, fmt.Errorf("tanodb: directory %s belongs to node %q, not to %q; a node keeps its name for ever", dir, h.kept["name"], o.Name)
 		}
 		h.name, h.id = h.kept["name"], h.kept["id"]
+		h.begun = h.kept["begun"] == "yes"
+		if h.kept["begun"] == left {
+			return h, fmt.Errorf("%w (directory %s)", ErrLeft, dir)
+		}
+		if _, ok := parseID(h.id); !ok {
+			return h, fmt.Errorf("tanodb: %s says that the node's id is %q, which is none; restore the file from a backup", filepath.Join(dir, nodeFile), h.id)
+		}
 		return h, nil
 	}
 	if h.name == "" && len(o.Bootstrap) > 0 {
@@ -74,10 +83,7 @@ func openHome(dir string, o *Options) (*home, error) {
 	if h.name == "" {
 		h.name = defaultName
 	}
-	var id [16]byte
-	if _, err := crand.Read(id[:]); err != nil {
-		return h, fmt.Errorf("tanodb: no randomness for the node's id: %w", err)
-	}
+	id := newID()
 	h.id = hex.EncodeToString(id[:])
 	return h, nil
 }
@@ -148,15 +154,17 @@ func (h *home) settle(cluster [16]byte, partitions, replicas int) error {
 	if h.dir == "" {
 		return nil
 	}
+	h.clusterName = hex.EncodeToString(cluster[:])
 	now := map[string]string{
 		"partitions": strconv.Itoa(partitions),
 		"replicas":   strconv.Itoa(replicas),
 		"cluster":    hex.EncodeToString(cluster[:]),
 	}
-	if h.kept == nil {
-		text := fmt.Sprintf("%s\nid %s\nname %s\ncluster %s\npartitions %s\nreplicas %s\n",
-			nodeHeader, h.id, h.name, now["cluster"], now["partitions"], now["replicas"])
-		return h.write(nodeFile, func(*os.File) ([]byte, error) { return []byte(text), nil })
+	if !h.begun {
+		if err := h.keep(now["cluster"], now["partitions"], now["replicas"], "yes"); err != nil {
+			return err
+		}
+		return h.dropJoin()
 	}
 	for _, what := range []string{"partitions", "replicas"} {
 		if h.kept[what] != now[what] {
@@ -164,9 +172,81 @@ func (h *home) settle(cluster [16]byte, partitions, replicas int) error {
 		}
 	}
 	if h.kept["cluster"] != now["cluster"] {
-		return fmt.Errorf("tanodb: directory %s is of cluster %s, and the list of members makes cluster %s; the names in the list cannot be changed (addresses can)", h.dir, h.kept["cluster"], now["cluster"])
+		return fmt.Errorf("tanodb: directory %s is of cluster %s, and its engine of cluster %s: they do not belong together", h.dir, h.kept["cluster"], now["cluster"])
 	}
 	return nil
+}
+
+// keep writes NODE.
+func (h *home) keep(cluster, partitions, replicas, begun string) error {
+	text := fmt.Sprintf("%s\nid %s\nname %s\ncluster %s\npartitions %s\nreplicas %s\nbegun %s\n",
+		nodeHeader, h.id, h.name, cluster, partitions, replicas, begun)
+	return h.write(nodeFile, func(*os.File) ([]byte, error) { return []byte(text), nil })
+}
+
+// left stands in NODE where "begun" is asked for, when the node has left its cluster
+// in order.
+const left = "left"
+
+// markLeft makes the directory that of a node which has left its cluster.
+func (h *home) markLeft() error {
+	if h.dir == "" {
+		return nil
+	}
+	return h.keep(h.clusterName, "0", "0", left)
+}
+
+// noCluster stands in NODE for the cluster of a node that is yet to join one.
+const noCluster = "none"
+
+// identify makes the node's id, and the cluster that it begins, last before there is
+// anything else in the directory, and before others are told of them.
+func (h *home) identify(cluster string, partitions, replicas int) error {
+	if h.dir == "" || h.kept != nil && h.kept["cluster"] == cluster {
+		return nil
+	}
+	return h.keep(cluster, strconv.Itoa(partitions), strconv.Itoa(replicas), "no")
+}
+
+// forgetCluster makes the directory one of a node that is in no cluster. The engine
+// must hold nothing.
+func (h *home) forgetCluster() error {
+	h.begun = false
+	h.kept = map[string]string{"cluster": noCluster}
+	if err := h.keep(noCluster, "0", "0", "no"); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(h.engineDir()); err != nil {
+		return fmt.Errorf("tanodb: removing the empty engine of a node that joins others: %w", err)
+	}
+	return nil
+}
+
+// dropJoin removes JOIN, so that it never comes back.
+func (h *home) dropJoin() error {
+	err := os.Remove(filepath.Join(h.dir, joinFile))
+	if err == nil {
+		err = syncDir(h.dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("tanodb: removing %s: %w", joinFile, err)
+	}
+	return nil
+}
+
+// nodeID is the node's id.
+func (h *home) nodeID() [16]byte {
+	id, _ := parseID(h.id)
+	return id
+}
+
+// cluster is the id of a cluster of this node alone: the one that was kept, or a new
+// one.
+func (h *home) cluster() [16]byte {
+	if id, ok := parseID(h.kept["cluster"]); ok {
+		return id
+	}
+	return newID()
 }
 
 func (h *home) engineDir() string {

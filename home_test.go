@@ -154,7 +154,7 @@ func TestDirectoriesThatAreNotThisNodes(t *testing.T) {
 		"another name":         {nil, Options{Name: "n2"}, `belongs to node "n1", not to "n2"`},
 		"another ring size":    {nil, Options{Partitions: 128}, "made with 64 partitions, and the options say 128"},
 		"another N":            {nil, Options{Replicas: 2}, "made with 3 replicas, and the options say 2"},
-		"another cluster":      {nil, Options{Bootstrap: two, Listen: "127.0.0.1:0"}, "the names in the list cannot be changed"},
+		"another cluster":      {nil, Options{Bootstrap: two, Listen: "127.0.0.1:0"}, "names n2, which is no member"},
 		"a later version":      {replace("NODE", nodeHeader, "tanodb-node 2"), Options{}, `is of format "tanodb-node 2"`},
 		"no NODE at all":       {remove("NODE"), Options{}, "it is not a node's directory"},
 		"a NODE of nothing":    {replace("NODE", nodeHeader, ""), Options{}, "is not a NODE file, or is damaged"},

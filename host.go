@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -13,6 +14,8 @@ import (
 	"github.com/thejerf/suture/v4"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/handoff"
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/internal/ring"
@@ -41,6 +44,7 @@ const (
 type command struct {
 	to      ring.Partition
 	msg     vnode.Message
+	epoch   uint64   // of the topology that the sender went by
 	request *request // nil: reply
 	i       int      // the request's number for it
 	reply   func(vnode.Message)
@@ -60,37 +64,27 @@ func (c *command) answer(m vnode.Message) {
 type host struct {
 	node    *Node
 	workers []*worker
+	shared  object.Actor // of all vnodes, for a planted bug
 	running atomic.Int32 // workers whose Serve has not returned
 }
 
-// newHost makes the vnodes of this node. Those that ended cleanly go on as the
-// incarnation they were.
+// newHost makes the workers. A vnode begins when it is first written to, for any
+// partition: a node stands in for others. Those that ended cleanly go on as the incarnation they
+// were.
 func newHost(n *Node, resume map[ring.Partition]incarnation) *host {
-	h := &host{node: n, workers: make([]*worker, min(runtime.GOMAXPROCS(0), 8))}
-	r := n.state.Ring()
-	cache := int(n.o.CacheBytes) / headCacheShare / max(r.Owned(n.self), 1)
+	h := &host{node: n, workers: make([]*worker, min(runtime.GOMAXPROCS(0), 8)), shared: freshActor()}
+	r := n.state().Ring()
+	share := max(r.Owned(n.self), r.Size()/len(r.Nodes()))
+	cache := int(n.o.CacheBytes) / headCacheShare / max(share, 1)
 	for i := range h.workers {
 		h.workers[i] = &worker{
 			node: n, host: h, name: "worker " + strconv.Itoa(i), headCache: cache,
-			vnodes: make(map[ring.Partition]*tenant),
-			wake:   make(chan struct{}, 1),
+			vnodes: make(map[ring.Partition]*tenant), resume: make(map[ring.Partition]incarnation),
+			wake: make(chan struct{}, 1),
 		}
 	}
-	shared := freshActor()
-	for p := range r.Size() {
-		p := ring.Partition(p)
-		if r.Owner(p) != n.self {
-			continue
-		}
-		inc, ok := resume[p]
-		if !ok {
-			inc = incarnation{actor: freshActor()}
-		}
-		if planted.Is(planted.SharedActor) {
-			inc.actor = shared
-		}
-		w := h.worker(p)
-		w.vnodes[p] = &tenant{vnode: w.incarnate(p, inc)}
+	for p, inc := range resume {
+		h.worker(p).resume[p] = inc
 	}
 	return h
 }
@@ -108,20 +102,20 @@ func (h *host) services() map[string]suture.Service {
 	return s
 }
 
-// serves reports whether this node has the vnode.
-func (h *host) serves(p ring.Partition) bool {
-	return h.worker(p).vnodes[p] != nil
-}
-
 // submit puts a command into its vnode's mailbox, or refuses it.
 func (h *host) submit(c command) {
+	if size := h.node.state().Ring().Size(); int(c.to) >= size {
+		c.answer(&vnode.Refusal{Code: vnode.CodeInvalid, Text: fmt.Sprintf("the ring of %d partitions has no partition %d", size, c.to)})
+		return
+	}
 	h.worker(c.to).submit(c)
 }
 
-// incarnations are those of all vnodes; no worker may run any more.
+// incarnations are those of all vnodes, begun or not; no worker may run any more.
 func (h *host) incarnations() map[ring.Partition]incarnation {
 	all := make(map[ring.Partition]incarnation)
 	for _, w := range h.workers {
+		maps.Copy(all, w.resume)
 		for p, t := range w.vnodes {
 			actor, counter := t.vnode.Incarnation()
 			all[p] = incarnation{actor, counter}
@@ -155,15 +149,20 @@ type worker struct {
 	host      *host
 	name      string
 	headCache int
-	vnodes    map[ring.Partition]*tenant // the keys never change
 	wake      chan struct{}
 
-	mu    sync.Mutex
-	queue []command
-	spare []command // the queue's memory, when it is handled
+	mu     sync.Mutex
+	vnodes map[ring.Partition]*tenant     // those that have begun
+	resume map[ring.Partition]incarnation // those that may go on, and have not begun
+	queue  []command
+	spare  []command // the queue's memory, when it is handled
 
-	batch storage.Batch
-	turn  []*tenant // those with commands in the batch at hand
+	batch   storage.Batch
+	turn    []*tenant  // those with commands in the batch at hand
+	refused []released // commands that came by an old topology
+
+	placesOf *membership.State          // that own speaks of
+	own      map[[2]ring.Partition]bool // by vnode and home: the vnode should hold it
 }
 
 // incarnate makes a vnode.
@@ -173,12 +172,7 @@ func (w *worker) incarnate(p ring.Partition, inc incarnation) *vnode.Vnode {
 
 func (w *worker) submit(c command) {
 	w.mu.Lock()
-	t := w.vnodes[c.to]
-	if t == nil {
-		w.mu.Unlock()
-		c.answer(w.node.notMine(c.to))
-		return
-	}
+	t := w.tenant(c.to)
 	if t.queued >= maxMailbox {
 		w.mu.Unlock()
 		w.node.metrics.overload.Inc()
@@ -192,6 +186,26 @@ func (w *worker) submit(c command) {
 	if first {
 		w.rouse()
 	}
+}
+
+// tenant is the vnode of a partition, begun if need be; the caller holds the
+// lock.
+func (w *worker) tenant(p ring.Partition) *tenant {
+	t := w.vnodes[p]
+	if t != nil {
+		return t
+	}
+	inc, ok := w.resume[p]
+	delete(w.resume, p)
+	if !ok {
+		inc = incarnation{actor: freshActor()}
+	}
+	if planted.Is(planted.SharedActor) {
+		inc.actor = w.host.shared
+	}
+	t = &tenant{vnode: w.incarnate(p, inc)}
+	w.vnodes[p] = t
+	return t
 }
 
 // rouse makes the worker look into its mailboxes.
@@ -283,19 +297,28 @@ func (w *worker) take() bool {
 		n++
 	}
 	w.queue = append(w.spare[:0], queue[n:]...)
-	for _, c := range queue[:n] {
-		w.vnodes[c.to].queued--
-	}
-	w.mu.Unlock()
 	w.turn = w.turn[:0]
+	refused := w.refused[:0]
+	s := w.node.state()
 	for _, c := range queue[:n] {
 		t := w.vnodes[c.to]
+		t.queued--
+		if m := handoff.Objection(s, w.node.self, c.to, c.epoch, c.msg); m != nil {
+			refused = append(refused, released{c, m})
+			continue
+		}
 		if len(t.cmds) == 0 {
 			w.turn = append(w.turn, t)
 		}
 		t.cmds = append(t.cmds, c)
 		t.msgs = append(t.msgs, c.msg)
 	}
+	w.mu.Unlock()
+	for _, r := range refused {
+		r.answer(r.msg)
+	}
+	clear(refused)
+	w.refused = refused
 	clear(queue)
 	w.spare = queue[:0]
 	return n > 0
@@ -307,8 +330,20 @@ func sizeOf(m vnode.Message) int {
 		return len(m.Write.Body)
 	case *vnode.Store:
 		return len(m.Object)
+	case *vnode.Deliver:
+		return sizeOfItems(m.Items)
+	case *vnode.Fill:
+		return sizeOfItems(m.Items)
 	}
 	return 0
+}
+
+func sizeOfItems(items []vnode.Item) int {
+	n := 0
+	for i := range items {
+		n += len(items[i].Object)
+	}
+	return n
 }
 
 // handle lets each vnode handle its commands, applies what they have written,
@@ -319,7 +354,7 @@ func (w *worker) handle() (unsynced, bool) {
 	for _, t := range w.turn {
 		w.protect(t, wall)
 	}
-	commit, err := w.node.engine.Apply(&w.batch, w.node.o.Durability == Sync)
+	commit, err := w.node.engine.Apply(&w.batch, w.node.o.Durability == Sync || w.moves())
 	if err != nil {
 		w.notApplied(err)
 		return unsynced{}, false
@@ -327,6 +362,8 @@ func (w *worker) handle() (unsynced, bool) {
 	w.node.metrics.batches.Inc()
 	u := unsynced{commit: commit}
 	for _, t := range w.turn {
+		w.mark(t)
+		w.strays(t)
 		for _, a := range t.out.Durable {
 			u.answers = append(u.answers, released{t.cmds[a.Cmd], a.Msg})
 		}
@@ -342,6 +379,62 @@ func (w *worker) handle() (unsynced, bool) {
 	}
 	w.node.metrics.commands.Add(float64(len(u.answers)))
 	return u, true
+}
+
+// moves reports whether the batch at hand takes data over from other nodes, which
+// then drop theirs: that must be durable, whatever is promised to clients.
+func (w *worker) moves() bool {
+	for _, t := range w.turn {
+		for _, m := range t.msgs {
+			switch m.(type) {
+			case *vnode.Deliver, *vnode.Fill, *vnode.SetLacking:
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// strays tells hand-off of writes for keys that this vnode should not hold.
+func (w *worker) strays(t *tenant) {
+	if w.node.network == nil {
+		return
+	}
+	s := w.node.state()
+	if w.placesOf != s {
+		w.placesOf, w.own = s, make(map[[2]ring.Partition]bool)
+	}
+	for i := range t.cmds {
+		var home ring.Partition
+		switch m := t.msgs[i].(type) {
+		case *vnode.Store:
+			home = m.Home
+		case *vnode.Coordinate:
+			home = m.Home
+		case *vnode.Deliver:
+			home = m.Home
+		default:
+			continue
+		}
+		p := t.cmds[i].to
+		own, known := w.own[[2]ring.Partition{p, home}]
+		if !known {
+			own = handoff.Placed(s, w.node.self, p, home)
+			w.own[[2]ring.Partition{p, home}] = own
+		}
+		if !own {
+			w.node.movers.stray(p, home)
+		}
+	}
+}
+
+// mark notes whether the vnode lacks data from now on.
+func (w *worker) mark(t *tenant) {
+	for i := range t.cmds {
+		if m, ok := t.msgs[i].(*vnode.SetLacking); ok && t.died == nil {
+			w.node.lacking[t.cmds[i].to].Store(m.On)
+		}
+	}
 }
 
 // protect runs one vnode. One that panics takes none of the others with it:

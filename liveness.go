@@ -12,6 +12,10 @@ import (
 // detectorTick is how often silence is looked for.
 const detectorTick = 100 * time.Millisecond
 
+// stoodStill is how long this node may fail to look for silence before it takes
+// itself for the one that was silent.
+const stoodStill = time.Second
+
 // liveness holds the node's failure detector: it feeds it what the network sees,
 // and tells requests of nodes that went down.
 type liveness struct {
@@ -24,34 +28,59 @@ type liveness struct {
 }
 
 func newLiveness(n *Node) *liveness {
+	s := n.state()
+	l := &liveness{node: n, detector: membership.NewDetector(n.self, peerNames(n.self, s), membership.DetectorOptions{})}
+	l.publish(s)
+	return l
+}
+
+// peerNames are the members that a node watches.
+func peerNames(self string, s *membership.State) []string {
 	var peers []string
-	for _, m := range n.state.Members() {
-		if m.Name != n.self {
+	for _, m := range s.Members() {
+		if m.Name != self && m.Status != membership.StatusLeft {
 			peers = append(peers, m.Name)
 		}
 	}
-	l := &liveness{node: n, detector: membership.NewDetector(n.self, peers, membership.DetectorOptions{})}
-	l.publish()
-	return l
+	return peers
+}
+
+// members says that the node has a newer topology.
+func (l *liveness) members(s *membership.State) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.detector.SetPeers(peerNames(l.node.self, s))
+	l.publish(s)
 }
 
 // up reports whether a node is held to be up.
 func (l *liveness) up(node string) bool { return (*l.peers.Load())[node] }
 
-func (l *liveness) publish() {
+// publish makes known who is up. A member that the operator has marked as down is not, until it has
+// announced itself.
+func (l *liveness) publish(s *membership.State) {
 	up := make(map[string]bool)
-	for _, m := range l.node.state.Members() {
-		up[m.Name] = l.detector.Up(m.Name)
+	for _, m := range s.Members() {
+		switch m.Status {
+		case membership.StatusLeft:
+		case membership.StatusDown:
+			up[m.Name] = m.Name == l.node.self
+		default:
+			up[m.Name] = l.detector.Up(m.Name)
+		}
 	}
 	l.peers.Store(&up)
 }
 
 // observe feeds the detector, and spreads what changes.
-func (l *liveness) observe(see func(*membership.Detector, time.Duration) []membership.Change) {
+func (l *liveness) observe(see func(*membership.Detector, time.Duration) []membership.Sighting) {
 	l.mu.Lock()
 	changes := see(l.detector, l.node.elapsed())
 	if len(changes) > 0 {
-		l.publish()
+		l.publish(l.node.state())
+	}
+	for _, c := range changes {
+		l.node.movers.changed(c) // in their order
 	}
 	l.mu.Unlock()
 	for _, c := range changes {
@@ -66,14 +95,32 @@ func (l *liveness) observe(see func(*membership.Detector, time.Duration) []membe
 
 // Heard is called by the network when something came from a node.
 func (l *liveness) heard(node string) {
-	l.observe(func(d *membership.Detector, now time.Duration) []membership.Change { return d.Heard(now, node) })
+	l.observe(func(d *membership.Detector, now time.Duration) []membership.Sighting { return d.Heard(now, node) })
 }
 
 // refused is called by the network when a node cannot be reached.
 func (l *liveness) refused(node string, err error) {
-	l.observe(func(d *membership.Detector, now time.Duration) []membership.Change {
+	l.observe(func(d *membership.Detector, now time.Duration) []membership.Sighting {
 		return d.Refused(now, node, err.Error())
 	})
+}
+
+// allUp are the peers that are up, and what changes after that is told.
+func (l *liveness) allUp() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var up []string
+	for _, m := range l.node.state().Members() {
+		if m.Name != l.node.self && l.detector.Up(m.Name) {
+			up = append(up, m.Name)
+		}
+	}
+	return up
+}
+
+// missed is called when a request to a node has had no answer.
+func (l *liveness) missed(node string) {
+	l.observe(func(d *membership.Detector, now time.Duration) []membership.Sighting { return d.Evidence(now, node) })
 }
 
 // since is how long a node has been up, or down.
@@ -87,9 +134,17 @@ func (l *liveness) since(node string) time.Duration {
 func (l *liveness) Serve(ctx context.Context) error {
 	tick := time.NewTicker(detectorTick)
 	defer tick.Stop()
+	last := l.node.elapsed()
 	for {
 		select {
 		case <-tick.C:
+			now := l.node.elapsed()
+			if now-last > stoodStill {
+				l.mu.Lock()
+				l.detector.StoodStill(now)
+				l.mu.Unlock()
+			}
+			last = now
 			l.observe((*membership.Detector).Tick)
 		case <-ctx.Done():
 			return ctx.Err()

@@ -1,13 +1,18 @@
 package tanodb
 
 import (
+	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/handoff"
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
@@ -26,6 +31,7 @@ type metrics struct {
 	panics   *prometheus.CounterVec
 	batches  prometheus.Counter
 	commands prometheus.Counter
+	moved    *prometheus.CounterVec
 }
 
 var (
@@ -51,6 +57,8 @@ func newMetrics(n *Node) *metrics {
 		commands: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tanodb_vnode_writes_total", Help: "Writes that the vnodes have stored, or found stored."}),
 	}
+	m.moved = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tanodb_handoff_bytes_total", Help: "Bytes of objects that hand-off has pulled to this node (in), or sent to others (out)."}, []string{"direction"})
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tanodb_request_seconds", Help: "Time from a client request's arrival at this node to its answer.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18), // 100 µs to 13 s
@@ -64,23 +72,32 @@ func newMetrics(n *Node) *metrics {
 			m.outcomes[op][o] = m.requests.WithLabelValues(op, o)
 		}
 	}
-	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands,
+	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands, m.moved,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_requests_in_progress", Help: "Requests that this node coordinates now."},
 			func() float64 { return float64(n.requests.count()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_members", Help: "Members of the cluster."},
-			func() float64 { return float64(len(n.state.Members())) }),
+			func() float64 { return float64(len(n.members())) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_members_up", Help: "Members that this node holds to be up, itself among them."},
 			func() float64 { return float64(n.membersUp()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_topology_epoch", Help: "Version of the topology that this node has. It differs between nodes for moments only."},
+			func() float64 { return float64(n.state().Epoch()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_ownership_transfers", Help: "Changes of ownership of the whole cluster that are not over."},
+			func() float64 { return float64(len(n.state().Transfers())) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_handoff_jobs", Help: "Fills, drains and repairs that this node has to do."},
+			func() float64 { return float64(n.movers.jobs()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_ring_partitions", Help: "Partitions of the ring."},
-			func() float64 { return float64(n.state.Ring().Size()) }),
+			func() float64 { return float64(n.state().Ring().Size()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_ring_partitions_owned", Help: "Partitions that this node owns."},
-			func() float64 { return float64(n.state.Ring().Owned(n.self)) }),
+			func() float64 { return float64(n.state().Ring().Owned(n.self)) }),
 		engineCollector{n}, networkCollector{n})
 	return m
 }
@@ -130,15 +147,32 @@ func (m *metrics) note(n *Node, e coordinator.Note) {
 	m.notes.WithLabelValues(string(e.Kind)).Inc()
 }
 
+// moverNote counts and logs what hand-off has noted.
+func (m *metrics) moverNote(n *Node, e handoff.Note) {
+	m.notes.WithLabelValues("handoff_" + string(e.Kind)).Inc()
+	level := slog.LevelInfo
+	switch e.Kind {
+	case handoff.NoteFailed, handoff.NoteStuck, handoff.NoteSkipped, handoff.NoteNowhere, handoff.NoteLook:
+		level = slog.LevelWarn
+	}
+	n.log.Log(context.Background(), level, "hand-off", "node", n.self, "what", string(e.Kind), "job", string(e.Job),
+		"transfer", e.Transfer, "partition", int(e.Partition), "why", e.Text)
+}
+
 // vnodeNote counts and logs what a vnode has noted.
 func (m *metrics) vnodeNote(n *Node, p ring.Partition, e vnode.Note) {
 	m.notes.WithLabelValues("vnode_" + string(e.Kind)).Inc()
 	n.log.Warn("a vnode has something to say", "partition", int(p), "kind", string(e.Kind), "key", e.Key.String(), "why", e.Text)
 }
 
+// members are those that have not left.
+func (n *Node) members() []membership.Member {
+	return slices.DeleteFunc(n.state().Members(), func(m membership.Member) bool { return m.Status == membership.StatusLeft })
+}
+
 func (n *Node) membersUp() int {
 	up := 0
-	for _, m := range n.state.Members() {
+	for _, m := range n.members() {
 		if n.live.up(m.Name) {
 			up++
 		}

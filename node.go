@@ -3,15 +3,14 @@ package tanodb
 import (
 	"context"
 	crand "crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
-	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -107,17 +106,18 @@ func (n *Node) Ping(ctx context.Context) (kv.Reply, error) {
 // primary whose node is down. Nobody is asked; the results are Pending for those that
 // a request would ask now, and Down for the others.
 func (n *Node) Explain(k kv.Key) []kv.Reply {
-	r := n.state.Ring()
+	s := n.state()
+	r := s.Ring()
 	home := r.Home(k)
 	var replies []kv.Reply
-	for _, p := range r.Primaries(home, n.o.Replicas) {
+	for _, p := range ring.Places(r, s.Next(), home, s.Replicas(), s.Replicas()) {
 		reply := kv.Reply{Partition: r.Partition(p.Partition), Node: p.Node, Role: p.Role, Result: kv.Pending}
 		if !n.live.up(p.Node) {
 			reply.Result, reply.Error = kv.Down, "the node is down"
 		}
 		replies = append(replies, reply)
 	}
-	for _, p := range r.Preflist(home, n.o.Replicas, n.live.up) {
+	for _, p := range r.Preflist(home, s.Replicas(), n.live.up) {
 		if p.Role == kv.Fallback {
 			replies = append(replies, kv.Reply{Partition: r.Partition(p.Partition), Node: p.Node, Role: p.Role, Result: kv.Pending})
 		}
@@ -162,15 +162,6 @@ func within(ctx context.Context, timeout time.Duration) time.Duration {
 		timeout = kv.DefaultTimeout
 	}
 	return min(timeout, left)
-}
-
-// identify is the id of the cluster: of its names, ring size and N, which all
-// nodes must agree on.
-func identify(s *membership.State, replicas int) (id [16]byte) {
-	c := s.Cluster()
-	sum := sha256.Sum256(binary.BigEndian.AppendUint32(c[:], uint32(replicas)))
-	copy(id[:], sum[:])
-	return id
 }
 
 func clusterID(id [16]byte) string { return hex.EncodeToString(id[:]) }

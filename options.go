@@ -1,10 +1,12 @@
 package tanodb
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,16 +45,41 @@ type Options struct {
 	// forwarded port.
 	Listen string
 
-	// Bootstrap is the list of all members, the same on every node. Empty: a
-	// cluster of this node alone. It may not change once the directory holds
-	// data, except for addresses.
+	// Bootstrap is the list of the first members, the same on every node. Empty: a
+	// cluster of this node alone, or one that it joins. Once the directory is a member's, it only
+	// serves to find the others.
 	Bootstrap []Member
 
+	// Join are addresses of nodes of a cluster that a new directory is to join:
+	// each is tried, for two minutes. Of a directory that is a member already they are only
+	// further places to look for the others at.
+	Join []string
+
+	// AutoJoin commits the joining as well, unless other changes are staged.
+	AutoJoin bool
+
+	// Advertise is the HOST:PORT that other nodes are told to reach this one
+	// at. Empty: that of this node in Bootstrap, or Listen.
+	Advertise string
+
+	// Zone is where a node that joins stands: copies of a key are kept in
+	// distinct zones. Empty: nowhere in particular.
+	Zone string
+
+	// Weight is the share of a node that joins, in percent of a usual node's.
+	// 0: 100.
+	Weight int
+
+	// TransferBytes is how many bytes a second this node moves to others, as long as
+	// the cluster has no setting of its own. 0: no limit.
+	TransferBytes int64
+
 	// Partitions is the size of the ring: a power of two from 8 to 65536, fixed
-	// for the cluster. 0: 64.
+	// for the cluster. 0: that of the directory or of the cluster that is joined, 64 for a new one.
 	Partitions int
 
-	// Replicas is N, how many vnodes hold each key. 0: 3.
+	// Replicas is N, how many vnodes hold each key. 0: as Partitions, 3 for a
+	// new cluster.
 	Replicas int
 
 	// Durability is when a write is confirmed. Empty: Sync.
@@ -101,14 +128,17 @@ const (
 
 // ensure fills in the defaults, and refuses what cannot be meant.
 func (o *Options) ensure() error {
-	if o.Partitions == 0 {
-		o.Partitions = defaultPartitions
-	}
-	if o.Replicas == 0 {
-		o.Replicas = defaultReplicas
-	}
-	if o.Replicas < 1 || o.Replicas > min(maxReplicas, o.Partitions) {
+	if o.Replicas < 0 || o.Replicas > min(maxReplicas, cmp.Or(o.Partitions, defaultPartitions)) {
 		return fmt.Errorf("tanodb: Replicas is %d; it must be from 1 to %d, and not more than the ring has partitions", o.Replicas, maxReplicas)
+	}
+	if o.Weight < 0 || o.TransferBytes < 0 {
+		return errors.New("tanodb: Weight and TransferBytes must not be negative")
+	}
+	if len(o.Join) > 0 && len(o.Bootstrap) > 0 {
+		return errors.New("tanodb: a node either begins a cluster, by Bootstrap, or joins one, by Join")
+	}
+	if len(o.Join) > 0 && o.Listen == "" && o.Network == nil {
+		return errors.New("tanodb: a node that joins others needs an address to listen on for them: set Listen")
 	}
 	if o.Durability == "" {
 		o.Durability = Sync
@@ -132,6 +162,35 @@ func (o *Options) ensure() error {
 		o.Clock = time.Now
 	}
 	return nil
+}
+
+// settleSizes fills in what the directory knows, or the defaults of a new
+// cluster.
+func (o *Options) settleSizes(kept map[string]string) error {
+	for _, size := range []struct {
+		name  string
+		value *int
+		def   int
+	}{{"partitions", &o.Partitions, defaultPartitions}, {"replicas", &o.Replicas, defaultReplicas}} {
+		was, err := strconv.Atoi(cmp.Or(kept[size.name], "0"))
+		if err != nil {
+			return fmt.Errorf("tanodb: the NODE file says %s %q, which is no number; restore it from a backup", size.name, kept[size.name])
+		}
+		if was != 0 && *size.value != 0 && *size.value != was {
+			return fmt.Errorf("tanodb: the directory was made with %d %s, and the options say %d; that cannot be changed", was, size.name, *size.value)
+		}
+		*size.value = cmp.Or(*size.value, was, size.def)
+	}
+	return nil
+}
+
+// check refuses a first topology that cannot be.
+func (o Options) check() error {
+	if err := o.settleSizes(nil); err != nil {
+		return err
+	}
+	_, err := bootstrap(o.probableName(), &home{}, &o)
+	return err
 }
 
 // probableName is the node's name as far as the options tell; a directory may

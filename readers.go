@@ -5,7 +5,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
+	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
 )
@@ -22,11 +24,15 @@ type readers struct {
 	node  *Node
 	queue chan readTask
 	wg    sync.WaitGroup
+
+	mu     sync.RWMutex
+	closed bool
 }
 
 type readTask struct {
 	to    ring.Partition
 	msg   vnode.Message
+	epoch uint64 // of the topology that the sender went by
 	reply func(vnode.Message)
 }
 
@@ -35,7 +41,7 @@ func newReaders(n *Node) *readers {
 	for range readersPerCPU * runtime.GOMAXPROCS(0) {
 		r.wg.Go(func() {
 			for t := range r.queue {
-				t.reply(n.read(t.to, t.msg))
+				t.reply(n.read(t.to, t.epoch, t.msg))
 			}
 		})
 	}
@@ -44,6 +50,12 @@ func newReaders(n *Node) *readers {
 
 // submit queues a read, or refuses it.
 func (r *readers) submit(t readTask) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.closed {
+		t.reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "the node is shutting down"})
+		return
+	}
 	select {
 	case r.queue <- t:
 	default:
@@ -52,14 +64,17 @@ func (r *readers) submit(t readTask) {
 	}
 }
 
-// close ends the readers; nothing may submit any more.
+// close ends the readers. What comes later is refused.
 func (r *readers) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
 	close(r.queue)
 	r.wg.Wait()
 }
 
 // read answers a read from what is applied.
-func (n *Node) read(p ring.Partition, m vnode.Message) (answer vnode.Message) {
+func (n *Node) read(p ring.Partition, epoch uint64, m vnode.Message) (answer vnode.Message) {
 	defer func() {
 		if r := recover(); r != nil {
 			n.metrics.panics.WithLabelValues("read").Inc()
@@ -67,12 +82,26 @@ func (n *Node) read(p ring.Partition, m vnode.Message) (answer vnode.Message) {
 			answer = &vnode.Failure{Code: vnode.CodeInternal, Text: "the read has panicked"}
 		}
 	}()
-	if !n.vnodes.serves(p) {
-		return n.notMine(p)
+	if refusal := handoff.Objection(n.state(), n.self, p, epoch, m); refusal != nil {
+		return refusal
+	}
+	if n.lacking[p].Load() {
+		if refusal := vnode.Lacks(p, m); refusal != nil {
+			return refusal
+		}
 	}
 	return vnode.Read(n.engine, p, n.o.Clock().UnixMilli(), m)
 }
 
-func (n *Node) notMine(p ring.Partition) vnode.Message {
-	return &vnode.Refusal{Code: vnode.CodeNotMine, Text: fmt.Sprintf("node %s does not serve partition %d at epoch %d", n.self, p, n.state.Epoch())}
+// findLacking reads which vnodes wait for data that they should hold.
+func (n *Node) findLacking() error {
+	n.lacking = make([]atomic.Bool, n.state().Ring().Size())
+	for p := range n.lacking {
+		lacking, err := vnode.Lacking(n.engine, ring.Partition(p))
+		if err != nil {
+			return fmt.Errorf("tanodb: reading what vnode %d lacks: %w", p, err)
+		}
+		n.lacking[p].Store(lacking)
+	}
+	return nil
 }

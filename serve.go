@@ -4,36 +4,91 @@ import (
 	"fmt"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
 )
 
-// peerSide is what this node does for others. It is a transport.Handler.
+// peerSide is what this node does for others. It is a transport.Handler. What
+// comes before the node itself has its network waits.
 type peerSide struct{ *Node }
 
 // Heard implements transport.Handler.
-func (s peerSide) Heard(node string) { s.live.heard(node) }
+func (s peerSide) Heard(node string, epoch uint64) {
+	<-s.joined
+	s.live.heard(node)
+	s.topology.heard(node, epoch)
+}
+
+// Moved implements transport.Handler. The node itself tells the topology where it is.
+func (s peerSide) Moved(node, address string) {
+	s.log.Info("a node has moved", "node", s.self, "peer", node, "address", address)
+}
+
+// Knocked implements transport.Handler.
+func (s peerSide) Knocked(f transport.Frame, reply func(vnode.Message)) {
+	if s.closing.Load() {
+		reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "node " + s.self + " is shutting down"})
+		return
+	}
+	s.knocked(f, reply)
+}
 
 // Refused implements transport.Handler.
-func (s peerSide) Refused(node string, err error) { s.live.refused(node, err) }
+func (s peerSide) Refused(node string, err error) {
+	<-s.joined
+	s.live.refused(node, err)
+}
 
 // Serve implements transport.Handler: it gives the message to the one who
 // carries it out.
-func (s peerSide) Serve(_ string, f transport.Frame, reply func(vnode.Message)) {
+func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message)) {
+	<-s.joined
 	if s.closing.Load() {
 		reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "node " + s.self + " is shutting down"})
 		return
 	}
 	switch m := f.Msg.(type) {
-	case *vnode.Store:
-		s.vnodes.submit(command{to: f.To, msg: m, reply: reply})
+	case *vnode.Store, *vnode.Deliver:
+		s.vnodes.submit(command{to: f.To, msg: m, epoch: f.Epoch, reply: reply})
 	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Ping:
-		s.reads.submit(readTask{to: f.To, msg: f.Msg, reply: reply})
+		s.reads.submit(readTask{to: f.To, msg: f.Msg, epoch: f.Epoch, reply: reply})
+	case *vnode.Pull:
+		s.give(f.To, m, f.Epoch, reply)
+	case *transport.Log:
+		s.topology.received(from, m)
+		reply(&transport.Logged{})
+	case *transport.StateAsk:
+		reply(s.topology.give(m))
+	case *transport.Propose:
+		s.topology.carry(m, reply)
+	case *transport.JobsAsk:
+		reply(s.giveJobs())
 	case *coordinator.Forward:
 		s.forwarded(m, f, reply)
 	default:
 		reply(&vnode.Refusal{Code: vnode.CodeUnsupported, Text: fmt.Sprintf("a node does not answer %T", m)})
 	}
+}
+
+// give gives a page of what a vnode holds to a node that is to hold it too.
+// The writes that came by an older topology, which that node was not sent, must
+// be in it: the fence waits until those that were taken are applied, and later ones are
+// refused.
+func (n *Node) give(p ring.Partition, m *vnode.Pull, epoch uint64, reply func(vnode.Message)) {
+	read := readTask{to: p, msg: m, epoch: epoch, reply: reply}
+	if planted.Is(planted.NoFence) {
+		n.reads.submit(read)
+		return
+	}
+	n.vnodes.submit(command{to: p, msg: &vnode.Fence{}, epoch: epoch, reply: func(a vnode.Message) {
+		if _, ok := a.(*vnode.Fenced); !ok {
+			reply(a)
+			return
+		}
+		n.reads.submit(read)
+	}})
 }
 
 // forwarded coordinates a write that another node has sent here.

@@ -29,6 +29,7 @@ type Status struct {
 type MemberState struct {
 	Name       string        `json:"name"`
 	Address    string        `json:"address"`
+	Status     string        `json:"status"` // joining, valid, leaving, exiting, down or left
 	Up         bool          `json:"up"`
 	Since      time.Duration `json:"since_ns"`   // how long it has been up, or down
 	Partitions int           `json:"partitions"` // of the ring, that it owns
@@ -51,27 +52,28 @@ type StorageState struct {
 
 // Status is what the node knows now.
 func (n *Node) Status() Status {
-	r := n.state.Ring()
+	t := n.state()
+	r := t.Ring()
 	s := Status{
 		Node:        n.self,
 		NodeID:      n.home.id,
-		Cluster:     clusterID(n.cluster),
+		Cluster:     clusterID(t.Cluster()),
 		Version:     Version(),
 		Uptime:      n.elapsed(),
 		Listen:      n.Addr(),
-		Epoch:       n.state.Epoch(),
+		Epoch:       t.Epoch(),
 		Partitions:  r.Size(),
-		Replicas:    n.o.Replicas,
-		Copies:      r.Copies(n.o.Replicas),
+		Replicas:    t.Replicas(),
+		Copies:      r.Copies(t.Replicas()),
 		Durability:  n.o.Durability,
 		Explanation: n.o.Durability.explain(),
 		Requests:    n.requests.count(),
 		Services:    n.tree.list(),
 		Storage:     n.storageState(),
 	}
-	for _, m := range n.state.Members() {
+	for _, m := range t.Members() {
 		s.Members = append(s.Members, MemberState{
-			Name: m.Name, Address: m.Address,
+			Name: m.Name, Address: m.Address, Status: string(m.Status),
 			Up: n.live.up(m.Name), Since: n.live.since(m.Name), Partitions: r.Owned(m.Name),
 		})
 	}

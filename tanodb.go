@@ -45,8 +45,6 @@ type Node struct {
 	log     *slog.Logger
 	metrics *metrics
 	home    *home // the directory; nil: nothing on disk
-	state   *membership.State
-	cluster [16]byte
 	self    string
 	engine  storage.Engine
 	network *transport.Mesh // nil: alone
@@ -55,8 +53,16 @@ type Node struct {
 	live    *liveness
 	begun   time.Time
 
-	requests requests                 // in progress
-	busy     map[string]*atomic.Int64 // by peer: asks without an answer; the keys never change
+	topology *topology
+	movers   *movers
+
+	commitsJoin bool                               // the node commits its joining itself
+	asked       struct{ partitions, replicas int } // what the options have asked for; 0: nothing
+	hints       hints                              // addresses that the options name
+
+	requests requests      // in progress
+	lacking  []atomic.Bool // by partition: the vnode waits for data that it should hold
+	busy     sync.Map      // by peer, *atomic.Int64: asks without an answer
 	seeds    sync.Pool
 
 	tree     *supervision
@@ -69,26 +75,36 @@ type Node struct {
 	failed   chan struct{} // closed by the first fatal error
 	failOnce sync.Once
 	fault    error
+
+	joined     chan struct{} // closed when network is set
+	leaves     chan struct{} // the node has asked to be no member any more; holds one
+	leaving    sync.Once     // it is none
+	reopen     chan struct{} // closed when the node has joined another cluster
+	reopenOnce sync.Once
 }
 
 var _ kv.Store = (*Node)(nil)
 
 // Open opens the node of a directory, or makes one there. It answers requests
-// at once; those that need other nodes may fail until these are reached.
+// at once; those that need other nodes may fail until these are reached. A new
+// directory with Options.Join waits until a node of the cluster is reached, for two minutes at most.
 func Open(dir string, o Options) (*Node, error) {
 	if err := o.ensure(); err != nil {
 		return nil, err
 	}
-	if _, err := bootstrap(o.probableName(), &o); err != nil {
+	if err := o.check(); err != nil {
 		return nil, err // before anything is made on disk
 	}
-	n := &Node{o: o, log: o.Logger, begun: time.Now(), gone: make(chan struct{}), failed: make(chan struct{})}
-	n.seeds.New = func() any { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
+	n := &Node{
+		o: o, log: o.Logger, begun: time.Now(), gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
+	}
+	n.asked.partitions, n.asked.replicas = o.Partitions, o.Replicas
 	if err := n.open(dir); err != nil {
 		return nil, errors.Join(err, n.release(nil))
 	}
-	n.log.Info("node is open", "node", n.self, "cluster", clusterID(n.cluster), "partitions", n.state.Ring().Size(),
-		"replicas", o.Replicas, "members", len(n.state.Members()), "durability", string(o.Durability))
+	s := n.state()
+	n.log.Info("node is open", "node", n.self, "cluster", clusterID(s.Cluster()), "epoch", s.Epoch(), "partitions", s.Ring().Size(),
+		"replicas", s.Replicas(), "members", len(s.Members()), "durability", string(o.Durability))
 	return n, nil
 }
 
@@ -98,55 +114,109 @@ func (n *Node) open(dir string) (err error) {
 		return err
 	}
 	n.self = n.home.name
-	if n.state, err = bootstrap(n.self, &n.o); err != nil {
-		return err
-	}
-	n.cluster = identify(n.state, n.o.Replicas)
-	if err = n.home.settle(n.cluster, n.o.Partitions, n.o.Replicas); err != nil {
+	n.seeds.New = func() any { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
+	first, err := n.first()
+	if err != nil {
 		return err
 	}
 	if n.engine, err = n.openEngine(); err != nil {
+		return err
+	}
+	if n.topology, err = newTopology(n, first); err != nil {
+		return err
+	}
+	if err = n.settle(); err != nil {
 		return err
 	}
 	incarnations, err := n.home.resume(n.engine)
 	if err != nil {
 		return err
 	}
+	if err = n.findLacking(); err != nil {
+		return err
+	}
 	n.metrics = newMetrics(n)
 	n.requests.init()
-	n.busy = make(map[string]*atomic.Int64)
-	for _, m := range n.state.Members() {
-		n.busy[m.Name] = new(atomic.Int64)
-	}
+	n.hints.init(&n.o, n.state())
 	n.live = newLiveness(n)
+	n.movers = newMovers(n)
 	n.reads = newReaders(n)
 	n.vnodes = newHost(n, incarnations)
 	if n.network, err = n.join(); err != nil {
 		return err
 	}
+	close(n.joined)
 	n.supervise()
 	return nil
 }
 
-// bootstrap is the cluster's state: the list of the first members, or this node
-// alone.
-func bootstrap(self string, o *Options) (*membership.State, error) {
-	members := []membership.Member{{Name: self, Address: o.Listen}}
-	if len(o.Bootstrap) > 0 {
-		members = members[:0]
-		found := false
-		for _, m := range o.Bootstrap {
-			members = append(members, membership.Member{Name: m.Name, Address: m.Address})
-			found = found || m.Name == self
+// first is the topology that a node begins with whose engine knows none; nil:
+// it must know one.
+func (n *Node) first() (*membership.State, error) {
+	j, err := n.joins()
+	if err != nil {
+		return nil, err
+	}
+	if j != nil {
+		n.commitsJoin = j.options.Auto
+		if j.gaveUp {
+			if err := n.giveUp(); err != nil {
+				return nil, err
+			}
 		}
-		if !found {
-			return nil, fmt.Errorf("tanodb: this node is %q, and the list of members does not name it: %s", self, names(o.Bootstrap))
+		if err := n.home.identify(noCluster, 0, 0); err != nil {
+			return nil, err
 		}
+		return n.begin(j)
+	}
+	if err := n.o.settleSizes(n.home.kept); err != nil {
+		return nil, err
+	}
+	if n.home.begun && len(n.o.Bootstrap) == 0 {
+		return nil, nil
+	}
+	s, err := bootstrap(n.self, n.home, &n.o)
+	if err != nil || n.home.begun {
+		return nil, err
+	}
+	return s, n.home.identify(clusterID(s.Cluster()), n.o.Partitions, n.o.Replicas)
+}
+
+// settle compares the directory with the cluster that the node is of, and
+// keeps what it is from now on.
+func (n *Node) settle() error {
+	s := n.state()
+	n.o.Partitions, n.o.Replicas = s.Ring().Size(), s.Replicas()
+	for _, m := range n.o.Bootstrap {
+		if _, ok := s.Member(m.Name); !ok {
+			return fmt.Errorf("tanodb: the list of members names %s, which is no member of the cluster of this directory; the list is for the first start, and later members join: see Options.Join, or `tanodb cluster join`", m.Name)
+		}
+	}
+	if len(n.members()) > 1 && n.o.Listen == "" && n.o.Network == nil {
+		return errors.New("tanodb: this directory is that of a member of a cluster of several: set Listen to the address on which the others reach it")
+	}
+	return n.home.settle(s.Cluster(), n.o.Partitions, n.o.Replicas)
+}
+
+// bootstrap is the first topology of a cluster: the list of the first members,
+// or this node alone.
+func bootstrap(self string, h *home, o *Options) (*membership.State, error) {
+	if len(o.Bootstrap) == 0 {
+		return membership.Alone(self, h.nodeID(), o.Listen, h.cluster(), o.Partitions, targetN, o.Replicas)
+	}
+	var members []membership.Member
+	found := false
+	for _, m := range o.Bootstrap {
+		members = append(members, membership.Member{Name: m.Name, Address: m.Address})
+		found = found || m.Name == self
+	}
+	if !found {
+		return nil, fmt.Errorf("tanodb: this node is %q, and the list of members does not name it: %s", self, names(o.Bootstrap))
 	}
 	if len(members) > 1 && o.Listen == "" && o.Network == nil {
 		return nil, errors.New("tanodb: a node of several needs an address to listen on for the others: set Listen")
 	}
-	return membership.Bootstrap(members, o.Partitions, targetN)
+	return membership.Bootstrap(members, o.Partitions, targetN, o.Replicas)
 }
 
 // Name is this node's name.
@@ -173,6 +243,11 @@ func (n *Node) fail(err error) {
 	n.failOnce.Do(func() {
 		n.fault = err
 		n.closing.Store(true)
+		if errors.Is(err, ErrLeft) || errors.Is(err, ErrRemoved) {
+			n.log.Warn("this node ends", "node", n.self, "why", err)
+			close(n.failed)
+			return
+		}
 		n.log.Error("the node has failed and serves no more; restart it once the cause is mended", "error", err)
 		close(n.failed)
 	})
@@ -252,7 +327,8 @@ func (n *Node) release(last func()) error {
 func (n *Node) supervise() {
 	n.tree = newSupervision(n)
 	n.tree.add("vnodes", n.vnodes.services())
-	n.tree.add("membership", map[string]suture.Service{"detector": n.live})
+	n.tree.add("membership", map[string]suture.Service{"detector": n.live, "topology": n.topology})
+	n.tree.add("handoff", map[string]suture.Service{"movers": n.movers})
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	n.stopped = n.tree.root.ServeBackground(ctx)

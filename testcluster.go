@@ -1,6 +1,7 @@
 package tanodb
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func NewTestCluster(t testing.TB, nodes int, o Options) ([]*Node, *MemoryNetwork
 			t.Fatalf("opening node %s: %v", o.Name, err)
 		}
 		t.Cleanup(func() {
-			if err := n.Close(); err != nil {
+			if err := n.Close(); err != nil && !errors.Is(err, ErrLeft) && !errors.Is(err, ErrRemoved) {
 				t.Errorf("closing node %s: %v", n.Name(), err)
 			}
 		})
@@ -47,11 +48,11 @@ func WaitUp(t testing.TB, cluster ...*Node) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for _, n := range cluster {
-		for n.membersUp() < len(n.state.Members()) {
+		for n.membersUp() < len(n.members()) {
 			select {
 			case <-tick.C:
 			case <-deadline:
-				t.Fatalf("node %s sees %d of %d members up after %v", n.Name(), n.membersUp(), len(n.state.Members()), patience)
+				t.Fatalf("node %s sees %d of %d members up after %v", n.Name(), n.membersUp(), len(n.members()), patience)
 			}
 		}
 	}

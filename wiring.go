@@ -3,6 +3,7 @@ package tanodb
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -15,19 +16,16 @@ import (
 func (n *Node) join() (*transport.Mesh, error) {
 	c := transport.Config{
 		Self:       n.self,
-		Cluster:    n.cluster,
-		Partitions: n.o.Partitions,
-		Epoch:      n.state.Epoch,
-		Peers:      make(map[string]string),
+		ID:         n.home.nodeID(),
+		Advertise:  n.o.Advertise,
+		Cluster:    n.state().Cluster(),
+		Partitions: n.state().Ring().Size(),
+		Epoch:      func() uint64 { return n.state().Epoch() },
+		Peers:      n.peers(n.state()),
 		Handler:    peerSide{n},
 		Listen:     n.o.Listen,
 		TLS:        n.o.TLS,
 		Logger:     n.log,
-	}
-	for _, m := range n.state.Members() {
-		if m.Name != n.self {
-			c.Peers[m.Name] = m.Address
-		}
 	}
 	if n.o.Network != nil {
 		return n.o.Network.network.Join(c)
@@ -76,10 +74,16 @@ func (n *Node) storageState() StorageState {
 // load is how busy a peer seems: the requests of this node that it has not
 // answered.
 func (n *Node) load(node string) int {
-	if b := n.busy[node]; b != nil {
-		return int(b.Load())
+	return int(n.busyWith(node).Load())
+}
+
+// busyWith counts the asks to a node that have no answer.
+func (n *Node) busyWith(node string) *atomic.Int64 {
+	if b, ok := n.busy.Load(node); ok {
+		return b.(*atomic.Int64)
 	}
-	return 0
+	b, _ := n.busy.LoadOrStore(node, new(atomic.Int64))
+	return b.(*atomic.Int64)
 }
 
 // engineCollector turns the engine's counts into metrics.

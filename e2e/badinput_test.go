@@ -12,9 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tanodb/tanodb"
 )
 
 // TestBadInput sends a cluster what no program of ours would send, and starts
@@ -35,8 +38,15 @@ func TestBadInput(t *testing.T) {
 			wantRefusal(t, d.http[0], b)
 		}
 	})
-	t.Run("a node of another ring", func(t *testing.T) { strangerIsRefused(t, d, "--partitions", "128") })
-	t.Run("a node of other replicas", func(t *testing.T) { strangerIsRefused(t, d, "--replicas", "2") })
+	eventually(t, "all nodes have told who they are", func() bool {
+		return !slices.ContainsFunc(mustCluster(t, here, d.base(1)).Members, func(m tanodb.ClusterMember) bool { return m.ID == "" })
+	})
+	const ofAnother = "of another cluster"
+	t.Run("a node of another ring", func(t *testing.T) { strangerIsRefused(t, d, ofAnother, "n3", "--partitions", "128") })
+	t.Run("a node of other replicas", func(t *testing.T) { strangerIsRefused(t, d, ofAnother, "n3", "--replicas", "2") })
+	t.Run("a node of other members", func(t *testing.T) { strangerIsRefused(t, d, ofAnother, "n9") })
+	t.Run("an empty directory under a member's name", func(t *testing.T) { strangerIsRefused(t, d, "the cluster knows the node of this name", "n3") })
+	t.Run("nodes that cannot join", func(t *testing.T) { joinsAreRefused(t, d) })
 	t.Run("a second process on a directory", func(t *testing.T) {
 		_, errs, code := run(t, "serve", "--dir", filepath.Join(d.dir, "n1"), "--http", "127.0.0.1:0")
 		if code != 1 || !strings.Contains(errs, "in use") {
@@ -143,10 +153,11 @@ func wantRefusal(t *testing.T, address string, request []byte) {
 	}
 }
 
-// strangerIsRefused starts a node under the name of the cluster's second one
-// that differs in one setting: the first refuses it, both say why, and the
-// cluster is as before.
-func strangerIsRefused(t *testing.T, d *devCluster, setting ...string) {
+// strangerIsRefused starts a node under the name of the cluster's second one,
+// with another third member or setting: the first refuses it, both say why, and
+// the cluster is as before.
+func strangerIsRefused(t *testing.T, d *devCluster, reason, third string, setting ...string) {
+	t.Helper()
 	listen := address(freePorts(t, 1))
 	dir := t.TempDir()
 	name := filepath.Join(dir, "log")
@@ -155,22 +166,19 @@ func strangerIsRefused(t *testing.T, d *devCluster, setting ...string) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	members := fmt.Sprintf("n1=%s,n2=%s,n3=%s", d.node[0], listen, d.node[2])
+	members := fmt.Sprintf("n1=%s,n2=%s,%s=%s", d.node[0], listen, third, d.node[2])
 	args := append([]string{"serve", "--dir", filepath.Join(dir, "data"), "--name", "n2", "--http", "127.0.0.1:0", "--listen", listen, "--bootstrap", members}, setting...)
 	cmd := exec.Command(program, args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	const reason = "of another cluster"
 	first := filepath.Join(d.dir, "n1.log")
 	before := count(first, reason)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
-			t.Error(err)
-		}
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the stranger did not stop in order: %v", err)
+		err := cmd.Process.Signal(os.Interrupt)
+		if ended := cmd.Wait(); err == nil && ended != nil {
+			t.Errorf("the stranger did not stop in order: %v", ended)
 		}
 		if b, err := os.ReadFile(name); t.Failed() && err == nil {
 			t.Logf("the stranger said:\n%s", b)
@@ -180,6 +188,73 @@ func strangerIsRefused(t *testing.T, d *devCluster, setting ...string) {
 	eventually(t, "the log of n1 says whom it has refused", func() bool { return count(first, reason) > before })
 	if up := d.members(1); !up["n1"] || !up["n2"] || !up["n3"] {
 		t.Errorf("the stranger has made a member look down: %v", up)
+	}
+}
+
+// joinsAreRefused lets nodes join that do not fit the cluster: each ends at once and
+// says why.
+func joinsAreRefused(t *testing.T, d *devCluster) {
+	before := mustCluster(t, here, d.base(1))
+	for what, try := range map[string]struct {
+		args   []string
+		reason string
+	}{
+		"another size of the ring":      {[]string{"--name", "n4", "--partitions", "128"}, "has a ring of 64 partitions, and this node is to have one of 128"},
+		"another number of replicas":    {[]string{"--name", "n4", "--replicas", "2"}, "has 3 replicas of each key, and this node is to have 2"},
+		"the name of one that is there": {[]string{"--name", "n2"}, "has another node of the name n2"},
+	} {
+		port := freePorts(t, 2)
+		_, errs, code := run(t, append([]string{
+			"serve", "--dir", t.TempDir(), "--http", address(port), "--listen", address(port + 1), "--auto-join", d.node[0],
+		}, try.args...)...)
+		if code != 1 || !strings.Contains(errs, try.reason) {
+			t.Errorf("%s: exit code %d, want 1 and %q:\n%s", what, code, try.reason, errs)
+		}
+	}
+
+	port := freePorts(t, 2)
+	n := newProcess(t, here, "n4", address(port), address(port+1))
+	n.start()
+	n.serves()
+	d.must("put", "e2e", "mine", "1", "--addr", n.base())
+	_, errs, code := run(t, "cluster", "join", d.node[0], "--addr", n.base())
+	if code != 1 || !strings.Contains(errs, "holds data of its own") {
+		t.Errorf("a node with data: exit code %d, %s", code, errs)
+	}
+	if after := mustCluster(t, here, d.base(1)); len(after.Members) != 3 || len(after.Staged) > 0 || after.Epoch != before.Epoch {
+		t.Errorf("the cluster has changed: %d members, %d changes are staged, epoch %d after %d", len(after.Members), len(after.Staged), after.Epoch, before.Epoch)
+	}
+}
+
+// TestNewerFormats starts a node on directories that a later version of the
+// program would have written. It touches nothing, and says what it can read.
+func TestNewerFormats(t *testing.T) {
+	skipShort(t)
+	for _, file := range []struct{ name, reason string }{
+		{"NODE", "use the version that wrote it"},
+		{filepath.Join("engine", "FORMAT"), "knows only version 1"},
+	} {
+		port := freePorts(t, 2)
+		n := newProcess(t, here, "n1", address(port), address(port+1))
+		n.start()
+		n.serves()
+		n.stop()
+		name := filepath.Join(n.dir, file.name)
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer := bytes.Replace(b, []byte(" 1\n"), []byte(" 2\n"), 1)
+		if err := os.WriteFile(name, newer, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, errs, code := run(t, "serve", "--dir", n.dir, "--http", n.http)
+		if code != 1 || !strings.Contains(errs, file.reason) || bytes.Equal(b, newer) {
+			t.Errorf("a newer %s: exit code %d, want 1 and %q:\n%s", file.name, code, file.reason, errs)
+		}
+		if after, err := os.ReadFile(name); err != nil || !bytes.Equal(after, newer) {
+			t.Errorf("%s was changed: %v", name, err)
+		}
 	}
 }
 

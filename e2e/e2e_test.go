@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -80,18 +81,21 @@ type devCluster struct {
 	cmd  *exec.Cmd
 	log  *bytes.Buffer // what it says; read it when cmd has ended
 
-	killed bool // the test has ended it, in its own way
+	basePort int  // of n1; the others follow
+	killed   bool // the test has ended it, in its own way
 }
+
+// maxAdded is how many nodes a test may add to a dev cluster.
+const maxAdded = 3
 
 // startDev starts a cluster and waits until it is complete. It is stopped at
 // the end of the test.
 func startDev(t *testing.T, nodes int) *devCluster {
 	t.Helper()
-	base := freePorts(t, 2*nodes)
-	d := &devCluster{t: t, dir: filepath.Join(t.TempDir(), "cluster"), log: &bytes.Buffer{}}
-	for i := range nodes {
-		d.http = append(d.http, address(base+2*i))
-		d.node = append(d.node, address(base+2*i+1))
+	base := freePorts(t, 2*(nodes+maxAdded))
+	d := &devCluster{t: t, dir: filepath.Join(t.TempDir(), "cluster"), basePort: base, log: &bytes.Buffer{}}
+	for range nodes {
+		d.another()
 	}
 	d.cmd = exec.Command(program, "dev", "--dir", d.dir, "--nodes", strconv.Itoa(nodes), "--base-port", strconv.Itoa(base))
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
@@ -101,6 +105,20 @@ func startDev(t *testing.T, nodes int) *devCluster {
 	t.Cleanup(d.stop)
 	d.must("dev", "status", "--dir", d.dir, "--wait", patience.String())
 	return d
+}
+
+// another notes the addresses of one more node.
+func (d *devCluster) another() {
+	port := d.basePort + 2*len(d.http)
+	d.http = append(d.http, address(port))
+	d.node = append(d.node, address(port+1))
+}
+
+// add starts one more node, which joins the cluster by itself.
+func (d *devCluster) add() {
+	d.t.Helper()
+	d.must("dev", "add", "--dir", d.dir)
+	d.another()
 }
 
 // stop ends the cluster as Ctrl-C does. No node may have panicked by then.
@@ -113,24 +131,30 @@ func (d *devCluster) stop() {
 			d.t.Errorf("tanodb dev: %v", err)
 		}
 	}
-	logs := map[string]string{}
-	for i := range d.http {
-		name := fmt.Sprintf("n%d.log", i+1)
-		b, err := os.ReadFile(filepath.Join(d.dir, name))
-		if err != nil {
-			d.t.Error(err)
-		}
-		logs[name] = string(b)
-		if strings.Contains(logs[name], "panic") || strings.Contains(logs[name], "goroutine ") {
-			d.t.Errorf("a panic in %s", name)
-		}
+	if d.t.Failed() {
+		d.t.Logf("tanodb dev said:\n%s", d.log)
 	}
-	if !d.t.Failed() {
+	for i := range d.http {
+		checkLog(d.t, filepath.Join(d.dir, fmt.Sprintf("n%d.log", i+1)))
+	}
+}
+
+// checkLog looks for panics in a node's log, and shows its end if the test has
+// failed.
+func checkLog(t *testing.T, name string) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Error(err)
 		return
 	}
-	d.t.Logf("tanodb dev said:\n%s", d.log)
-	for name, log := range logs {
-		d.t.Logf("%s ends with:\n%s", name, log[max(0, len(log)-3000):])
+	log := string(b)
+	if strings.Contains(log, "panic") || strings.Contains(log, "goroutine ") {
+		t.Errorf("a panic in %s", name)
+	}
+	if t.Failed() {
+		const most = 3000 // bytes
+		t.Logf("%s ends with:\n%s", name, log[max(0, len(log)-most):])
 	}
 }
 
@@ -205,9 +229,28 @@ type span struct{ begun, ended time.Time }
 // run runs the program to its end.
 func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	return runAt(t, here, args...)
+}
+
+// place is where commands run: how a command line begins that runs the program
+// there.
+type place []string
+
+// here is this machine as it is.
+var here place
+
+// command is the program, to be run at the place.
+func (p place) command(ctx context.Context, args ...string) *exec.Cmd {
+	line := append(append(append([]string{}, p...), program), args...)
+	return exec.CommandContext(ctx, line[0], line[1:]...)
+}
+
+// runAt runs the program at a place to its end.
+func runAt(t *testing.T, at place, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := at.command(ctx, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -229,6 +272,8 @@ type load struct {
 // report is what a load says at its end.
 type report struct {
 	Ops            int64            `json:"ops"`
+	P50            float64          `json:"p50_ms"`
+	P99            float64          `json:"p99_ms"`
 	Errors         map[string]int64 `json:"errors"`
 	StartedAt      time.Time        `json:"started_at"`
 	OpsBySecond    []int64          `json:"ops_by_second"`
@@ -237,6 +282,7 @@ type report struct {
 		Errors map[string]int64 `json:"errors"`
 	} `json:"errors_by_second"`
 	ErrorSamples map[string]string `json:"error_samples"`
+	NotFound     int64             `json:"not_found"`
 	Verified     struct {
 		Keys         int   `json:"keys"`
 		Acknowledged int   `json:"acknowledged"`
@@ -248,13 +294,19 @@ type report struct {
 	} `json:"verified"`
 }
 
-// startLoad starts a load that verifies, and goes on until end. Its requests
-// give up after opTimeout.
+// startLoad starts a load of all nodes that a dev cluster has now.
 func startLoad(t *testing.T, d *devCluster, args ...string) *load {
 	t.Helper()
+	return startLoadAt(t, here, append([]string{"--dir", d.dir}, args...)...)
+}
+
+// startLoadAt starts a load that verifies, and goes on until end. Its requests
+// give up after opTimeout.
+func startLoadAt(t *testing.T, at place, args ...string) *load {
+	t.Helper()
 	l := &load{t: t}
-	l.cmd = exec.Command(program, append([]string{
-		"bench", "--dir", d.dir, "--json", "--verify", "--workers", "16", "--keys", "2000", "--value-size", "200",
+	l.cmd = at.command(context.Background(), append([]string{
+		"bench", "--json", "--verify", "--workers", "16", "--keys", "2000", "--value-size", "200",
 		"--warmup", "0s", "--duration", "10m", "--timeout", opTimeout.String(), "-w", "2", "-r", "2",
 	}, args...)...)
 	l.cmd.Stdout, l.cmd.Stderr = &l.out, &l.errs
@@ -298,35 +350,39 @@ func (l *load) end() report {
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
+// The ports of nodes. Systems give higher ones to connections that go out, which
+// are many under load: one of them could take the port of a node that is started
+// later, or again.
+const (
+	firstPort = 10_000
+	portsEnd  = 32_000
+)
+
 // freePorts finds ports of loopback that follow one another and are all free,
 // and returns the first.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
 	const tries = 100
 	for range tries {
-		var held []net.Listener
-		base := 0
-		for i := range n {
-			port := 0
-			if i > 0 {
-				port = base + i
-			}
-			l, err := net.Listen("tcp", address(port))
-			if err != nil {
-				break
-			}
-			held = append(held, l)
-			base = held[0].Addr().(*net.TCPAddr).Port
-		}
-		for _, l := range held {
-			l.Close()
-		}
-		if len(held) == n {
+		base := firstPort + rand.IntN(portsEnd-firstPort-n)
+		if allFree(base, n) {
 			return base
 		}
 	}
 	t.Fatalf("no %d free ports in a row after %d tries", n, tries)
 	return 0
+}
+
+// allFree reports whether nobody listens on any of n ports.
+func allFree(base, n int) bool {
+	for i := range n {
+		l, err := net.Listen("tcp", address(base+i))
+		if err != nil {
+			return false
+		}
+		l.Close()
+	}
+	return true
 }
 
 // pass lets the load run for a while.

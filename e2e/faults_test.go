@@ -89,8 +89,11 @@ func wantErrorsOnlyAround(t *testing.T, r report, events []span) {
 	for _, s := range r.ErrorsBySecond {
 		t.Logf("second %d: %v", s.Second, s.Errors)
 		if !excused(s.Second) {
-			t.Errorf("requests failed in second %d, when no event was near: %v; for example %v", s.Second, s.Errors, r.ErrorSamples)
+			t.Errorf("requests failed in second %d, when no event was near: %v", s.Second, s.Errors)
 		}
+	}
+	if len(r.ErrorSamples) > 0 {
+		t.Logf("for example %v", r.ErrorSamples)
 	}
 	for second, ops := range r.OpsBySecond[:max(0, len(r.OpsBySecond)-1)] { // the last one is not whole
 		if ops == 0 && !excused(second) {

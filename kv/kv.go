@@ -83,6 +83,7 @@ type Role string
 const (
 	Primary  Role = "primary"  // on the node that owns the partition
 	Fallback Role = "fallback" // on a node that stands in while the owner is down
+	Incoming Role = "incoming" // on a node that is becoming the owner, and is written to already
 )
 
 // Result is what one replica answered.

@@ -88,6 +88,7 @@ type ReadOptions struct {
 	NodeConfirms int           // distinct nodes among them; 0: the bucket's default, none
 	NotFoundOK   Toggle        // a replica without the key counts towards R; default: On
 	BasicQuorum  Toggle        // with NotFoundOK Off, give up after a majority of refusals; default: Off
+	SloppyQuorum Toggle        // where a primary cannot answer, ask another node that stands in for it; Off: ask primaries only; default: On
 	Head         bool          // everything but the values' Data
 	Tombstones   bool          // return tombstones that are siblings of live values, with Deleted set
 	Timeout      time.Duration // for the whole request; 0: DefaultTimeout. The context's deadline holds as well
@@ -105,6 +106,7 @@ type WriteOptions struct {
 	R            Quorum        // for the read of a Delete without a Context; default: majority
 	PR           Quorum        // the same; default: none
 	NodeConfirms int           // distinct nodes that must have stored it; 0: the bucket's default, none
+	SloppyQuorum Toggle        // where a primary cannot store it, another node stands in until it can; Off: write to primaries only; default: On
 	ReturnBody   bool          // return what the key holds after the write
 	Timeout      time.Duration // for the whole request; 0: DefaultTimeout. The context's deadline holds as well
 	Linger       time.Duration // once the request has succeeded, wait up to this long for the other replies, to show them; 0: answer at once; at most MaxLinger

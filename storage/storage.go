@@ -71,6 +71,10 @@ type Op struct {
 // an empty batch.
 type Batch struct {
 	Ops []Op
+
+	// Urgent says that the batch is small, and needed so that a node whose disk
+	// is nearly full stays one: an engine takes it out of its reserve.
+	Urgent bool
 }
 
 // Set adds the writing of a key. The batch keeps both slices.
@@ -81,6 +85,7 @@ func (b *Batch) Delete(key []byte) { b.Ops = append(b.Ops, Op{Delete: true, Key:
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
+	b.Urgent = false
 	clear(b.Ops)
 	b.Ops = b.Ops[:0]
 }

@@ -24,6 +24,7 @@ type devCmd struct {
 	Resume devResumeCmd `cmd:"" help:"Let a frozen process go on."`
 	Stop   devStopCmd   `cmd:"" help:"Stop a node in order."`
 	Start  devStartCmd  `cmd:"" help:"Start a node that was killed or stopped."`
+	Add    devAddCmd    `cmd:"" help:"Start one more node, which joins the cluster."`
 	Status devStatusCmd `cmd:"" help:"Show the processes."`
 }
 
@@ -35,6 +36,7 @@ func (*devCmd) Help() string {
     tanodb dev start 2
     tanodb dev pause 1 3
     tanodb dev resume all
+    tanodb dev add
     tanodb dev status`
 }
 
@@ -71,6 +73,7 @@ type (
 	devResumeCmd struct{ devNodes }
 	devStopCmd   struct{ devNodes }
 	devStartCmd  struct{ devNodes }
+	devAddCmd    struct{}
 	devStatusCmd struct {
 		Wait time.Duration `help:"Keep trying this long until the cluster is complete." placeholder:"DURATION"`
 	}
@@ -96,6 +99,17 @@ func (*devStopCmd) Help() string { return devHelp("stop") }
 func (*devStartCmd) Help() string { return devHelp("start") }
 
 // Help is the long part of the command's help.
+func (*devAddCmd) Help() string {
+	return `The node gets the next number. It joins at once; the partitions that it takes over follow.
+
+Example, while tanodb dev runs in another terminal:
+
+    tanodb dev add
+    tanodb cluster transfers
+    tanodb cluster ready --wait 1m`
+}
+
+// Help is the long part of the command's help.
 func (*devStatusCmd) Help() string {
 	return "Example, while tanodb dev runs in another terminal:\n\n    tanodb dev status"
 }
@@ -114,6 +128,9 @@ func (c *devStopCmd) Run(a *app, d *devCmd) error { return d.act(a, actionStop, 
 
 // Run starts the processes.
 func (c *devStartCmd) Run(a *app, d *devCmd) error { return d.act(a, actionStart, c.Nodes) }
+
+// Run starts one more.
+func (c *devAddCmd) Run(a *app, d *devCmd) error { return d.act(a, actionAdd, nil) }
 
 // Run shows the processes.
 func (c *devStatusCmd) Run(a *app, d *devCmd) error {
@@ -147,6 +164,7 @@ func (c *devRunCmd) Run(a *app, d *devCmd) error {
 		return fmt.Errorf("cannot find this program to start it: %w", err)
 	}
 	cluster := newDevCluster(d.Dir, exe, state, c.flags(), a)
+	cluster.basePort = c.BasePort
 	return cluster.run()
 }
 
@@ -209,7 +227,7 @@ func nextSteps(dir string, state *devState, program string) string {
 	}
 	steps := []string{"put mybucket k1 42" + addr, "get mybucket k1" + addr, "keys mybucket --replicas" + addr}
 	if len(state.Nodes) > 2 {
-		steps = append(steps, "dev kill 2"+at, "put mybucket k2 43"+addr, "dev start 2"+at, "dev pause 3"+at, "status"+addr, "dev resume 3"+at)
+		steps = append(steps, "dev kill 2"+at, "put mybucket k2 43"+addr, "dev start 2"+at, "dev pause 3"+at, "status"+addr, "dev resume 3"+at, "dev add"+at, "cluster ready --wait 1m"+addr, "cluster members"+addr)
 	}
 	steps = append(steps, "bench --dir "+quoteForShell(dir)+" --duration 5s", "del mybucket k1"+addr)
 	var b strings.Builder

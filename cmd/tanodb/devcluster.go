@@ -20,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tanodb/tanodb"
 )
 
 // devCluster runs the processes of a dev cluster. One goroutine, that of run,
@@ -30,6 +32,7 @@ type devCluster struct {
 	exe      string
 	state    *devState
 	flags    []string // of every node
+	basePort int      // 0: any ports
 	app      *app
 	children []*child // one for each node of the state, in its order
 
@@ -54,7 +57,8 @@ type child struct {
 	done chan struct{} // closed when the process has ended
 	err  error         // how it ended; valid when done is closed
 
-	// wanted is what was last asked of it: running, paused, killed or stopped.
+	// wanted is what was last asked of it: running, paused, killed or stopped; or
+	// that it has left, and nothing can be asked of it.
 	wanted string
 }
 
@@ -64,6 +68,7 @@ const (
 	childPaused  = "paused"
 	childKilled  = "killed"
 	childStopped = "stopped"
+	childLeft    = "left" // the cluster
 )
 
 var errInterrupted = errors.New("interrupted")
@@ -72,10 +77,14 @@ func newDevCluster(dir, exe string, state *devState, flags []string, a *app) *de
 	d := &devCluster{
 		dir: dir, exe: exe, state: state, flags: flags, app: a,
 		requests: make(chan devRequest),
-		ended:    make(chan *child, len(state.Nodes)),
+		ended:    make(chan *child, maxDevNodes),
 	}
 	for _, n := range state.Nodes {
-		d.children = append(d.children, &child{name: n.Name, wanted: childStopped})
+		c := &child{name: n.Name, wanted: childStopped}
+		if n.Left {
+			c.wanted = childLeft
+		}
+		d.children = append(d.children, c)
 	}
 	return d
 }
@@ -149,7 +158,7 @@ func (d *devCluster) watchSignals() (release func()) {
 // serve starts all nodes, says what can be done with them, and then does what
 // is asked for until the stop.
 func (d *devCluster) serve() error {
-	if err := d.start(d.children); err != nil {
+	if err := d.start(d.present()); err != nil {
 		return err
 	}
 	if err := d.announce(); err != nil {
@@ -161,7 +170,7 @@ func (d *devCluster) serve() error {
 			r.answer <- d.handle(r)
 		case c := <-d.ended:
 			if !c.alive() && (c.wanted == childRunning || c.wanted == childPaused) {
-				d.say("%s has ended by itself: %s\n%s", c.name, c.how(), d.lastLines(c))
+				d.mourn(c)
 			}
 		case <-d.stop.Done():
 			d.say("stopping %s", plural(len(d.children), "node"))
@@ -201,6 +210,8 @@ func (d *devCluster) handle(r devRequest) devAnswer {
 		err = d.end(chosen)
 	case actionStart:
 		err = d.start(chosen)
+	case actionAdd:
+		err = d.add()
 	case actionStatus:
 	default:
 		return devAnswer{Error: fmt.Sprintf("%q is nothing that a dev cluster can do", r.action), Usage: true}
@@ -220,7 +231,7 @@ func (d *devCluster) choose(names []string) ([]*child, error) {
 	var chosen []*child
 	for _, name := range names {
 		if name == "all" {
-			return d.children, nil
+			return d.present(), nil
 		}
 		i := slices.IndexFunc(d.children, func(c *child) bool { return c.name == name })
 		if n, err := strconv.Atoi(name); err == nil {
@@ -230,11 +241,56 @@ func (d *devCluster) choose(names []string) ([]*child, error) {
 			last := d.children[len(d.children)-1].name
 			return nil, fmt.Errorf("there is no node %s: there are %s to %s", name, d.children[0].name, last)
 		}
+		if d.children[i].wanted == childLeft {
+			return nil, fmt.Errorf("%s has left the cluster; for a new node: tanodb dev add", d.children[i].name)
+		}
 		if !slices.Contains(chosen, d.children[i]) {
 			chosen = append(chosen, d.children[i])
 		}
 	}
 	return chosen, nil
+}
+
+// present are the children that have not left the cluster.
+func (d *devCluster) present() []*child {
+	return slices.DeleteFunc(slices.Clone(d.children), func(c *child) bool { return c.wanted == childLeft })
+}
+
+// mourn tells of a process that has ended without being asked to. That of a node
+// which has left the cluster is not started again.
+func (d *devCluster) mourn(c *child) {
+	if c.err != nil || !d.hasLeft(c.name) {
+		d.say("%s has ended by itself: %s\n%s", c.name, c.how(), d.lastLines(c))
+		return
+	}
+	c.wanted = childLeft
+	d.state.Nodes[slices.Index(d.children, c)].Left = true
+	if err := d.state.write(d.dir); err != nil {
+		d.say("%v", err)
+	}
+	d.say("%s has left the cluster", c.name)
+}
+
+// hasLeft asks the others whether a node is a member no more. A node ends a little
+// before all of them know.
+func (d *devCluster) hasLeft(name string) bool {
+	return nil == persist(devPollWithin, func() error {
+		for i, c := range d.children {
+			if c.name == name || !c.alive() || c.wanted == childPaused {
+				continue
+			}
+			var s tanodb.ClusterState
+			other := &app{addrs: []string{d.state.Nodes[i].base()}, timeout: devPollWithin}
+			if err := other.clusterGet("", &s); err != nil {
+				return err
+			}
+			if status := statusOf(s, name); status != "" && status != statusLeft {
+				return fmt.Errorf("%s is %s", name, status)
+			}
+			return nil
+		}
+		return errors.New("nobody can be asked")
+	})
 }
 
 // kill ends processes at once, all of them before it looks after any.
@@ -345,6 +401,23 @@ func (d *devCluster) start(chosen []*child) error {
 	}
 }
 
+// add starts one more node, and keeps it for the next time if it has come up.
+func (d *devCluster) add() error {
+	if err := d.state.add(d.basePort); err != nil {
+		return err
+	}
+	last := len(d.children)
+	c := &child{name: d.state.Nodes[last].Name, wanted: childStopped}
+	d.children = append(d.children, c)
+	err := d.start([]*child{c})
+	if err != nil && !c.alive() {
+		c.wanted = childStopped
+		d.children, d.state.Nodes = d.children[:last], d.state.Nodes[:last]
+		return err
+	}
+	return errors.Join(err, d.state.write(d.dir))
+}
+
 // missing says what is still missing until all running nodes serve and see each
 // other; empty: nothing.
 func (d *devCluster) missing(ctx context.Context) string {
@@ -386,11 +459,8 @@ func (d *devCluster) spawn(c *child) error {
 		"--name=" + n.Name,
 		"--http=" + n.HTTP,
 		"--listen=" + n.Listen,
-		"--bootstrap=" + d.state.bootstrap(),
-		"--partitions=" + strconv.Itoa(d.state.Partitions),
-		"--replicas=" + strconv.Itoa(d.state.Replicas),
 		"--durability=" + d.state.Durability,
-	}, d.flags...)
+	}, append(d.state.into(n), d.flags...)...)
 	log, err := os.OpenFile(d.logName(c), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
@@ -518,7 +588,7 @@ func (c *child) wait() {
 
 // stateText is what the process does, or how it has ended.
 func (c *child) stateText() string {
-	if c.alive() || c.wanted == childKilled || c.wanted == childStopped {
+	if c.alive() || c.wanted == childKilled || c.wanted == childStopped || c.wanted == childLeft {
 		return c.wanted
 	}
 	return "ended: " + c.how()

@@ -40,8 +40,10 @@ type devState struct {
 // devNode is a node of a dev cluster.
 type devNode struct {
 	Name   string `json:"name"`
-	HTTP   string `json:"http"`   // HOST:PORT
-	Listen string `json:"listen"` // HOST:PORT
+	HTTP   string `json:"http"`            // HOST:PORT
+	Listen string `json:"listen"`          // HOST:PORT
+	Joins  bool   `json:"joins,omitempty"` // it was added: it is not one of the first members
+	Left   bool   `json:"left,omitempty"`  // it has left the cluster, and is not started any more
 }
 
 // newDevState is the state of a new cluster whose nodes are called n1, n2, ….
@@ -56,13 +58,26 @@ func newDevState(nodes, partitions, replicas int) *devState {
 // base is the URL of the node.
 func (n devNode) base() string { return "http://" + n.HTTP }
 
-// bootstrap is the list of members as serve takes it.
-func (s *devState) bootstrap() string {
-	var parts []string
-	for _, n := range s.Nodes {
-		parts = append(parts, n.Name+"="+n.Listen)
+// into are the flags by which a node becomes a member: as one of the first
+// ones, or through any of the others.
+func (s *devState) into(n devNode) []string {
+	var first, addresses []string
+	for _, m := range s.Nodes {
+		if !m.Joins {
+			first = append(first, m.Name+"="+m.Listen)
+		}
+		if !m.Left && m.Name != n.Name {
+			addresses = append(addresses, m.Listen)
+		}
 	}
-	return strings.Join(parts, ",")
+	if n.Joins {
+		return []string{"--auto-join=" + strings.Join(addresses, ",")}
+	}
+	return []string{
+		"--bootstrap=" + strings.Join(first, ","),
+		"--partitions=" + strconv.Itoa(s.Partitions),
+		"--replicas=" + strconv.Itoa(s.Replicas),
+	}
 }
 
 // readDevState reads the file; nil: there is none.
@@ -101,49 +116,76 @@ func (s *devState) write(dir string) error {
 	return os.Rename(name+".new", name)
 }
 
-// choosePorts gives every node its addresses: from base on, or the kept ones if
-// they can be used, or free ones.
+// choosePorts gives every node its addresses.
 func (s *devState) choosePorts(base int) error {
-	var held []net.Listener // all at once, so that no port is chosen twice
-	defer func() {
-		for _, l := range held {
-			l.Close()
-		}
-	}()
-	hold := func(wishes ...string) (string, error) {
-		var last error
-		for _, wish := range wishes {
-			if wish == "" {
-				continue
-			}
-			l, err := net.Listen("tcp", wish)
-			if err == nil {
-				held = append(held, l)
-				return l.Addr().String(), nil
-			}
-			last = err
-		}
-		return "", fmt.Errorf("cannot use a port for the dev cluster: %w", last)
-	}
+	var held ports
+	defer held.release()
 	for i := range s.Nodes {
-		n := &s.Nodes[i]
-		first := ""
-		if i == 0 {
-			first = strings.TrimPrefix(defaultAddr, "http://")
-		}
-		http, listen := []string{n.HTTP, first, anyPort}, []string{n.Listen, anyPort}
-		if base > 0 {
-			http, listen = []string{loopback(base + 2*i)}, []string{loopback(base + 2*i + 1)}
-		}
-		var err error
-		if n.HTTP, err = hold(http...); err != nil {
-			return err
-		}
-		if n.Listen, err = hold(listen...); err != nil {
+		if err := s.choosePort(&held, i, base); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// add makes one more node, with addresses of its own.
+func (s *devState) add(base int) error {
+	if len(s.Nodes) == maxDevNodes {
+		return fmt.Errorf("there are %d nodes already, the most that a dev cluster may have", maxDevNodes)
+	}
+	s.Nodes = append(s.Nodes, devNode{Name: fmt.Sprintf("n%d", len(s.Nodes)+1), Joins: true})
+	var held ports
+	defer held.release()
+	if err := s.choosePort(&held, len(s.Nodes)-1, base); err != nil {
+		s.Nodes = s.Nodes[:len(s.Nodes)-1]
+		return err
+	}
+	return nil
+}
+
+// choosePort gives a node its addresses: from base on, or the kept ones if they
+// can be used, or free ones.
+func (s *devState) choosePort(held *ports, i, base int) (err error) {
+	n := &s.Nodes[i]
+	first := ""
+	if i == 0 {
+		first = strings.TrimPrefix(defaultAddr, "http://")
+	}
+	http, listen := []string{n.HTTP, first, anyPort}, []string{n.Listen, anyPort}
+	if base > 0 {
+		http, listen = []string{loopback(base + 2*i)}, []string{loopback(base + 2*i + 1)}
+	}
+	if n.HTTP, err = held.hold(http...); err != nil {
+		return err
+	}
+	n.Listen, err = held.hold(listen...)
+	return err
+}
+
+// ports are held all at once, so that none is chosen twice.
+type ports []net.Listener
+
+// hold takes the first of the addresses that is free.
+func (p *ports) hold(wishes ...string) (string, error) {
+	var last error
+	for _, wish := range wishes {
+		if wish == "" {
+			continue
+		}
+		l, err := net.Listen("tcp", wish)
+		if err == nil {
+			*p = append(*p, l)
+			return l.Addr().String(), nil
+		}
+		last = err
+	}
+	return "", fmt.Errorf("cannot use a port for the dev cluster: %w", last)
+}
+
+func (p *ports) release() {
+	for _, l := range *p {
+		l.Close()
+	}
 }
 
 const anyPort = "127.0.0.1:0"
@@ -160,6 +202,7 @@ const (
 	actionResume devAction = "resume"
 	actionStop   devAction = "stop"
 	actionStart  devAction = "start"
+	actionAdd    devAction = "add"
 	actionStatus devAction = "status"
 	actionAlive  devAction = "alive" // answered also while the cluster is busy with another
 )
@@ -167,7 +210,7 @@ const (
 // devProcess is a node of a dev cluster and its process.
 type devProcess struct {
 	Node  string `json:"node"`
-	State string `json:"state"` // running, paused, killed, stopped, or how it has ended
+	State string `json:"state"` // running, paused, killed, stopped, left, or how it has ended
 	PID   int    `json:"pid,omitempty"`
 	HTTP  string `json:"http"`
 	Log   string `json:"log"`

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -98,6 +100,40 @@ func percentEncode(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// byteCount is a number of bytes as a flag: 1000, 64KiB, 10MB.
+type byteCount int64
+
+// byteUnits are the units of a byteCount, longest first.
+var byteUnits = []struct {
+	name  string
+	bytes int64
+}{
+	{"KiB", 1 << 10},
+	{"MiB", 1 << 20},
+	{"GiB", 1 << 30},
+	{"KB", 1e3},
+	{"MB", 1e6},
+	{"GB", 1e9},
+	{"B", 1},
+}
+
+// UnmarshalText reads a whole number, and a unit if there is one.
+func (n *byteCount) UnmarshalText(b []byte) error {
+	number, unit := string(b), int64(1)
+	for _, u := range byteUnits {
+		if rest, ok := strings.CutSuffix(number, u.name); ok {
+			number, unit = strings.TrimSpace(rest), u.bytes
+			break
+		}
+	}
+	v, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || v < 0 || v > math.MaxInt64/unit {
+		return fmt.Errorf("%q is not a number of bytes, such as 1000, 64KiB or 10MB", b)
+	}
+	*n = byteCount(v * unit)
+	return nil
 }
 
 // source says where the bytes of a value come from.

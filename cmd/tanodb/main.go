@@ -9,6 +9,7 @@
 //	tanodb keys B       list the keys of a bucket, or of each of its vnodes
 //	tanodb ping         ask a partition, taken by chance, for a sign of life
 //	tanodb status       show a node and the cluster as it sees it
+//	tanodb cluster      show the members of a cluster, and change them
 //	tanodb bench        load a cluster and measure it
 //
 // Every command prints for people, or one JSON document with --json. It exits
@@ -56,6 +57,7 @@ type cli struct {
 	Del        delCmd        `cmd:"" help:"Delete a key."`
 	Keys       keysCmd       `cmd:"" help:"List the keys of a bucket."`
 	Status     statusCmd     `cmd:"" help:"Show a node, and the cluster as it sees it."`
+	Cluster    clusterCmd    `cmd:"" help:"Show the members of a cluster, and change them."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`

@@ -38,13 +38,22 @@ func (c *pingCmd) Run(a *app) error {
 
 // persist calls fn until it succeeds or the time is over, at least once.
 func persist(within time.Duration, fn func() error) error {
+	return poll(within, pollEvery, func() (bool, error) {
+		err := fn()
+		return err == nil, err
+	})
+}
+
+// poll calls fn again and again until its answer is final or the time is over,
+// at least once, and returns its last error.
+func poll(within, every time.Duration, fn func() (final bool, err error)) error {
 	end := time.NewTimer(within)
 	defer end.Stop()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		err := fn()
-		if err == nil || within <= 0 {
+		final, err := fn()
+		if final || within <= 0 {
 			return err
 		}
 		select {
@@ -118,7 +127,12 @@ func (s status) String() string {
 	t := newTable("MEMBER", "STATE", "SINCE", "PARTITIONS", "ADDRESS")
 	for _, m := range s.Members {
 		state := "down"
-		if m.Up {
+		switch {
+		case m.Status == "left":
+			state = m.Status
+		case m.Up && m.Status != "valid" && m.Status != "":
+			state = "up, " + m.Status
+		case m.Up:
 			state = "up"
 		}
 		t.row(m.Name, state, brief(m.Since), fmt.Sprint(m.Partitions), m.Address)

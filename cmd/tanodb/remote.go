@@ -221,12 +221,25 @@ type readFlags struct {
 	R            quorumValue `name:"r" short:"r" help:"Replicas that must answer: a number, one, quorum or all." placeholder:"N"`
 	PR           quorumValue `name:"pr" help:"Primaries among them." placeholder:"N"`
 	NodeConfirms int         `help:"Distinct nodes that must answer, or store." placeholder:"N"`
+	sloppyFlag
+}
+
+// sloppyFlag is the flag of who may stand in for a primary.
+type sloppyFlag struct {
+	NoSloppy bool `help:"Ask primaries only: no other node stands in for one that is down."`
+}
+
+func (f sloppyFlag) set(query url.Values) {
+	if f.NoSloppy {
+		query.Set("sloppy_quorum", "false")
+	}
 }
 
 func (f readFlags) set(query url.Values) {
 	f.R.set(query, "r")
 	f.PR.set(query, "pr")
 	setInt(query, "node_confirms", f.NodeConfirms)
+	f.sloppyFlag.set(query)
 }
 
 // writeFlags are the quorum flags of a write.

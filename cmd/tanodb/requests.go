@@ -72,6 +72,7 @@ type putCmd struct {
 	keyArgs
 	source
 	writeFlags
+	sloppyFlag
 	NodeConfirms int           `help:"Distinct nodes that must store it." placeholder:"N"`
 	ContentType  string        `help:"MIME type of the value." default:"application/octet-stream" placeholder:"TYPE"`
 	TTL          time.Duration `name:"ttl" help:"The value is gone after this long; none: never." placeholder:"DURATION"`
@@ -137,6 +138,7 @@ func (c *putCmd) write(a *app, key kv.Key, value []byte, seen kv.Context) (api.R
 	query := a.timing()
 	c.writeFlags.set(query)
 	setInt(query, "node_confirms", c.NodeConfirms)
+	c.sloppyFlag.set(query)
 	if c.ReturnBody {
 		query.Set("returnbody", "true")
 	}

@@ -28,13 +28,19 @@ type serveCmd struct {
 	Name       string        `help:"This node's name, for ever; none: the one kept in the directory, or tanodb." placeholder:"NAME" env:"TANODB_NAME"`
 	HTTP       string        `name:"http" help:"Where clients reach this node." default:"127.0.0.1:8098" placeholder:"HOST:PORT" env:"TANODB_HTTP"`
 	Listen     string        `help:"Where other nodes reach this one; none: no network between nodes, or the address of this node in --bootstrap." placeholder:"HOST:PORT" env:"TANODB_LISTEN"`
-	Bootstrap  members       `help:"All members of the cluster, this one too, the same on every node; none: a cluster of this node alone." placeholder:"NAME=HOST:PORT,…" env:"TANODB_BOOTSTRAP"`
-	Partitions int           `help:"The size of the ring: a power of two from 8 to 65536, fixed for the cluster." default:"64" placeholder:"Q" env:"TANODB_PARTITIONS"`
-	Replicas   int           `help:"How many vnodes hold each key." default:"3" placeholder:"N" env:"TANODB_REPLICAS"`
+	Advertise  string        `help:"What other nodes are told to reach this one at, where that is not --listen." placeholder:"HOST:PORT" env:"TANODB_ADVERTISE"`
+	Bootstrap  members       `help:"The first members of a new cluster, this one too, the same on every node; none: a cluster of this node alone." placeholder:"NAME=HOST:PORT,…" env:"TANODB_BOOTSTRAP"`
+	Join       []string      `help:"Where nodes of a cluster listen that a new directory is to join; its joining is staged there, for you to plan and commit. Nothing, if it is a member already." placeholder:"HOST:PORT" env:"TANODB_JOIN"`
+	AutoJoin   []string      `help:"The same, and the joining is committed too." placeholder:"HOST:PORT" env:"TANODB_AUTO_JOIN"`
+	Zone       string        `help:"Where a node that joins stands: copies of a key are kept in distinct zones." placeholder:"ZONE" env:"TANODB_ZONE"`
+	Weight     int           `help:"The share of a node that joins, in percent of a usual node's; 0: 100." placeholder:"PERCENT" env:"TANODB_WEIGHT"`
+	Partitions int           `help:"The size of the ring: a power of two from 8 to 65536, fixed for the cluster; 0: that of the directory or of the cluster that is joined, and 64 for a new one." placeholder:"Q" env:"TANODB_PARTITIONS"`
+	Replicas   int           `help:"How many vnodes hold each key; 0: the same, and 3 for a new cluster." placeholder:"N" env:"TANODB_REPLICAS"`
 	Durability string        `help:"When a write is confirmed: when it is on disk (sync), or up to 100 ms before (interval)." enum:"sync,interval" default:"sync" placeholder:"WHEN" env:"TANODB_DURABILITY"`
 	TLSCert    string        `name:"tls-cert" help:"This node's certificate towards other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CERT"`
 	TLSKey     string        `name:"tls-key" help:"The key of the certificate, PEM." placeholder:"FILE" env:"TANODB_TLS_KEY"`
 	TLSCA      string        `name:"tls-ca" help:"Who has signed the certificates of other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CA"`
+	Transfer   byteCount     `name:"transfer-rate" help:"Bytes a second that this node moves to others, such as 10MiB, as long as the cluster has no limit of its own; 0: no limit." placeholder:"BYTES" env:"TANODB_TRANSFER_RATE"`
 	Cache      int64         `help:"Memory for what was read and written last, in MiB." default:"256" placeholder:"MIB" env:"TANODB_CACHE"`
 	Drain      time.Duration `help:"How long requests in progress may take to end after SIGTERM or SIGINT; a second one ends them at once." default:"10s" placeholder:"DURATION" env:"TANODB_DRAIN"`
 	LogLevel   string        `help:"What is logged to standard error: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" env:"TANODB_LOG_LEVEL"`
@@ -47,10 +53,11 @@ type serveCmd struct {
 func (*serveCmd) Help() string {
 	return `When it serves, one line that begins with "ready" is written to standard output; logs go to standard error. Every flag can be given in the environment too, as TANODB_ and its name.
 
-Example, a whole database, and a node of three:
+Example, a whole database, a node of three, and a fourth that joins them:
 
     tanodb serve --dir ./data
-    tanodb serve --dir ./n1 --name n1 --http 127.0.0.1:8098 --bootstrap n1=10.0.0.1:7098,n2=10.0.0.2:7098,n3=10.0.0.3:7098`
+    tanodb serve --dir ./n1 --name n1 --http 127.0.0.1:8098 --bootstrap n1=10.0.0.1:7098,n2=10.0.0.2:7098,n3=10.0.0.3:7098
+    tanodb serve --dir ./n4 --name n4 --listen 10.0.0.4:7098 --auto-join 10.0.0.1:7098,10.0.0.2:7098`
 }
 
 // members is a list of members as a flag: NAME=HOST:PORT,…
@@ -87,7 +94,8 @@ func checkHostPort(address string) error {
 	return nil
 }
 
-// Run serves until it is told to stop.
+// Run serves until it is told to stop. A node that has joined another cluster is closed
+// and opened again, and serves on.
 func (c *serveCmd) Run(a *app) error {
 	o, err := c.options(a.stderr)
 	if err != nil {
@@ -96,31 +104,60 @@ func (c *serveCmd) Run(a *app) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
-
-	listener, err := net.Listen("tcp", c.HTTP)
-	if err != nil {
-		return fmt.Errorf("cannot serve HTTP: %w", err)
-	}
-	defer listener.Close()
-	node, err := tanodb.Open(c.Dir, o)
-	if err != nil {
-		return fmt.Errorf("cannot open %s: %w", c.Dir, err)
-	}
-	limits := httpd.Options{Logger: o.Logger}
-	s := &serving{
-		node:    node,
-		http:    httpd.NewServer(c.handler(httpd.New(node, limits)), limits),
-		drain:   c.Drain,
-		log:     o.Logger,
-		signals: signals,
-	}
 	if c.Tether {
-		go s.tether(a.stdin)
+		go tether(a.stdin, signals)
 	}
-	if err := a.print(newReady(node.Status(), listener.Addr())); err != nil {
-		o.Logger.Warn("cannot write the ready line", "error", err)
+	address, told := c.HTTP, false
+	for {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("cannot serve HTTP: %w", err)
+		}
+		address = listener.Addr().String() // with the port that the system may have chosen
+		s, err := c.open(o, signals)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		if !told {
+			told = true
+			if err := a.print(newReady(s.node.Status(), listener.Addr())); err != nil {
+				o.Logger.Warn("cannot write the ready line", "error", err)
+			}
+		}
+		if err := s.run(listener); !errors.Is(err, errReopen) {
+			return err
+		}
 	}
-	return s.run(listener)
+}
+
+// open opens the node, which may take minutes where it is to join a cluster that cannot
+// be reached. A signal ends that, and with it the process.
+func (c *serveCmd) open(o tanodb.Options, signals chan os.Signal) (*serving, error) {
+	type opened struct {
+		node *tanodb.Node
+		err  error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		node, err := tanodb.Open(c.Dir, o)
+		done <- opened{node, err}
+	}()
+	select {
+	case sig := <-signals:
+		return nil, fmt.Errorf("stopped by %v before %s was open", sig, c.Dir)
+	case ans := <-done:
+		if ans.err != nil {
+			return nil, fmt.Errorf("cannot open %s: %w", c.Dir, ans.err)
+		}
+		limits := httpd.Options{Logger: o.Logger}
+		return &serving{
+			node:    ans.node,
+			http:    httpd.NewServer(c.handler(httpd.New(ans.node, limits)), limits),
+			drain:   c.Drain,
+			log:     o.Logger,
+			signals: signals,
+		}, nil
+	}
 }
 
 // options are the options of the node that the flags ask for.
@@ -133,11 +170,14 @@ func (c *serveCmd) options(logs io.Writer) (tanodb.Options, error) {
 			return tanodb.Options{}, usagef("--listen: %v", err)
 		}
 	}
-	if c.Partitions < ring.MinPartitions || c.Partitions > ring.MaxPartitions || c.Partitions&(c.Partitions-1) != 0 {
+	if c.Partitions != 0 && (c.Partitions < ring.MinPartitions || c.Partitions > ring.MaxPartitions || c.Partitions&(c.Partitions-1) != 0) {
 		return tanodb.Options{}, usagef("--partitions is %d; it must be a power of two from %d to %d", c.Partitions, ring.MinPartitions, ring.MaxPartitions)
 	}
-	if c.Replicas < 1 {
-		return tanodb.Options{}, usagef("--replicas is %d; it must be at least 1", c.Replicas)
+	if c.Replicas < 0 {
+		return tanodb.Options{}, usagef("--replicas is %d; it cannot be negative", c.Replicas)
+	}
+	if err := c.checkJoin(); err != nil {
+		return tanodb.Options{}, err
 	}
 	const mostCache = 1 << 24 // MiB; what is more is a slip of the hand
 	if c.Cache < 1 || c.Cache > mostCache {
@@ -148,16 +188,55 @@ func (c *serveCmd) options(logs io.Writer) (tanodb.Options, error) {
 		return tanodb.Options{}, err
 	}
 	return tanodb.Options{
-		Name:       c.Name,
-		Listen:     c.listen(),
-		Bootstrap:  c.Bootstrap,
-		Partitions: c.Partitions,
-		Replicas:   c.Replicas,
-		Durability: tanodb.Durability(c.Durability),
-		TLS:        security,
-		CacheBytes: c.Cache << 20,
-		Logger:     c.logger(logs),
+		Name:          c.Name,
+		Listen:        c.listen(),
+		Advertise:     c.Advertise,
+		Bootstrap:     c.Bootstrap,
+		Join:          append(c.Join, c.AutoJoin...), // one of them is empty
+		AutoJoin:      len(c.AutoJoin) > 0,
+		Zone:          c.Zone,
+		Weight:        c.Weight,
+		Partitions:    c.Partitions,
+		Replicas:      c.Replicas,
+		Durability:    tanodb.Durability(c.Durability),
+		TLS:           security,
+		CacheBytes:    c.Cache << 20,
+		TransferBytes: int64(c.Transfer),
+		Logger:        c.logger(logs),
 	}, nil
+}
+
+// checkJoin refuses ways into a cluster that contradict each other.
+func (c *serveCmd) checkJoin() error {
+	if err := checkWeight(c.Weight); err != nil {
+		return err
+	}
+	if c.Advertise != "" {
+		if err := checkHostPort(c.Advertise); err != nil {
+			return usagef("--advertise: %v", err)
+		}
+	}
+	flag := "--join"
+	switch {
+	case len(c.Join) == 0 && len(c.AutoJoin) == 0:
+		return nil
+	case len(c.Join) > 0 && len(c.AutoJoin) > 0:
+		return usagef("--join and --auto-join contradict each other: the joining is committed by you, or at once")
+	case len(c.AutoJoin) > 0:
+		flag = "--auto-join"
+	}
+	if len(c.Bootstrap) > 0 {
+		return usagef("--bootstrap and %s contradict each other: a node begins a cluster, or joins one", flag)
+	}
+	if c.Listen == "" {
+		return usagef("%s needs --listen: the other nodes have to reach this one", flag)
+	}
+	for _, address := range append(c.Join, c.AutoJoin...) {
+		if err := checkHostPort(address); err != nil {
+			return usagef("%s: %v", flag, err)
+		}
+	}
+	return nil
 }
 
 // listen is the address for other nodes: the flag, or this node's own in the
@@ -263,16 +342,21 @@ type serving struct {
 	drain   time.Duration
 	log     *slog.Logger
 	signals chan os.Signal
+	hurried bool // a signal has come while it stopped
 }
 
 // tether asks to stop when the reader ends.
-func (s *serving) tether(r io.Reader) {
+func tether(r io.Reader, signals chan<- os.Signal) {
 	// Whether the pipe ended or broke, its other end is gone.
 	_, _ = io.Copy(io.Discard, r)
-	s.signals <- syscall.SIGTERM
+	signals <- syscall.SIGTERM
 }
 
-// run serves until a signal comes or the server fails, and then stops in order.
+// errReopen says that the node was stopped in order to be opened again.
+var errReopen = errors.New("the node is to be opened again")
+
+// run serves until a signal comes, the server fails, or the node is to be opened again, and
+// then stops in order.
 func (s *serving) run(listener net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(listener) }()
@@ -280,11 +364,30 @@ func (s *serving) run(listener net.Listener) error {
 	case sig := <-s.signals:
 		s.log.Info("stopping: requests in progress may end", "signal", sig.String(), "within", s.drain)
 		return s.stop(failed)
+	case <-s.node.Reopen():
+		s.log.Info("this node has joined a cluster: it is closed, and opened again as one of it")
+		err := s.stop(failed)
+		if s.hurried {
+			return err // it was told to stop meanwhile
+		}
+		if err != nil {
+			s.log.Warn("not all requests could end before the node was closed", "error", err)
+		}
+		return errReopen
 	case <-s.node.Failed():
-		return errors.Join(errors.New("the node cannot go on"), s.stop(failed))
+		return s.ended(s.stop(failed))
 	case err := <-failed:
 		return errors.Join(fmt.Errorf("cannot go on serving HTTP: %w", err), s.node.Close())
 	}
+}
+
+// ended is how a node ends that cannot go on: well, if it has left its cluster.
+func (s *serving) ended(err error) error {
+	if errors.Is(err, tanodb.ErrLeft) {
+		s.log.Info("this node has left its cluster in order, which has all its data: the directory can be removed")
+		return nil
+	}
+	return errors.Join(errors.New("the node cannot go on"), err)
 }
 
 // stop drains the HTTP server and then the node, until the deadline or a second
@@ -301,6 +404,7 @@ func (s *serving) stop(failed <-chan error) error {
 	case err := <-stopped:
 		return s.stopped(err)
 	case sig := <-s.signals:
+		s.hurried = true
 		s.log.Warn("stopping at once", "signal", sig.String())
 		cancel()
 		return s.stopped(<-stopped)

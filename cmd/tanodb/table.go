@@ -67,3 +67,16 @@ func plural(n int, thing string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }
+
+// bytesText shows a number of bytes with a unit that suits its size.
+func bytesText(n float64) string {
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	if n < 1<<10 {
+		return fmt.Sprintf("%.0f B", n)
+	}
+	i := -1
+	for ; n >= 1<<10 && i < len(units)-1; i++ {
+		n /= 1 << 10
+	}
+	return fmt.Sprintf("%.1f %s", n, units[i])
+}

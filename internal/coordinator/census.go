@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/ring"
@@ -20,7 +21,8 @@ const (
 
 // Census asks every vnode of the ring which live keys of a bucket it holds:
 // each one's own answer, so that each key comes back once for each replica. A
-// vnode that does not answer is listed with the reason.
+// vnode that does not answer is listed with the reason. Where one knows of a
+// newer topology, the owner by that is asked.
 type Census struct {
 	view     View
 	req      KeysRequest
@@ -28,10 +30,15 @@ type Census struct {
 	next     int // the first partition not yet asked
 	open     int // asks without an answer
 	closed   []bool
+	number   []int // by partition, of the ask
+	behind   []int // partitions that are asked again when the view is newer
+	numbers  int
 	size     int // bytes of the names in keys
 	keys     []kv.ReplicaKeys
 	err      error
 	done     bool
+
+	renewal
 }
 
 // NewCensus returns the machine of a census. The token of the options is not
@@ -58,14 +65,19 @@ func (c *Census) Step(now time.Duration, ev Event, out []Effect) []Effect {
 	case Replied:
 		return c.replied(ev, out)
 	case NotSent:
-		return c.close(ev.I, ev.Why, out)
+		return c.close(c.find(ev.I), ev.Why, out)
 	case Lost:
-		return c.close(ev.I, ev.Why, out)
+		return c.close(c.find(ev.I), ev.Why, out)
 	case NodeDown:
 		for i := range c.next {
 			if c.keys[i].Node == ev.Node {
 				out = c.close(i, "the node went down", out)
 			}
+		}
+	case Refreshed:
+		if c.refreshed() {
+			c.view.refresh(&ev.View)
+			return c.renew(out)
 		}
 	case Tick:
 		if now >= c.deadline {
@@ -90,47 +102,99 @@ func (c *Census) prepare(out []Effect) []Effect {
 	c.deadline = c.view.Now + timeout
 	c.keys = make([]kv.ReplicaKeys, c.view.Ring.Size())
 	c.closed = make([]bool, len(c.keys))
+	c.number = make([]int, len(c.keys))
 	for i := range c.keys {
 		p := ring.Partition(i)
 		c.keys[i] = kv.ReplicaKeys{Partition: c.view.Ring.Partition(p), Node: c.view.Ring.Owner(p)}
+		c.number[i] = i
 	}
+	c.numbers = len(c.keys)
 	return c.execute(append(out, Wake{At: c.deadline}))
 }
 
 // execute asks as many vnodes as may be asked at once.
 func (c *Census) execute(out []Effect) []Effect {
-	msg := &vnode.Census{Bucket: c.req.Bucket, Limit: c.req.Options.Limit}
-	for c.open < maxCensus && c.next < len(c.keys) {
-		i := c.next
-		c.next++
-		if !c.view.Up(c.keys[i].Node) {
-			c.closed[i] = true
-			c.keys[i].Error = "the node is down"
-			continue
-		}
-		c.open++
-		to := ring.Replica{Partition: ring.Partition(i), Node: c.keys[i].Node, Role: kv.Primary}
-		out = append(out, Ask{I: i, To: to, Msg: msg})
+	for c.open < maxCensus && !c.refreshing && len(c.behind) > 0 {
+		i := c.behind[0]
+		c.behind = c.behind[1:]
+		out = c.ask(i, out)
 	}
-	if c.open == 0 {
+	for c.open < maxCensus && c.next < len(c.keys) {
+		c.next++
+		out = c.ask(c.next-1, out)
+	}
+	if c.open == 0 && len(c.behind) == 0 {
 		return c.end(out)
 	}
 	return out
 }
 
+// ask asks the owner of partition i.
+func (c *Census) ask(i int, out []Effect) []Effect {
+	node := c.keys[i].Node
+	if !c.view.Up(node) {
+		c.closed[i] = true
+		c.keys[i].Error = "the node is down"
+		return out
+	}
+	c.open++
+	c.closed[i], c.keys[i].Error = false, ""
+	to := ring.Replica{Partition: ring.Partition(i), Node: node, Role: kv.Primary}
+	msg := &vnode.Census{Bucket: c.req.Bucket, Limit: c.req.Options.Limit}
+	return append(out, Ask{I: c.number[i], To: to, Epoch: c.view.Epoch, Msg: msg})
+}
+
+// find is the partition to which the ask of this number went; -1: there is
+// none that waits for it.
+func (c *Census) find(number int) int {
+	if number < c.numbers && number >= len(c.keys) {
+		return slices.Index(c.number, number)
+	}
+	if number < 0 || number >= c.next || c.number[number] != number {
+		return -1
+	}
+	return number
+}
+
 func (c *Census) replied(ev Replied, out []Effect) []Effect {
+	i := c.find(ev.I)
 	switch m := ev.Msg.(type) {
 	case *vnode.Listed:
-		if ev.I >= 0 && ev.I < c.next && !c.closed[ev.I] {
-			c.show(&c.keys[ev.I], m)
+		if i >= 0 && !c.closed[i] {
+			c.show(&c.keys[i], m)
 		}
-		return c.close(ev.I, "", out)
+		return c.close(i, "", out)
 	case *vnode.Refusal:
-		return c.close(ev.I, m.Text, out)
+		if i >= 0 && !c.closed[i] && c.stale(m) {
+			return c.later(i, m, out)
+		}
+		return c.close(i, m.Text, out)
 	case *vnode.Failure:
-		return c.close(ev.I, m.Text, out)
+		return c.close(i, m.Text, out)
 	}
-	return c.close(ev.I, "answered with something else", out)
+	return c.close(i, "answered with something else", out)
+}
+
+// later keeps a partition for when a newer view comes.
+func (c *Census) later(i int, m *vnode.Refusal, out []Effect) []Effect {
+	c.closed[i] = true
+	c.keys[i].Error = m.Text
+	c.open--
+	c.behind = append(c.behind, i)
+	return c.execute(c.refresh(m, c.keys[i].Node, out))
+}
+
+// renew asks the owners by the newer view.
+func (c *Census) renew(out []Effect) []Effect {
+	for i := c.next; i < len(c.keys); i++ {
+		c.keys[i].Node = c.view.Ring.Owner(ring.Partition(i))
+	}
+	for _, i := range c.behind {
+		c.keys[i].Node = c.view.Ring.Owner(ring.Partition(i))
+		c.number[i] = c.numbers
+		c.numbers++
+	}
+	return c.execute(out)
 }
 
 // show adds a vnode's answer, while there is room.

@@ -53,6 +53,11 @@ type (
 
 	// Tick says that the time of a Wake has come. An early one does no harm.
 	Tick struct{}
+
+	// Refreshed brings what is now known of the cluster, after a Refresh: the
+	// same as before if nothing newer could be had. One that was not asked for
+	// does no harm.
+	Refreshed struct{ View View }
 )
 
 // Effect is what a machine wants done.
@@ -62,11 +67,22 @@ type Effect interface{ effect() }
 type (
 	// Ask sends a message to a vnode, on this node or another. Its outcome
 	// comes back as Replied, NotSent or Lost with the same I; a
-	// node's death may come as NodeDown first.
+	// node's death may come as NodeDown first. It travels under the epoch of the
+	// view that chose the vnode, whatever this node has learnt since, so that
+	// a vnode which knows better can refuse it.
 	Ask struct {
-		I   int
-		To  ring.Replica
-		Msg vnode.Message
+		I     int
+		To    ring.Replica
+		Epoch uint64
+		Msg   vnode.Message
+	}
+
+	// Refresh says that the machine's view is older than this epoch, which the node
+	// has. The state of that epoch, or a later one, is fetched, and
+	// comes back as Refreshed.
+	Refresh struct {
+		Epoch uint64
+		Node  string
 	}
 
 	// Wake asks for a Tick at this time.
@@ -96,21 +112,26 @@ const (
 	NoteCorrupt       NoteKind = "corrupt"        // a replica answered with bytes that do not decode, or that what it has fails its checksum
 )
 
-func (Start) event()    {}
-func (Replied) event()  {}
-func (NotSent) event()  {}
-func (Lost) event()     {}
-func (NodeDown) event() {}
-func (Tick) event()     {}
+func (Start) event()     {}
+func (Replied) event()   {}
+func (NotSent) event()   {}
+func (Lost) event()      {}
+func (NodeDown) event()  {}
+func (Tick) event()      {}
+func (Refreshed) event() {}
 
-func (Ask) effect()    {}
-func (Wake) effect()   {}
-func (Answer) effect() {}
-func (Note) effect()   {}
+func (Ask) effect()     {}
+func (Refresh) effect() {}
+func (Wake) effect()    {}
+func (Answer) effect()  {}
+func (Note) effect()    {}
 
-// View is what a machine knows of the cluster and the moment when it begins.
+// View is what a machine knows of the cluster and the moment when it begins. Of
+// one that comes later it takes over what is about the cluster.
 type View struct {
-	Ring     *ring.Ring
+	Ring     *ring.Ring             // who owns
+	Next     *ring.Ring             // who owns when what is being transferred has been, or has not; nil or Ring: nothing is
+	Epoch    uint64                 // of both
 	Self     string                 // this node
 	Up       func(node string) bool // who is held to be up; asked whenever somebody is chosen
 	Replicas int                    // N of the bucket
@@ -118,6 +139,21 @@ type View struct {
 	Wall     time.Time              // wall clock of this node
 	Random   uint64                 // the request's share of chance
 	Load     func(node string) int  // how busy a node seems; nil: all alike
+}
+
+// refresh takes over what a later view says of the cluster. The request keeps its
+// moment, and its node.
+func (v *View) refresh(later *View) {
+	if later.Ring == nil || later.Ring.Size() != v.Ring.Size() || later.Replicas < 1 {
+		return // it cannot be one of the same cluster
+	}
+	v.Ring, v.Next, v.Epoch, v.Replicas = later.Ring, later.Next, later.Epoch, later.Replicas
+	if later.Up != nil {
+		v.Up = later.Up
+	}
+	if later.Load != nil {
+		v.Load = later.Load
+	}
 }
 
 func (v *View) load(node string) int {

@@ -89,7 +89,7 @@ func TestAPutIsAnsweredWithTheSecondConfirmation(t *testing.T) {
 
 func TestAPutOutOfReachIsRefusedAtOnce(t *testing.T) {
 	_, h := stranger(view(t, "n1"))
-	p := coordinator.NewPut(view(t, h[0], h[1], h[2]), coordinator.PutRequest{Key: key})
+	p := coordinator.NewPut(view(t, h[0], h[1], h[2]), coordinator.PutRequest{Key: key, Options: kv.WriteOptions{SloppyQuorum: kv.Off}})
 	out := p.Step(0, coordinator.Start{}, nil)
 	_, err := p.Result()
 	var q *kv.QuorumError
@@ -100,7 +100,7 @@ func TestAPutOutOfReachIsRefusedAtOnce(t *testing.T) {
 
 func TestALostConfirmationIsDoubt(t *testing.T) {
 	_, h := stranger(view(t, "n1"))
-	p := coordinator.NewPut(view(t, h[0]), coordinator.PutRequest{Key: key, Options: kv.WriteOptions{W: kv.All}})
+	p := coordinator.NewPut(view(t, h[0]), coordinator.PutRequest{Key: key, Options: kv.WriteOptions{W: kv.All, SloppyQuorum: kv.Off}})
 	first := asks(p.Step(0, coordinator.Start{}, nil))
 	p.Step(1, coordinator.Replied{I: first[0].I, Msg: &vnode.Minted{Object: version(1, 1, nil)}}, nil)
 	p.Step(2, coordinator.NodeDown{Node: h[2]}, nil)

@@ -34,7 +34,7 @@ func NewDelete(v View, r PutRequest) *Delete {
 	}
 	o := r.Options
 	d.get = NewGet(v, GetRequest{Key: r.Key, Options: kv.ReadOptions{
-		N: o.N, R: o.R, PR: o.PR, Timeout: o.Timeout, Linger: o.Linger,
+		N: o.N, R: o.R, PR: o.PR, SloppyQuorum: o.SloppyQuorum, Timeout: o.Timeout, Linger: o.Linger,
 	}})
 	d.get.ofDelete = true
 	return d
@@ -81,8 +81,8 @@ func (d *Delete) reading(now time.Duration, ev Event, out []Effect) []Effect {
 	}
 	// The write has what the read left of the time, since both count from the
 	// beginning of the delete. It shows its own replies.
-	d.put = NewPut(d.view, r)
-	d.put.base = len(d.get.replicas)
+	d.put = NewPut(d.get.view, r)
+	d.put.number = d.get.number
 	return d.writing(now, Start{}, out)
 }
 

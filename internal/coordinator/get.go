@@ -3,6 +3,7 @@ package coordinator
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/object"
@@ -27,13 +28,16 @@ type GetRequest struct {
 // was found to have less.
 //
 //	prepare ──▶ execute ──▶ waiting ──▶ repairing ──▶ done
-//	            all N are   (answers    the late answer,
-//	            asked       when R      the stale are sent
-//	                        have)       the merged object
+//	   ▲        all N are   (answers    the late answer,
+//	   │        asked       when R      the stale are sent
+//	   │                    have)       the merged object
+//	   └── stale view: a newer one ┘
+//
+// A node that stands in for another may not have been written to before: that
+// it has nothing says nothing of the key.
 type Get struct {
 	plan
 	req        GetRequest
-	view       View
 	notFoundOK bool
 	basic      bool
 	ofDelete   bool // the get is the first half of a delete: it repairs nothing, since the write will
@@ -41,8 +45,8 @@ type Get struct {
 	merged   object.Object
 	sample   []byte        // the first answer that was not empty
 	sampled  object.Object // the same, decoded
-	have     []have
-	missing  int // replicas that answered and have nothing
+	have     []have        // by replica
+	missing  int           // places that answered and have nothing
 	step     func(now time.Duration, ev Event, out []Effect) []Effect
 	lingers  time.Duration // when the answer goes out though others are open; 0: not decided yet
 	until    time.Duration // when an answered get waits for late replicas no more
@@ -61,7 +65,7 @@ type have struct {
 
 // NewGet returns the machine of a read.
 func NewGet(v View, r GetRequest) *Get {
-	g := &Get{req: r, view: v}
+	g := &Get{plan: plan{view: v}, req: r}
 	g.step = g.prepare
 	return g
 }
@@ -86,28 +90,35 @@ func (g *Get) prepare(now time.Duration, _ Event, out []Effect) []Effect {
 	if err := g.resolve(); err != nil {
 		return g.end(now, out, err)
 	}
-	if g.tally.Verdict() == quorum.Lost {
-		return g.end(now, out, g.failure(false, false))
-	}
-	return g.execute(out)
+	return g.execute(now, out)
 }
 
-func (g *Get) resolve() (err error) {
+// resolve resolves what the request says, and makes the plan.
+func (g *Get) resolve() error {
 	o := &g.req.Options
 	op := "get"
 	if g.ofDelete {
 		op = "delete"
 	}
-	if g.plan, err = newPlan(op, g.view, g.req.Key, o.N, o.Timeout, o.Linger); err != nil {
+	if err := g.init(op, g.req.Key, o.N, o.Timeout, o.Linger); err != nil {
 		return err
 	}
-	n := len(g.replicas)
-	g.have = make([]have, n)
 	g.notFoundOK = o.NotFoundOK.Or(true)
 	g.absent = !g.notFoundOK
 	g.basic = o.BasicQuorum.Or(false)
-	reqs := make([]quorum.Requirement, 0, 3)
-	if reqs, err = requirement(reqs, "R", atLeastOne(o.R), kv.Majority, n); err != nil {
+	g.sloppy = o.SloppyQuorum.Or(true)
+	g.msg = &vnode.Fetch{Home: g.home, Key: g.key}
+	return g.draw()
+}
+
+// draw makes the plan by the view. Reads are the owners' alone: those who come
+// next may not have everything yet.
+func (g *Get) draw() error {
+	g.choose(nil)
+	o := &g.req.Options
+	n := g.size()
+	reqs, err := requirement(make([]quorum.Requirement, 0, 3), "R", atLeastOne(o.R), kv.Majority, n)
+	if err != nil {
 		return err
 	}
 	if reqs, err = requirement(reqs, "PR", o.PR, kv.None, n); err != nil {
@@ -116,55 +127,102 @@ func (g *Get) resolve() (err error) {
 	if reqs, err = confirms(reqs, o.NodeConfirms, n); err != nil {
 		return err
 	}
-	g.count(reqs, g.view.Up)
+	g.count(reqs)
+	g.have = make([]have, len(g.places))
 	return nil
 }
 
 // execute asks every replica that is up.
-func (g *Get) execute(out []Effect) []Effect {
-	msg := &vnode.Fetch{Home: g.home, Key: g.key}
-	for i, r := range g.replicas {
-		if g.replies[i].Result != kv.Pending {
-			continue
-		}
-		g.waits[i] = true
-		out = append(out, Ask{I: i, To: r, Msg: msg})
+func (g *Get) execute(now time.Duration, out []Effect) []Effect {
+	if g.tally.Verdict() == quorum.Lost {
+		return g.end(now, out, g.failure(false, false))
 	}
 	g.step = g.waiting
-	return append(out, Wake{At: g.deadline})
+	out = g.askAll(out)
+	if g.refreshes == 0 {
+		out = append(out, Wake{At: g.deadline})
+	}
+	return g.hedgeLater(now, out)
 }
 
 // waiting counts the answers until none still to come could change the outcome.
 func (g *Get) waiting(now time.Duration, ev Event, out []Effect) []Effect {
 	out = g.hear(now, ev, out)
+	if g.refreshing {
+		return out
+	}
 	switch g.tally.Verdict() {
 	case quorum.Met:
-		if g.lingers == 0 && g.linger > 0 {
-			g.lingers = now + g.linger
-			out = append(out, Wake{At: g.lingers})
+		if g.lingers == 0 {
+			if g.lingers = now + g.patience(now); g.lingers > now {
+				out = append(out, Wake{At: g.lingers})
+			}
 		}
-		if now >= g.lingers || now >= g.deadline || !g.open() {
+		if now >= g.lingers || now >= g.deadline || !g.open() || g.linger == 0 && g.patience(now) == 0 {
 			return g.end(now, out, nil)
 		}
 	case quorum.Lost:
-		return g.end(now, out, g.refused())
+		return g.end(now, out, g.refused(now))
 	default:
-		if g.basic && !g.notFoundOK && g.missing > len(g.replicas)/2 {
-			return g.end(now, out, g.refused())
+		if g.basic && !g.notFoundOK && g.missing > g.size()/2 {
+			return g.end(now, out, g.refused(now))
 		}
 		if _, ok := ev.(Tick); ok && now >= g.deadline {
+			if g.lastResort(now); g.tally.Verdict() == quorum.Met {
+				return g.end(now, out, nil)
+			}
+			return g.end(now, out, g.failure(true, false))
+		} else if ok {
+			return g.hedgeSlow(now, out)
+		}
+	}
+	return out
+}
+
+// patience is how long a read that has what it needs waits for the other
+// replicas. One that has found nothing gives them the time in which a replica that is up answers:
+// what was acknowledged while some were away may be on one of them only.
+func (g *Get) patience(now time.Duration) time.Duration {
+	if g.ofDelete || g.merged.Live(g.wallMs(now)) {
+		return g.linger
+	}
+	return max(g.linger, HedgeAfter)
+}
+
+// renewing waits for a newer view, to begin again with it.
+func (g *Get) renewing(now time.Duration, ev Event, out []Effect) []Effect {
+	switch ev := ev.(type) {
+	case Refreshed:
+		g.refreshed()
+		g.view.refresh(&ev.View)
+		g.merged, g.sample, g.sampled, g.missing = object.Object{}, nil, object.Object{}, 0
+		if err := g.draw(); err != nil {
+			return g.end(now, out, err)
+		}
+		return g.execute(now, out)
+	case Tick:
+		if now >= g.deadline {
 			return g.end(now, out, g.failure(true, false))
 		}
 	}
 	return out
 }
 
-// refused is the error of a read that too few replicas granted. If they only
-// had nothing, that is the answer.
-func (g *Get) refused() error {
-	for _, r := range g.replies {
-		if r.Result != kv.NotFound && r.Result != kv.Pending {
+// refused is the error of a read that too few replicas granted. If the places
+// only had nothing, that is the answer.
+func (g *Get) refused(now time.Duration) error {
+	if g.merged.Live(g.wallMs(now)) {
+		return g.failure(false, false) // one that was given up has something after all
+	}
+	for i := range g.replies {
+		switch g.replies[i].Result {
+		case kv.NotFound, kv.Pending:
+		case kv.Found:
 			return g.failure(false, false)
+		default:
+			if g.isPlace(i) {
+				return g.failure(false, false)
+			}
 		}
 	}
 	return kv.ErrNotFound
@@ -174,39 +232,57 @@ func (g *Get) refused() error {
 func (g *Get) hear(now time.Duration, ev Event, out []Effect) []Effect {
 	switch ev := ev.(type) {
 	case Replied:
-		return g.replied(now, ev, out)
+		if i := g.find(ev.I); i >= 0 {
+			return g.replied(now, i, ev.Msg, out)
+		}
 	case NotSent:
-		g.deny(now, ev.I, kv.Refused, ev.Why)
+		return g.fail(now, g.find(ev.I), kv.Refused, ev.Why, out)
 	case Lost:
-		g.deny(now, ev.I, kv.Failed, ev.Why)
+		return g.fail(now, g.find(ev.I), kv.Failed, ev.Why, out)
 	case NodeDown:
-		g.nodeDown(now, ev.Node)
+		return g.nodeDown(now, ev.Node, out)
 	}
 	return out
 }
 
-func (g *Get) replied(now time.Duration, ev Replied, out []Effect) []Effect {
-	switch m := ev.Msg.(type) {
+func (g *Get) replied(now time.Duration, i int, msg vnode.Message, out []Effect) []Effect {
+	switch m := msg.(type) {
 	case *vnode.Fetched:
-		return g.fetched(now, ev.I, m.Object, out)
+		return g.fetched(now, i, m.Object, out)
 	case *vnode.Refusal:
-		g.deny(now, ev.I, kv.Refused, m.Text)
+		if !g.answered && g.tally.Verdict() == quorum.Pending && g.replies[i].Result == kv.Pending && g.stale(m) {
+			g.told(now, i, kv.Refused, m.Text) // it is not denied: who stands in for it by an old view counts for nothing
+			g.step = g.renewing
+			return g.refresh(m, g.places[i].Node, out)
+		}
+		return g.fail(now, i, kv.Refused, m.Text, out)
 	case *vnode.Failure:
 		if m.Code == vnode.CodeCorrupt {
-			return g.spoiled(now, ev.I, m.Text, out)
+			return g.spoiled(now, i, m.Text, out)
 		}
-		g.deny(now, ev.I, kv.Failed, m.Text)
-	default:
-		g.deny(now, ev.I, kv.Failed, fmt.Sprintf("answered with %T", m))
+		return g.fail(now, i, kv.Failed, m.Text, out)
 	}
-	return out
+	return g.fail(now, i, kv.Failed, fmt.Sprintf("answered with %T", msg), out)
+}
+
+// held is where replica i's answer is kept.
+func (g *Get) held(i int) *have {
+	for len(g.have) <= i {
+		g.have = append(g.have, have{})
+	}
+	return &g.have[i]
 }
 
 // fetched merges what a replica has.
 func (g *Get) fetched(now time.Duration, i int, enc []byte, out []Effect) []Effect {
-	h := &g.have[i]
+	h := g.held(i)
 	if h.answered || h.corrupt {
 		g.tally.Grant(i) // a second answer of one replica counts once
+		return out
+	}
+	standsIn := g.places[i].Role == kv.Fallback
+	if standsIn && len(enc) == 0 && !planted.Is(planted.FallbackAbsent) {
+		g.deny(now, i, kv.Refused, "it stands in, and has nothing")
 		return out
 	}
 	obj, err := g.decode(enc)
@@ -221,7 +297,9 @@ func (g *Get) fetched(now time.Duration, i int, enc []byte, out []Effect) []Effe
 		g.grant(now, i, kv.Found)
 		return out
 	}
-	g.missing++
+	if !standsIn {
+		g.missing++
+	}
 	if g.notFoundOK {
 		g.grant(now, i, kv.NotFound)
 	} else {
@@ -233,12 +311,13 @@ func (g *Get) fetched(now time.Duration, i int, enc []byte, out []Effect) []Effe
 // spoiled records that what a replica has cannot be read. It will be sent what
 // the others have.
 func (g *Get) spoiled(now time.Duration, i int, why string, out []Effect) []Effect {
-	if h := &g.have[i]; h.answered || h.corrupt {
+	h := g.held(i)
+	if h.answered || h.corrupt {
 		return out
 	}
-	g.have[i].corrupt = true
+	h.corrupt = true
 	g.deny(now, i, kv.Failed, why)
-	return append(out, Note{Kind: NoteCorrupt, Replica: g.replicas[i], Text: g.key.String() + ": " + why})
+	return append(out, Note{Kind: NoteCorrupt, Replica: g.places[i].Replica, Text: g.key.String() + ": " + why})
 }
 
 // decode decodes an answer. Mostly they are all the same, and one does for all.
@@ -264,12 +343,12 @@ func (g *Get) wallMs(now time.Duration) int64 {
 func (g *Get) end(now time.Duration, out []Effect, err error) []Effect {
 	g.answered = true
 	g.err = err
-	g.object.Replies = g.replies
+	g.object.Replies = g.story()
 	if err == nil || err == kv.ErrNotFound {
 		g.show(now)
 	}
 	if n := len(g.object.Values); n > 1 {
-		out = append(out, Note{Kind: NoteSiblings, Replica: g.replicas[0], Text: g.key.String() + " has " + itoa(n) + " values"})
+		out = append(out, Note{Kind: NoteSiblings, Replica: g.places[0].Replica, Text: g.key.String() + " has " + itoa(n) + " values"})
 	}
 	out = append(out, Answer{})
 	if g.err != nil && g.err != kv.ErrNotFound || g.ofDelete {
@@ -287,12 +366,12 @@ func (g *Get) end(now time.Duration, out []Effect, err error) []Effect {
 // show turns the merged object into what the caller sees. Replies is copied,
 // since late answers still come in.
 func (g *Get) show(now time.Duration) {
-	g.object.Replies = append([]kv.Reply(nil), g.replies...)
 	if want, differ := g.want(); differ && !g.ofDelete {
-		for i := range g.object.Replies {
-			g.object.Replies[i].Repaired = g.stale(i, want)
+		for i := range g.replies {
+			g.replies[i].Repaired = g.lacks(i, want)
 		}
 	}
+	g.object.Replies = slices.Clone(g.story())
 	if len(g.merged.Clock) > 0 {
 		g.object.Context = object.EncodeContext(g.key, g.merged.Clock)
 	}
@@ -317,7 +396,8 @@ func (g *Get) repairing(now time.Duration, ev Event, out []Effect) []Effect {
 	return g.repair(out)
 }
 
-// repair sends the merged object to every replica that has less.
+// repair sends the merged object to every place that has less. Who stands in
+// will hand over what it has, and needs no more.
 func (g *Get) repair(out []Effect) []Effect {
 	g.done = true
 	want, differ := g.want()
@@ -325,8 +405,8 @@ func (g *Get) repair(out []Effect) []Effect {
 		return out
 	}
 	msg := &vnode.Store{Home: g.home, Key: g.key, Object: want}
-	for i, r := range g.replicas {
-		if !g.stale(i, want) {
+	for i := range g.have {
+		if !g.lacks(i, want) {
 			continue
 		}
 		kind := NoteRepairStale
@@ -336,7 +416,8 @@ func (g *Get) repair(out []Effect) []Effect {
 		case len(g.have[i].enc) == 0:
 			kind = NoteRepairMissing
 		}
-		out = append(out, Ask{I: len(g.replicas) + i, To: r, Msg: msg}, Note{Kind: kind, Replica: r})
+		to := g.places[i].Replica
+		out = append(out, Ask{I: g.nextNumber(), To: to, Epoch: g.view.Epoch, Msg: msg}, Note{Kind: kind, Replica: to})
 	}
 	return out
 }
@@ -370,8 +451,11 @@ func (g *Get) want() ([]byte, bool) {
 	return g.merged.Encode(), true
 }
 
-// stale reports whether replica i should be sent what is wanted.
-func (g *Get) stale(i int, want []byte) bool {
+// lacks reports whether replica i should be sent what is wanted.
+func (g *Get) lacks(i int, want []byte) bool {
+	if i >= len(g.have) || g.places[i].Role == kv.Fallback {
+		return false
+	}
 	h := &g.have[i]
 	if planted.Is(planted.RepairSkipsAbsent) && len(h.enc) == 0 {
 		return false

@@ -36,8 +36,11 @@ type KeysRequest struct {
 // node is down or slow. It asks for one home first, and for twice as many each time
 // that they did not fill the page, so that neither a full nor an empty bucket wastes work.
 //
+// A vnode that still waits for data it should hold refuses to list it, and another
+// replica is asked.
+//
 //	prepare ──▶ execute ──▶ waiting ──▶ done
-//	               ▲           │ page not full
+//	               ▲           │ page not full, or stale view: a newer one
 //	               └───────────┘
 type Keys struct {
 	view     View
@@ -54,6 +57,8 @@ type Keys struct {
 	page     kv.KeyPage
 	err      error
 	done     bool
+
+	renewal
 }
 
 // slot is one home on its way.
@@ -207,7 +212,7 @@ func (k *Keys) ask(now time.Duration, i int, out []Effect) []Effect {
 		s.waiting++
 		k.asks = append(k.asks, cover{slot: i, to: to, at: now})
 		m := &vnode.List{Home: s.home, Bucket: k.req.Bucket, After: k.afterIn(s), Limit: k.req.Options.Limit - len(k.keys)}
-		return append(out, Ask{I: len(k.asks) - 1, To: to, Msg: m})
+		return append(out, Ask{I: len(k.asks) - 1, To: to, Epoch: k.view.Epoch, Msg: m})
 	}
 	if s.waiting == 0 {
 		return k.end(k.uncovered(s, false), out)
@@ -246,10 +251,25 @@ func (k *Keys) waiting(now time.Duration, ev Event, out []Effect) []Effect {
 				out = k.failed(now, i, "the node went down", out)
 			}
 		}
+	case Refreshed:
+		if k.refreshed() {
+			k.view.refresh(&ev.View)
+			return k.again(now, out)
+		}
 	case Tick:
 		return k.tick(now, out)
 	}
 	return out
+}
+
+// renew gives up what has been asked: when a newer view comes, the page goes on
+// with it from where it is.
+func (k *Keys) renew(i int, m *vnode.Refusal, out []Effect) []Effect {
+	a := k.asks[i]
+	s := &k.slots[a.slot]
+	s.fail(k.view.Ring, a.to, m.Text)
+	k.closeAll()
+	return k.refresh(m, a.to.Node, out)
 }
 
 func (k *Keys) replied(now time.Duration, ev Replied, out []Effect) []Effect {
@@ -260,6 +280,9 @@ func (k *Keys) replied(now time.Duration, ev Replied, out []Effect) []Effect {
 		}
 		return k.listed(now, ev.I, m, out)
 	case *vnode.Refusal:
+		if k.asked(ev.I) && k.slots[k.asks[ev.I].slot].listed == nil && k.stale(m) {
+			return k.renew(ev.I, m, out)
+		}
 		return k.failed(now, ev.I, m.Text, out)
 	case *vnode.Failure:
 		return k.failed(now, ev.I, m.Text, out)
@@ -394,10 +417,14 @@ func (k *Keys) full() bool {
 
 // again asks for the next homes; the asks so far are over.
 func (k *Keys) again(now time.Duration, out []Effect) []Effect {
+	k.closeAll()
+	return k.execute(now, out)
+}
+
+func (k *Keys) closeAll() {
 	for i := range k.asks {
 		k.asks[i].closed = true
 	}
-	return k.execute(now, out)
 }
 
 func (k *Keys) end(err error, out []Effect) []Effect {

@@ -107,7 +107,7 @@ func (p *Ping) next(now time.Duration, out []Effect) []Effect {
 		i := p.asked
 		p.asked++
 		p.hedge = now + pingPatience
-		return append(out, Ask{I: i, To: p.to[i], Msg: &vnode.Ping{}}, Wake{At: p.hedge})
+		return append(out, Ask{I: i, To: p.to[i], Epoch: p.view.Epoch, Msg: &vnode.Ping{}}, Wake{At: p.hedge})
 	}
 	if slices.Contains(p.closed, false) {
 		return out

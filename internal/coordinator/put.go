@@ -30,25 +30,29 @@ type PutRequest struct {
 //	   │        one vnode of the    the others     (answered)
 //	   │        preference list     are sent the
 //	   │        makes the version   version; count
-//	   │          │        ▲
-//	   │          └────────┘ refused, not reached: the next one
+//	   │          │        ▲           │     ▲
+//	   │          └────────┘           └─────┘ stale view: a newer one, with the
+//	   │  refused, not reached:                answers that there are
+//	   │  the next one; stale view: prepare
 //	   ▼
 //	 refused at once: cannot be meant, too few replicas up
 //
 // The coordinating vnode is one of this node, if this node is in the
 // preference list. Its own commit and the sends to the others run in parallel.
-// Otherwise the whole request is forwarded to a node that is in the list. A
-// forwarded write that may have arrived is never sent again: carried out twice, it would
-// stand under two dots, and overwriting the one would leave the other.
+// Otherwise the whole request is forwarded to a node that is in the list, or, if none
+// of them will have it, to one that stands in. A forwarded write that may have
+// arrived is never sent again: carried out twice, it would stand under two
+// dots, and overwriting the one would leave the other.
+//
+// While a partition of the key is being transferred, the write goes to its owners now
+// and to the next ones, and must succeed with both.
 type Put struct {
 	plan
 	req        PutRequest
-	view       View
 	seen       object.Vector
 	write      vnode.Write
-	base       int   // added to the numbers of asks
-	candidates []int // replicas that may coordinate, best first
-	at         int   // the one that is asked now
+	candidates []int // places that may coordinate, best first
+	at         int   // the replica that is asked to, now
 	forwarded  bool  // it was asked by a Forward
 	minted     []byte
 	step       func(now time.Duration, ev Event, out []Effect) []Effect
@@ -59,7 +63,7 @@ type Put struct {
 
 // NewPut returns the machine of a write.
 func NewPut(v View, r PutRequest) *Put {
-	p := &Put{req: r, view: v}
+	p := &Put{plan: plan{view: v}, req: r}
 	p.step = p.prepare
 	return p
 }
@@ -84,25 +88,17 @@ func (p *Put) prepare(now time.Duration, _ Event, out []Effect) []Effect {
 	if err := p.resolve(); err != nil {
 		return p.end(out, err)
 	}
-	if p.tally.Verdict() == quorum.Lost {
-		return p.end(out, p.failure(false, false))
-	}
-	p.choose()
-	if len(p.candidates) == 0 && p.req.Forwarded {
-		return p.end(out, &kv.InvalidError{What: "forwarded write", Problem: "reached node " + p.view.Self + ", which holds no replica of " + p.key.String()})
-	}
-	out = append(out, Wake{At: p.deadline})
-	p.step = p.execute
-	return p.next(now, out, nil)
+	return p.begin(now, out)
 }
 
+// resolve resolves what the request says, and makes the plan.
 func (p *Put) resolve() (err error) {
 	o := &p.req.Options
 	op := "put"
 	if p.req.Deleted {
 		op = "delete"
 	}
-	if p.plan, err = newPlan(op, p.view, p.req.Key, o.N, o.Timeout, o.Linger); err != nil {
+	if err = p.init(op, p.req.Key, o.N, o.Timeout, o.Linger); err != nil {
 		return err
 	}
 	if p.seen, err = object.DecodeContext(p.req.Key, o.Context); err != nil {
@@ -118,17 +114,37 @@ func (p *Put) resolve() (err error) {
 			p.write.Expires = max(1, e.UnixMilli())
 		}
 	}
+	p.sloppy = o.SloppyQuorum.Or(true)
+	return p.draw()
+}
+
+// draw makes the plan by the view.
+func (p *Put) draw() error {
+	p.choose(p.view.Next)
 	reqs, err := p.requirements()
 	if err != nil {
 		return err
 	}
-	p.count(reqs, p.view.Up)
+	p.count(reqs)
 	return nil
+}
+
+// begin asks the first candidate, if the write can succeed.
+func (p *Put) begin(now time.Duration, out []Effect) []Effect {
+	if p.tally.Verdict() == quorum.Lost {
+		return p.end(out, p.failure(false, false))
+	}
+	if p.refreshes == 0 {
+		out = append(out, Wake{At: p.deadline})
+	}
+	p.chooseCandidates()
+	p.step = p.execute
+	return p.next(now, out, nil)
 }
 
 func (p *Put) requirements() ([]quorum.Requirement, error) {
 	o := &p.req.Options
-	n := len(p.replicas)
+	n := p.size()
 	reqs := make([]quorum.Requirement, 0, 4)
 	var err error
 	for _, q := range []struct {
@@ -158,68 +174,133 @@ func (p *Put) dw() kv.Quorum {
 	return atLeastOne(o.DW)
 }
 
-// choose orders the replicas that may coordinate: those of this node, then,
-// unless the write was forwarded here, one of each other node, the least loaded
-// first and equals by chance.
-func (p *Put) choose() {
-	p.candidates = make([]int, 0, len(p.replicas))
-	for i, r := range p.replicas {
-		if r.Node == p.view.Self {
+// chooseCandidates orders the places that may coordinate: those of this node,
+// then, unless the write was forwarded here, one of each other node: of the
+// owners now, the least loaded first and equals by chance, and then of the
+// next owners. A node to which a write was forwarded, and that has no place, stands in:
+// whoever sent it here could not reach the places.
+func (p *Put) chooseCandidates() {
+	p.candidates = make([]int, 0, len(p.places))
+	for i := range p.places {
+		if p.isPlace(i) && p.places[i].Node == p.view.Self {
 			p.candidates = append(p.candidates, i)
 		}
+	}
+	if p.req.Forwarded {
+		if p.sloppy && !p.uses(p.view.Self) {
+			p.standInBy(p.view.Self, p.worst())
+		}
+		return
 	}
 	here := len(p.candidates)
-	if p.req.Forwarded {
-		return
+	p.addOthers(func(i int) bool { return p.places[i].Now })
+	p.shuffle(p.candidates[here:])
+	p.addOthers(p.isPlace)
+}
+
+// worst is a place that needs a stand-in: the first whose node is down, or else
+// the first of all.
+func (p *Put) worst() int {
+	for i := range p.places {
+		if p.isPlace(i) && p.replies[i].Result == kv.Down && !p.covered(i) {
+			return i
+		}
 	}
-	for i, r := range p.replicas {
-		known := slices.ContainsFunc(p.candidates, func(j int) bool { return p.replicas[j].Node == r.Node })
-		if !known && p.view.Up(r.Node) {
+	return 0
+}
+
+// addOthers adds one place of each node that is up and has none among the
+// candidates.
+func (p *Put) addOthers(may func(i int) bool) {
+	for i := range p.places {
+		node := p.places[i].Node
+		known := slices.ContainsFunc(p.candidates, func(j int) bool { return p.places[j].Node == node })
+		if !known && p.asked[i].group == i && may(i) && p.view.Up(node) {
 			p.candidates = append(p.candidates, i)
 		}
 	}
-	others := p.candidates[here:]
-	if len(others) == 0 {
+}
+
+// shuffle orders candidates by load, and turns the list to begin at a random
+// one of equals.
+func (p *Put) shuffle(list []int) {
+	if len(list) == 0 {
 		return
 	}
-	// Begin at a random one: turn the list by that many places.
-	turn := int(p.view.Random % uint64(len(others)))
-	slices.Reverse(others[:turn])
-	slices.Reverse(others[turn:])
-	slices.Reverse(others)
-	slices.SortStableFunc(others, func(a, b int) int {
-		return p.view.load(p.replicas[a].Node) - p.view.load(p.replicas[b].Node)
+	turn := int(p.view.Random % uint64(len(list)))
+	slices.Reverse(list[:turn])
+	slices.Reverse(list[turn:])
+	slices.Reverse(list)
+	slices.SortStableFunc(list, func(a, b int) int {
+		return p.view.load(p.places[a].Node) - p.view.load(p.places[b].Node)
 	})
 }
 
 // next asks the next candidate to coordinate. Why is what the last one said; nil: nothing
 // that the caller could branch on. If there is no other, nothing was written.
 func (p *Put) next(now time.Duration, out []Effect, why error) []Effect {
-	p.candidates = slices.DeleteFunc(p.candidates, p.hopeless)
-	if len(p.candidates) == 0 {
+	p.at = p.candidate()
+	if p.at < 0 {
+		p.at = 0
 		if why == nil {
-			why = p.failure(false, false)
+			why = p.nobody()
 		}
 		return p.end(out, why)
 	}
-	p.at, p.candidates = p.candidates[0], p.candidates[1:]
-	to := p.replicas[p.at]
-	p.waits[p.at] = true
+	to := p.places[p.at]
 	p.forwarded = to.Node != p.view.Self
 	if p.forwarded {
-		return append(out, Ask{I: p.base + p.at, To: to, Msg: p.forward(now)})
+		return p.ask(p.at, p.forward(now), out)
 	}
-	return append(out, Ask{I: p.base + p.at, To: to, Msg: &vnode.Coordinate{
+	return p.ask(p.at, &vnode.Coordinate{
 		Home: p.home, Key: p.key, Seen: p.seen, Write: p.write, Request: p.req.Options.RequestID,
-	}})
+	}, out)
 }
 
-// hopeless reports whether candidate i is not worth asking: its node has gone
+// candidate is the next replica to be asked to coordinate: a place, or, when
+// there is no more of them, one that stands in, of this node first. -1: there is
+// none.
+func (p *Put) candidate() int {
+	for len(p.candidates) > 0 {
+		i := p.candidates[0]
+		p.candidates = p.candidates[1:]
+		if !p.hopeless(i) {
+			return i
+		}
+	}
+	best := -1
+	for i := range p.places {
+		here := p.places[i].Node == p.view.Self
+		if p.asked[i].group == i || p.hopeless(i) || p.req.Forwarded && !here {
+			continue
+		}
+		if here {
+			return i
+		}
+		if best < 0 {
+			best = i
+		}
+	}
+	return best
+}
+
+// hopeless reports whether replica i is not worth asking: its node has gone
 // down since, or it would coordinate here a write that cannot succeed any more.
 // Another node may still reach those that this one does not.
 func (p *Put) hopeless(i int) bool {
-	here := p.replicas[i].Node == p.view.Self
+	here := p.places[i].Node == p.view.Self
 	return p.replies[i].Result != kv.Pending || here && p.tally.Verdict() == quorum.Lost
+}
+
+// nobody is the error of a write that no vnode would make.
+func (p *Put) nobody() error {
+	e := p.failure(false, false)
+	if p.req.Forwarded && len(e.Failures) == 0 {
+		e.Failures = []kv.Failure{{
+			Partition: p.replies[0].Partition, Node: p.view.Self, Why: "it holds no replica of " + p.key.String(),
+		}}
+	}
+	return e
 }
 
 // forward is the whole request for another node. It has a little less time
@@ -235,25 +316,25 @@ func (p *Put) forward(now time.Duration) vnode.Message {
 func (p *Put) execute(now time.Duration, ev Event, out []Effect) []Effect {
 	switch ev := ev.(type) {
 	case Replied:
-		if ev.I == p.base+p.at {
+		if p.find(ev.I) == p.at {
 			return p.coordinated(now, ev.Msg, out)
 		}
 	case NotSent:
-		if ev.I == p.base+p.at {
-			p.deny(now, p.at, kv.Refused, ev.Why)
+		if p.find(ev.I) == p.at {
+			out = p.fail(now, p.at, kv.Refused, ev.Why, out)
 			return p.next(now, out, nil)
 		}
 	case Lost:
-		if ev.I == p.base+p.at {
+		if p.find(ev.I) == p.at {
 			return p.lost(now, ev.Why, out)
 		}
 	case NodeDown:
-		if ev.Node == p.replicas[p.at].Node {
+		if ev.Node == p.places[p.at].Node {
 			return p.lost(now, "the node went down", out)
 		}
-		for i, r := range p.replicas {
-			if r.Node == ev.Node {
-				p.deny(now, i, kv.Down, "the node went down")
+		for i := range len(p.places) {
+			if p.places[i].Node == ev.Node {
+				out = p.fail(now, i, kv.Down, "the node went down", out)
 			}
 		}
 	case Tick:
@@ -273,23 +354,54 @@ func (p *Put) coordinated(now time.Duration, msg vnode.Message, out []Effect) []
 		return p.spread(now, out)
 	case *Forwarded:
 		if undone(m.Err) {
-			p.deny(now, p.at, kv.Refused, m.Err.Error())
+			out = p.fail(now, p.at, kv.Refused, m.Err.Error(), out)
 			return p.next(now, out, m.Err)
 		}
 		p.answered = true
 		p.result = *m
 		return append(out, Answer{})
 	case *vnode.Refusal:
-		p.deny(now, p.at, kv.Refused, m.Text)
-		err := refusalError(m.Code, m.Text)
-		if !elsewhere(m.Code) {
-			return p.end(out, err)
-		}
-		return p.next(now, out, err)
+		return p.refused(now, m, out)
 	case *vnode.Failure:
 		return p.lost(now, m.Text, out)
 	}
 	return p.lost(now, fmt.Sprintf("answered with %T", msg), out)
+}
+
+// refused goes on to another candidate, if the refusal is not about the write
+// itself.
+func (p *Put) refused(now time.Duration, m *vnode.Refusal, out []Effect) []Effect {
+	err := refusalError(m.Code, m.Text)
+	switch {
+	case p.stale(m):
+		p.deny(now, p.at, kv.Refused, m.Text)
+		p.step = p.renewing
+		return p.refresh(m, p.places[p.at].Node, out)
+	case elsewhere(m.Code):
+		out = p.fail(now, p.at, kv.Refused, m.Text, out)
+		return p.next(now, out, err)
+	}
+	p.deny(now, p.at, kv.Refused, m.Text)
+	return p.end(out, err)
+}
+
+// renewing waits for a newer view, to begin again with it: nothing has been
+// written.
+func (p *Put) renewing(now time.Duration, ev Event, out []Effect) []Effect {
+	switch ev := ev.(type) {
+	case Refreshed:
+		p.refreshed()
+		p.view.refresh(&ev.View)
+		if err := p.draw(); err != nil {
+			return p.end(out, err)
+		}
+		return p.begin(now, out)
+	case Tick:
+		if now >= p.deadline {
+			return p.end(out, p.failure(true, false))
+		}
+	}
+	return out
 }
 
 // lost ends a write whose coordinator may or may not have carried it out.
@@ -301,59 +413,83 @@ func (p *Put) lost(now time.Duration, why string, out []Effect) []Effect {
 	return p.end(out, p.failure(false, !planted.Is(planted.LostAsRefused)))
 }
 
-// spread sends the version to the other replicas.
+// spread sends the version to the other replicas, but for those that are down or
+// have refused already.
 func (p *Put) spread(now time.Duration, out []Effect) []Effect {
-	msg := &vnode.Store{Home: p.home, Key: p.key, Object: p.minted}
-	for i, r := range p.replicas {
-		if i == p.at || p.replies[i].Result != kv.Pending {
-			continue // it coordinates, is down, or has refused already
-		}
-		p.waits[i] = true
-		out = append(out, Ask{I: p.base + i, To: r, Msg: msg})
-	}
-	return p.judge(now, out)
+	p.msg = &vnode.Store{Home: p.home, Key: p.key, Object: p.minted}
+	out = p.askAll(out)
+	return p.judge(now, p.hedgeLater(now, out))
 }
 
 // waiting counts the answers until none still to come could change the outcome.
 func (p *Put) waiting(now time.Duration, ev Event, out []Effect) []Effect {
 	switch ev := ev.(type) {
 	case Replied:
-		if i := ev.I - p.base; i >= 0 && i < len(p.replicas) {
-			p.replied(now, i, ev.Msg)
+		if i := p.find(ev.I); i >= 0 {
+			out = p.replied(now, i, ev.Msg, out)
 		}
 	case NotSent:
-		if i := ev.I - p.base; i >= 0 && i < len(p.replicas) {
-			p.deny(now, i, kv.Refused, ev.Why)
-		}
+		out = p.fail(now, p.find(ev.I), kv.Refused, ev.Why, out)
 	case Lost:
-		if i := ev.I - p.base; i >= 0 && i < len(p.replicas) {
-			p.deny(now, i, kv.Failed, ev.Why)
-		}
+		out = p.fail(now, p.find(ev.I), kv.Failed, ev.Why, out)
 	case NodeDown:
-		p.nodeDown(now, ev.Node)
+		out = p.nodeDown(now, ev.Node, out)
+	case Refreshed:
+		out = p.replan(now, ev, out)
 	case Tick:
 		if now >= p.deadline && p.tally.Verdict() != quorum.Met {
-			return p.end(out, p.failure(true, true))
+			if p.lastResort(now); p.tally.Verdict() != quorum.Met {
+				return p.end(out, p.failure(true, true))
+			}
 		}
+		out = p.hedgeSlow(now, out)
+	}
+	if p.answered {
+		return out
 	}
 	return p.judge(now, out)
 }
 
-func (p *Put) replied(now time.Duration, i int, msg vnode.Message) {
+func (p *Put) replied(now time.Duration, i int, msg vnode.Message, out []Effect) []Effect {
 	switch m := msg.(type) {
 	case *vnode.Stored:
 		p.grant(now, i, p.resultOf(m))
+		return out
 	case *vnode.Minted:
-		if i != p.at {
-			p.deny(now, i, kv.Failed, "answered with a version of its own")
-		} // or else it says again what is known; Stored is still to come
+		if i == p.at {
+			return out // it says again what is known; Stored is still to come
+		}
+		return p.fail(now, i, kv.Failed, "answered with a version of its own", out)
 	case *vnode.Refusal:
+		out, again := p.behind(i, m, out)
+		switch {
+		case again:
+			return out
+		case elsewhere(m.Code):
+			return p.fail(now, i, kv.Refused, m.Text, out)
+		}
 		p.deny(now, i, kv.Refused, m.Text)
+		return out
 	case *vnode.Failure:
-		p.deny(now, i, kv.Failed, m.Text)
-	default:
-		p.deny(now, i, kv.Failed, fmt.Sprintf("answered with %T", m))
+		return p.fail(now, i, kv.Failed, m.Text, out)
 	}
+	return p.fail(now, i, kv.Failed, fmt.Sprintf("answered with %T", msg), out)
+}
+
+// replan goes on with a newer view: replicas that have a place in it and were not
+// asked are, and those that refused the older view are asked again.
+func (p *Put) replan(now time.Duration, ev Refreshed, out []Effect) []Effect {
+	if !p.refreshed() || p.tally.Verdict() != quorum.Pending {
+		return out
+	}
+	p.view.refresh(&ev.View)
+	p.renew()
+	reqs, err := p.requirements()
+	if err != nil {
+		return p.end(out, p.failure(false, true)) // its N is not what it was
+	}
+	out = p.recount(now, reqs, out)
+	return p.hedgeLater(now, p.askAll(out))
 }
 
 func (p *Put) resultOf(m *vnode.Stored) kv.Result {
@@ -386,7 +522,7 @@ func (p *Put) judge(now time.Duration, out []Effect) []Effect {
 // end answers.
 func (p *Put) end(out []Effect, err error) []Effect {
 	p.answered = true
-	p.result = Forwarded{Receipt: kv.Receipt{Replies: p.replies}, Err: err}
+	p.result = Forwarded{Receipt: kv.Receipt{Replies: p.story()}, Err: err}
 	if err == nil {
 		p.result.Err = p.accept()
 	}

@@ -76,6 +76,9 @@ func play(text string) string {
 // stage is the world of one transcript.
 type stage struct {
 	ring     *ring.Ring
+	next     *ring.Ring
+	epoch    uint64
+	sloppy   kv.Toggle
 	self     string
 	down     []string
 	replicas int
@@ -105,6 +108,20 @@ func (s *stage) run(w []string) error {
 		s.replicas, _ = strconv.Atoi(w[1])
 	case "down":
 		s.down = w[1:]
+	case "sloppy":
+		s.sloppy = toggles[w[1]]
+	case "transfer":
+		p, err := strconv.ParseUint(w[1], 10, 16)
+		if err != nil {
+			return err
+		}
+		s.next, s.epoch = s.ring.With(ring.Partition(p), w[2]), s.epoch+1
+	case "filled":
+		s.ring, s.next, s.epoch = s.next, s.ring, s.epoch+1
+	case "settled":
+		s.next, s.epoch = nil, s.epoch+1
+	case "refreshed":
+		s.after(time.Millisecond, Refreshed{View: s.view()})
 	case "version":
 		return s.version(w[1], w[2], w[3], w[4:])
 	case "merge":
@@ -142,7 +159,7 @@ func (s *stage) newRing(w []string) (err error) {
 	for i := range owners {
 		owners[i] = w[1:][i%(len(w)-1)]
 	}
-	s.self, s.down = w[1], nil
+	s.self, s.down, s.next, s.epoch = w[1], nil, nil, 1
 	s.ring, err = ring.New(owners)
 	return err
 }
@@ -192,11 +209,17 @@ func (s *stage) name(name string, enc []byte) {
 	s.print("%s = %s", name, show(enc))
 }
 
+// view is what a machine is told of the cluster.
+func (s *stage) view() View {
+	return View{
+		Ring: s.ring, Next: s.next, Epoch: s.epoch, Self: s.self, Replicas: s.replicas, Wall: time.Unix(1, 0).UTC(),
+		Up: func(node string) bool { return !slices.Contains(s.down, node) },
+	}
+}
+
 // begin makes the machine of a request.
 func (s *stage) begin(op string, w []string) (Machine, error) {
-	v := View{Ring: s.ring, Self: s.self, Replicas: s.replicas, Wall: time.Unix(1, 0).UTC(), Up: func(node string) bool {
-		return !slices.Contains(s.down, node)
-	}}
+	v := s.view()
 	at := 1
 	switch op {
 	case "ping":
@@ -225,8 +248,11 @@ func (s *stage) begin(op string, w []string) (Machine, error) {
 
 func keyOf(name string) kv.Key { return kv.Key{Bucket: "mybucket", Name: name} }
 
+var toggles = map[string]kv.Toggle{"on": kv.On, "off": kv.Off}
+
 // options reads name=value into whatever options have that name.
 func (s *stage) options(words []string) (r kv.ReadOptions, w kv.WriteOptions, l kv.ListOptions, forwarded bool, err error) {
+	r.SloppyQuorum, w.SloppyQuorum = s.sloppy, s.sloppy
 	for _, word := range words {
 		name, value, _ := strings.Cut(word, "=")
 		switch name {
@@ -270,9 +296,12 @@ func (s *stage) options(words []string) (r kv.ReadOptions, w kv.WriteOptions, l 
 		case "token":
 			l.Token = value
 		case "notfound_ok":
-			r.NotFoundOK = map[string]kv.Toggle{"on": kv.On, "off": kv.Off}[value]
+			r.NotFoundOK = toggles[value]
 		case "basic_quorum":
-			r.BasicQuorum = map[string]kv.Toggle{"on": kv.On, "off": kv.Off}[value]
+			r.BasicQuorum = toggles[value]
+		case "sloppy_quorum":
+			r.SloppyQuorum = toggles[value]
+			w.SloppyQuorum = r.SloppyQuorum
 		case "return_body":
 			w.ReturnBody = true
 		case "tombstones":
@@ -329,6 +358,9 @@ func (s *stage) message(to Ask, w []string) (vnode.Message, error) {
 		return &vnode.Fetched{Object: s.objects[w[1]]}, nil
 	case "refused":
 		return &vnode.Refusal{Code: codes[w[1]], Text: strings.Join(w[2:], " ")}, nil
+	case "stale":
+		epoch, err := strconv.ParseUint(w[1], 10, 64)
+		return &vnode.Refusal{Code: vnode.CodeStale, Epoch: epoch, Text: "epoch " + w[1] + " has changed the places"}, err
 	case "failed":
 		return &vnode.Failure{Code: codes[w[1]], Text: strings.Join(w[2:], " ")}, nil
 	case "listed":
@@ -345,6 +377,7 @@ var codes = map[string]vnode.Code{
 	"overload": vnode.CodeOverload, "closing": vnode.CodeClosing, "storage": vnode.CodeStorage, "corrupt": vnode.CodeCorrupt,
 	"full": vnode.CodeFull, "context": vnode.CodeContext, "siblings": vnode.CodeSiblings, "not-mine": vnode.CodeNotMine,
 	"too-large": vnode.CodeTooLarge, "invalid": vnode.CodeInvalid, "expired": vnode.CodeExpired,
+	"lacking": vnode.CodeLacking,
 }
 
 // mint does what a vnode does with a Coordinate: beside what it has.
@@ -418,6 +451,8 @@ func (s *stage) step(ev Event) {
 			s.print("ask %d %s: %s", e.I, s.place(e.To.Node, e.To.Partition), s.describe(e.Msg))
 		case Wake:
 			s.print("wake at %v", e.At)
+		case Refresh:
+			s.print("refresh epoch %d from %s", e.Epoch, e.Node)
 		case Note:
 			s.print("%s", strings.TrimSpace(fmt.Sprintf("note %s %s %s", e.Kind, s.place(e.Replica.Node, e.Replica.Partition), e.Text)))
 		case Answer:

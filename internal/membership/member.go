@@ -1,24 +1,68 @@
 package membership
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/kv"
 )
 
 // The limits of a list of members.
 const (
-	MaxMembers = 1024
-	MaxName    = 64  // characters in the name of a member
-	MaxHost    = 253 // characters in the host of an address, as in DNS
+	MaxMembers  = 1024
+	MaxName     = 64  // characters in the name of a member, or of a zone
+	MaxHost     = 253 // characters in the host of an address, as in DNS
+	MaxReplicas = 64  // N at most
 )
+
+// Status says how a member stands in the cluster:
+//
+//	joining ──commit──▶ valid ──commit──▶ leaving ──owns nothing──▶ exiting ──▶ left
+//	                      │ ▲
+//	                 down ▼ │ is back
+//	                     down
+//
+// Leaving and exiting members may be down as well; they are again what they
+// were when they are back. A dead member that is removed or replaced by force
+// has left at once.
+type Status string
+
+// The statuses.
+const (
+	StatusJoining Status = "joining" // staged to join: it follows the topology, and owns nothing
+	StatusValid   Status = "valid"   // may own partitions
+	StatusLeaving Status = "leaving" // gives its partitions to others
+	StatusExiting Status = "exiting" // owns nothing any more, and hands over what it still holds
+	StatusDown    Status = "down"    // an operator has said that it is not to be waited for
+	StatusLeft    Status = "left"    // is no member any more, and its id never will be again
+)
+
+// DefaultWeight is the weight of a member that has none of its own.
+const DefaultWeight = 100
 
 // Member is a node of the cluster.
 type Member struct {
-	Name    string // 1 to MaxName of the characters A-Z a-z 0-9 . _ -
-	Address string // HOST:PORT where the other nodes reach it; empty: no network leads to it
+	Name    string   // 1 to MaxName of the characters A-Z a-z 0-9 . _ -
+	Address string   // HOST:PORT where the other nodes reach it; empty: no network leads to it
+	Zone    string   // nodes of one zone fail together; empty is a zone as well
+	ID      [16]byte // of the node's directory; zero: not known yet
+	Weight  int      // its share of the ring compared with others; 0 means DefaultWeight
+	Raft    uint64   // its id in the topology log, never 0
+	Status  Status
+}
+
+// RaftID is the id in the topology log of the member of that name and node id.
+// The first members of a cluster have the one for the zero node id, since
+// theirs are not known to each other from the start.
+func RaftID(cluster [16]byte, name string, id [16]byte) uint64 {
+	b := append([]byte("tanodb raft"), cluster[:]...)
+	b = append(b, id[:]...)
+	hash := sha256.Sum256(append(b, name...))
+	return max(1, binary.BigEndian.Uint64(hash[:]))
 }
 
 // ParseMembers reads a list of members as an operator writes it, in any order:
@@ -64,6 +108,9 @@ func validate(members []Member) error {
 			return &kv.InvalidError{What: what, Problem: "is named twice"}
 		}
 		names[m.Name] = true
+		if problem := settingProblem(m.Zone, m.Weight); problem != "" {
+			return &kv.InvalidError{What: what, Problem: "has " + problem}
+		}
 		if m.Address == "" {
 			continue
 		}
@@ -86,11 +133,33 @@ func nameProblem(name string) string {
 	if len(name) > MaxName {
 		return fmt.Sprintf("has a name of %d characters; the limit is %d", len(name), MaxName)
 	}
-	for _, c := range []byte(name) {
+	if !plain(name) {
+		return "has a name with other characters than A-Z a-z 0-9 . _ -"
+	}
+	return ""
+}
+
+// plain reports whether s has only the characters that names may have.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 		if !letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-' {
-			return "has a name with other characters than A-Z a-z 0-9 . _ -"
+			return false
 		}
+	}
+	return true
+}
+
+// settingProblem says what is wrong with a member's zone or weight; empty:
+// nothing.
+func settingProblem(zone string, weight int) string {
+	switch {
+	case len(zone) > MaxName:
+		return fmt.Sprintf("a zone of %d characters; the limit is %d", len(zone), MaxName)
+	case !plain(zone):
+		return "a zone with other characters than A-Z a-z 0-9 . _ -"
+	case weight < 0 || weight > ring.MaxWeight:
+		return fmt.Sprintf("the weight %d; it must be from 1 to %d", weight, ring.MaxWeight)
 	}
 	return ""
 }

@@ -99,11 +99,11 @@ func TestTooManyMembers(t *testing.T) {
 	for i := range members {
 		members[i].Name = fmt.Sprintf("n%d", i)
 	}
-	_, err := membership.Bootstrap(members, 64, 4)
+	_, err := membership.Bootstrap(members, 64, 4, 3)
 	if want := "list of members has 1025 entries; the limit is 1024"; err == nil || err.Error() != want {
 		t.Errorf("error is %v, want %s", err, want)
 	}
-	if _, err := membership.Bootstrap(members[1:], 64, 4); err != nil {
+	if _, err := membership.Bootstrap(members[1:], 64, 4, 3); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,12 +1,17 @@
 // Package membership says who belongs to the cluster, and who of them is up.
 //
-// State is the first of these: an immutable value, the members and the ring
-// that follows from them. All nodes that are given the same list come to the
-// same State, and recognise each other by its Cluster id.
+// State is the first of these: an immutable value, folded from the entries of
+// the topology log one by one, so that all nodes that have read the same entries
+// have the same State. It holds the members, who owns which partition, the
+// transfers by which that changes, and what an operator has staged:
 //
-// Detector is the second: one node's own view of its peers, which changes with
-// every message that comes, or does not come. Two nodes may differ in it, and
-// no data is at risk when they do.
+//	Stage, Stage, …  ─▶  Plan  ─▶  Commit  ─▶  transfers  ─▶  Filled, Settled
+//
+// Log is the replicated log that the entries come from.
+//
+// Detector is the other one: one node's own view of its peers, which changes
+// with every message that comes, or does not come. Two nodes may differ in it,
+// and no data is at risk when they do.
 package membership
 
 import (
@@ -17,56 +22,71 @@ import (
 	"strings"
 
 	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/kv"
 )
 
-// State is who belongs to the cluster, and the ring. It is immutable, and may
-// be read by many goroutines at once.
-type State struct {
-	members  []Member // sorted by name
-	ring     *ring.Ring
-	warnings []ring.Warning
-	cluster  [16]byte
+// Bootstrap is the state of a cluster of these members from the start, with
+// this many replicas of each key. The ring is that of ring.Claim, and its errors
+// are passed on; other errors are *kv.InvalidError as well, and name the bad member. No
+// two members may have the same name, or the same address other than none.
+//
+// Nodes that are given different addresses for a member agree on all else.
+func Bootstrap(members []Member, partitions, targetN, replicas int) (*State, error) {
+	return found(members, partitions, targetN, replicas, nil)
 }
 
-// Bootstrap is the state of a cluster of these members from the start. The ring
-// is that of ring.Claim, and its errors are passed on; other errors are
-// *kv.InvalidError as well, and name the bad member. No two members may have
-// the same name, or the same address other than none.
-func Bootstrap(members []Member, partitions, targetN int) (*State, error) {
+// Alone is the state of a new cluster of one member. The cluster's id is chance: no other cluster may
+// have it.
+func Alone(name string, id [16]byte, address string, cluster [16]byte, partitions, targetN, replicas int) (*State, error) {
+	return found([]Member{{Name: name, ID: id, Address: address}}, partitions, targetN, replicas, &cluster)
+}
+
+// found makes the first state of a cluster. If no id is given for it, it
+// follows from the rest.
+func found(members []Member, partitions, targetN, replicas int, cluster *[16]byte) (*State, error) {
 	if err := validate(members); err != nil {
 		return nil, err
 	}
-	s := &State{members: slices.Clone(members)}
-	slices.SortFunc(s.members, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
-	claim := make([]ring.Member, len(s.members))
-	for i, m := range s.members {
-		claim[i] = ring.Member{Name: m.Name}
+	if replicas < 1 || replicas > MaxReplicas {
+		return nil, &kv.InvalidError{What: "number of replicas", Problem: fmt.Sprintf("is %d; it must be from 1 to %d", replicas, MaxReplicas)}
 	}
+	s := &State{epoch: 1, targetN: targetN, replicas: replicas}
+	for _, m := range members {
+		m.Status = StatusValid
+		s.members = append(s.members, member{Member: m})
+	}
+	slices.SortFunc(s.members, func(a, b member) int { return strings.Compare(a.Name, b.Name) })
 	var err error
-	s.ring, s.warnings, err = ring.Claim(partitions, targetN, nil, claim)
-	if err != nil {
+	if s.ring, s.warnings, err = ring.Claim(partitions, targetN, nil, s.claimers()); err != nil {
 		return nil, err
 	}
-	s.cluster = clusterID(s.members, partitions, targetN)
+	s.next = s.ring
+	s.since = slices.Repeat([]uint64{1}, partitions)
+	if s.cluster = clusterID(s.members, partitions, targetN, replicas); cluster != nil {
+		s.cluster = *cluster
+	}
+	for i := range s.members {
+		s.members[i].Raft = RaftID(s.cluster, s.members[i].Name, [16]byte{})
+	}
 	return s, nil
 }
 
 // idVersion is the version of the cluster id. It stands for all that nodes with
 // the same list must do alike, so that nodes which would make another ring of
 // it are of another cluster: it changes whenever ring.Claim does.
-const idVersion = 1
+const idVersion = 2
 
 // clusterID is the start of the SHA-256 of
 //
-//	"tanodb cluster" | idVersion u8 | partitions u32 | targetN u8 | members
+//	"tanodb cluster" | idVersion u8 | partitions u32 | targetN u8 | replicas u8 | members
 //
 // where the members are, in the order of their names: len u8 | name.
 //
 // Addresses are not in it: they may change at any restart.
-func clusterID(members []Member, partitions, targetN int) (id [16]byte) {
+func clusterID(members []member, partitions, targetN, replicas int) (id [16]byte) {
 	b := append([]byte("tanodb cluster"), idVersion)
 	b = binary.BigEndian.AppendUint32(b, uint32(partitions))
-	b = append(b, byte(targetN))
+	b = append(b, byte(targetN), byte(replicas))
 	for _, m := range members {
 		b = append(b, byte(len(m.Name)))
 		b = append(b, m.Name...)
@@ -74,49 +94,4 @@ func clusterID(members []Member, partitions, targetN int) (id [16]byte) {
 	hash := sha256.Sum256(b)
 	copy(id[:], hash[:])
 	return id
-}
-
-// Members are all members, sorted by name.
-func (s *State) Members() []Member { return slices.Clone(s.members) }
-
-// Member is the member of that name, if there is one.
-func (s *State) Member(name string) (Member, bool) {
-	i, ok := slices.BinarySearchFunc(s.members, name, func(m Member, name string) int { return strings.Compare(m.Name, name) })
-	if !ok {
-		return Member{}, false
-	}
-	return s.members[i], true
-}
-
-// Ring says which member owns which partition.
-func (s *State) Ring() *ring.Ring { return s.ring }
-
-// Warnings are what the ring could not be given, for the operator.
-func (s *State) Warnings() []ring.Warning { return slices.Clone(s.warnings) }
-
-// Epoch counts the versions of the state of one cluster, from 1 on.
-func (s *State) Epoch() uint64 { return 1 }
-
-// Cluster is the id of the cluster. It is the same on all nodes that were given
-// the same names and number of partitions, whatever their addresses.
-func (s *State) Cluster() [16]byte { return s.cluster }
-
-// String shows the members and what they own:
-//
-//	epoch 1, 64 partitions: n1 (10.0.0.1:8099) 22, n2 (10.0.0.2:8099) 21, n3 21
-func (s *State) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "epoch %d, %d partitions", s.Epoch(), s.ring.Size())
-	for i, m := range s.members {
-		sep := ", "
-		if i == 0 {
-			sep = ": "
-		}
-		b.WriteString(sep + m.Name)
-		if m.Address != "" {
-			b.WriteString(" (" + m.Address + ")")
-		}
-		fmt.Fprintf(&b, " %d", s.ring.Owned(m.Name))
-	}
-	return b.String()
 }

@@ -26,4 +26,16 @@ const (
 	MapOrder          Bug = "map-order"           // coordinator: the order of effects follows a Go map
 	ReceiptBlind      Bug = "receipt-blind"       // coordinator: a put returns a context that covers siblings its writer has not seen
 	LostAsRefused     Bug = "lost-as-refused"     // coordinator: a write without an answer is reported as certainly not done
+	NoFence           Bug = "no-fence"            // handoff: a vnode carries out requests that go by an older topology
+	SingleQuorum      Bug = "single-quorum"       // coordinator: during a transfer a write needs a quorum of the present owners only
+	FilledEarly       Bug = "filled-early"        // handoff: a receiver reports that it has all after the first page
+	DropUnconfirmed   Bug = "drop-unconfirmed"    // handoff: data is dropped when it was sent, not when it is held
+	DropChanged       Bug = "drop-changed"        // vnode: data is dropped even if it has changed since it was sent
+	DropKeepsActor    Bug = "drop-keeps-actor"    // vnode: a vnode that has dropped data goes on as the same actor
+	FallbackAbsent    Bug = "fallback-absent"     // coordinator: a fallback that holds nothing counts as a replica without the key
+	FallbackTwice     Bug = "fallback-twice"      // coordinator: a primary and the fallback that stands in for it count as two
+	FallbackEarly     Bug = "fallback-early"      // quorum: a fallback counts for a primary that is slow, but up
+	SettleEarly       Bug = "settle-early"        // membership: a transfer is over before those who matter know of it
+	AnyPlan           Bug = "any-plan"            // membership: a commit does not ask which plan was shown
+	LackingAnswers    Bug = "lacking-answers"     // vnode: a vnode that still waits for its data answers reads
 )

@@ -13,7 +13,8 @@ import (
 // replica that answers twice passes for two.
 func TestCountingDuplicatesMeetsAQuorumOfOne(t *testing.T) {
 	verdict := func() quorum.Verdict {
-		tally := quorum.New(replicas("n1 n2 n3"), []quorum.Requirement{{Name: "W", Need: 2}})
+		places, _ := plan("n1 n2 n3")
+		tally := quorum.New(places, nil, []quorum.Requirement{{Name: "W", Need: 2}})
 		answer(t, tally, "+0 +0")
 		return tally.Verdict()
 	}

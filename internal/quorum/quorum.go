@@ -12,6 +12,12 @@
 //
 // Once met or lost, no later answer changes the verdict. A tally has no clock:
 // a request that runs out of time ends with a verdict that is still pending.
+//
+// A replica may be made up for by others that stand in for it. They are one
+// group, and a group counts once, however many of it have granted:
+//
+//	W 2 of   (n1)  (n2 n4)  (n3)      n4 stands in for n2
+//	           +     +  +     .       2: met
 package quorum
 
 import (
@@ -47,10 +53,17 @@ func (v Verdict) String() string {
 
 // Requirement is one condition on the replicas that grant a request.
 type Requirement struct {
-	Name     string                  // as errors show it: "W", "PR", "node_confirms"
-	Need     int                     // how many must grant; 0 or less: it always holds
-	Counts   func(ring.Replica) bool // which replicas count; it always says the same of the same one. Nil: all
-	Distinct bool                    // several replicas on one node count once
+	Name   string                // as errors show it: "W", "PR", "node_confirms"
+	Need   int                   // how many must grant; 0 or less: it always holds
+	Counts func(ring.Place) bool // which replicas count; it always says the same of the same one. Nil: all
+
+	// Distinct asks for grants on distinct nodes. A group still counts once: what
+	// is on two nodes of one group will be on one of them in the end.
+	Distinct bool
+
+	// Next says that it is about the next owners, where the same holds of those
+	// now. It only tells the two apart for the reader.
+	Next bool
 }
 
 // Most requests have no more replicas and requirements than these; their tally
@@ -63,21 +76,23 @@ const (
 // Tally counts the answers of the replicas of one request. It must not be
 // copied.
 type Tally struct {
-	places  []place
+	voters  []voter
 	counts  []count
-	open    int // places without an answer
+	open    int // voters without an answer
 	verdict Verdict
 	failed  int // of a lost tally, the index of the requirement that cannot be reached
 
-	placesBuf [usualReplicas]place
+	votersBuf [usualReplicas]voter
 	countsBuf [usualRequirements]count
 }
 
-// place is a replica and its answer.
-type place struct {
-	replica ring.Replica
-	answer  answer
-	late    bool // added after the verdict: counts for nothing
+// voter is a replica and its answer.
+type voter struct {
+	place  ring.Place
+	group  int16 // a replica that its group is called by
+	answer answer
+	late   bool // added after the verdict: counts for nothing
+	seat   seat // for Distinct
 }
 
 type answer uint8
@@ -93,52 +108,61 @@ const (
 // Invariant: got + left never grows by an answer, and got never shrinks.
 type count struct {
 	Requirement
-	got  int // granted
-	left int // open, and would add to got
+	got  int // groups, or distinct nodes, that have granted
+	left int // those that would be added if all that are open granted
 }
 
-// New is the tally of a request to these replicas, before any answer. The
-// verdict may be there at once: lost if the replicas are too few, met if
-// nothing is needed.
-func New(replicas []ring.Replica, reqs []Requirement) *Tally {
+// New is the tally of a request to these replicas, before any answer. Groups
+// says, of each replica, which group it is of, by the index of one of them that
+// stands for all; nil: each is a group of its own. The verdict may be there at
+// once: lost if the replicas are too few, met if nothing is needed.
+func New(places []ring.Place, groups []int, reqs []Requirement) *Tally {
 	t := &Tally{}
-	t.places = t.placesBuf[:0]
+	t.voters = t.votersBuf[:0]
 	t.counts = t.countsBuf[:0]
 	for _, req := range reqs {
 		t.counts = append(t.counts, count{Requirement: req})
 	}
-	for _, r := range replicas {
-		t.add(r)
+	for i, p := range places {
+		group := i
+		if groups != nil {
+			group = groups[i]
+		}
+		t.add(p, int16(group))
 	}
 	t.settle()
 	return t
 }
 
-// Add adds a further replica and returns its index. A replica that makes up for
-// another must be added before that one is denied, since a lost tally stays
-// lost: what is added after the verdict is shown, but counts for nothing.
-func (t *Tally) Add(r ring.Replica) int {
-	i := t.add(r)
+// Add adds a further replica to the group of replica i, and returns its index. A
+// replica that makes up for another must be added before that one is denied,
+// since a lost tally stays lost: what is added after the verdict is shown, but
+// counts for nothing.
+func (t *Tally) Add(p ring.Place, i int) int {
+	group := t.voters[i].group
+	if planted.Is(planted.FallbackTwice) {
+		group = int16(len(t.voters))
+	}
+	n := t.add(p, group)
 	t.settle()
-	return i
+	return n
 }
 
-func (t *Tally) add(r ring.Replica) int {
-	t.places = append(t.places, place{replica: r, late: t.verdict != Pending})
-	t.open++
-	t.count(len(t.places)-1, 0, 1)
-	return len(t.places) - 1
+func (t *Tally) add(p ring.Place, group int16) int {
+	i := len(t.voters)
+	t.voters = append(t.voters, voter{place: p, group: group, late: t.verdict != Pending, answer: denied})
+	t.answer(i, open)
+	return i
 }
 
 // Grant says that replica i, by its order in New and Add, has done what was
 // asked. Only the first answer of a replica counts.
 func (t *Tally) Grant(i int) {
 	switch {
-	case t.places[i].answer == open:
+	case t.voters[i].answer == open:
 		t.answer(i, granted)
-		t.count(i, 1, -1)
 	case planted.Is(planted.CountDuplicates):
-		t.count(i, 1, 0)
+		t.countTwice(i)
 	}
 	t.settle()
 }
@@ -146,26 +170,67 @@ func (t *Tally) Grant(i int) {
 // Deny says that replica i has not done what was asked, and will not. Only the
 // first answer of a replica counts.
 func (t *Tally) Deny(i int) {
-	if t.places[i].answer == open {
+	if t.voters[i].answer == open {
 		t.answer(i, denied)
-		t.count(i, 0, -1)
 	}
 	t.settle()
 }
 
+// answer takes an answer.
 func (t *Tally) answer(i int, a answer) {
-	t.places[i].answer = a
-	t.open--
+	v := &t.voters[i]
+	t.recount(v, -1)
+	v.answer = a
+	t.recount(v, 1)
 }
 
-// count brings the requirements for which replica i counts up to date, but for
-// the distinct ones, which settle counts anew.
-func (t *Tally) count(i, got, left int) {
+// recount takes a replica's group out of all that it counts for, or in again,
+// but for the distinct requirements, which settle counts anew.
+func (t *Tally) recount(v *voter, n int) {
+	if v.answer == open {
+		t.open += n
+	}
+	for i := range t.counts {
+		c := &t.counts[i]
+		if c.Distinct || !c.has(v) {
+			continue
+		}
+		switch t.group(c, v.group) {
+		case granted:
+			c.got += n
+		case open:
+			c.left += n
+		}
+	}
+}
+
+// group is what a group comes to for a requirement: granted by one of it, or
+// still open, or denied by all. As long as the replica that the others stand in
+// for is open, their grants do not count: it is up, and a read that asks it, and
+// not them, must find what was granted.
+func (t *Tally) group(c *count, group int16) answer {
+	all := denied
+	waits := int(group) < len(t.voters) && t.voters[group].answer == open && !planted.Is(planted.FallbackEarly)
+	for i := range t.voters {
+		v := &t.voters[i]
+		switch {
+		case v.group != group || !c.has(v):
+		case v.answer == granted && waits:
+			all = open
+		case v.answer == granted:
+			return granted
+		case v.answer == open:
+			all = open
+		}
+	}
+	return all
+}
+
+// countTwice is a planted bug.
+func (t *Tally) countTwice(i int) {
 	for n := range t.counts {
-		c := &t.counts[n]
-		if !c.Distinct && c.has(&t.places[i]) {
-			c.got += got
-			c.left += left
+		if c := &t.counts[n]; !c.Distinct && c.has(&t.voters[i]) {
+			c.got++
 		}
 	}
 }
@@ -176,7 +241,8 @@ func (t *Tally) settle() {
 	for n := range t.counts {
 		c := &t.counts[n]
 		if c.Distinct {
-			c.countNodes(t.places)
+			c.got = t.nodes(c, granted)
+			c.left = t.nodes(c, open) - c.got
 		}
 		if t.verdict != Pending {
 			continue
@@ -192,36 +258,8 @@ func (t *Tally) settle() {
 }
 
 // has reports whether the replica counts for the requirement.
-func (c *count) has(p *place) bool {
-	return !p.late && (c.Counts == nil || c.Counts(p.replica))
-}
-
-// countNodes counts nodes instead of replicas: those with a grant, and those
-// without one that may still give it.
-func (c *count) countNodes(places []place) {
-	c.got, c.left = 0, 0
-	for i := range places {
-		p := &places[i]
-		switch {
-		case !c.has(p):
-		case p.answer == granted && !c.answered(places[:i], p.replica.Node, granted):
-			c.got++
-		case p.answer == open && !c.answered(places[:i], p.replica.Node, open) && !c.answered(places, p.replica.Node, granted):
-			c.left++
-		}
-	}
-}
-
-// answered reports whether among the places there is one on the node that
-// counts and has this answer.
-func (c *count) answered(places []place, node string, a answer) bool {
-	for i := range places {
-		p := &places[i]
-		if p.answer == a && p.replica.Node == node && c.has(p) {
-			return true
-		}
-	}
-	return false
+func (c *count) has(v *voter) bool {
+	return !v.late && (c.Counts == nil || c.Counts(v.place))
 }
 
 // Verdict is what the answers so far come to. Once it is Met or Lost, it stays.
@@ -248,28 +286,51 @@ func (t *Tally) Failed() (req Requirement, got int) {
 func (t *Tally) Open() int { return t.open }
 
 // String shows each requirement as got/need, the verdict, and each replica's
-// answer, "+" granted, "-" denied, "." open:
+// answer, "+" granted, "-" denied, "." open. Who stands in for another comes in
+// brackets with it:
 //
-//	W 1/2, PW 0/1: pending (n1 + n2 . n3 -)
+//	W 1/2, PW 0/1: pending (n1 + [n2 - n4 .] n3 -)
 func (t *Tally) String() string {
 	var b strings.Builder
 	for n := range t.counts {
+		c := &t.counts[n]
 		if n > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%s %d/%d", t.counts[n].Name, t.counts[n].got, t.counts[n].Need)
+		b.WriteString(c.Name)
+		if c.Next {
+			b.WriteString(" next")
+		}
+		fmt.Fprintf(&b, " %d/%d", c.got, c.Need)
 	}
 	if len(t.counts) > 0 {
 		b.WriteString(": ")
 	}
 	b.WriteString(t.verdict.String())
 	b.WriteString(" (")
-	for i := range t.places {
+	for i := range t.voters {
+		if int(t.voters[i].group) != i {
+			continue
+		}
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString(t.places[i].replica.Node + " " + string(".+-"[t.places[i].answer]))
+		b.WriteString(t.describe(int16(i)))
 	}
 	b.WriteByte(')')
 	return b.String()
+}
+
+// describe shows a group.
+func (t *Tally) describe(group int16) string {
+	var all []string
+	for i := range t.voters {
+		if v := &t.voters[i]; v.group == group {
+			all = append(all, v.place.Node+" "+string(".+-"[v.answer]))
+		}
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return "[" + strings.Join(all, " ") + "]"
 }

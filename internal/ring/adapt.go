@@ -1,214 +1,18 @@
 package ring
 
-import "cmp"
-
-// effort bounds how many pairs of partitions a search looks at, so that a claim
-// ends within seconds also where no arrangement is good.
-const effort = 1 << 18
-
-// board is an arrangement of owners that is being improved. All arrangements of
-// one plan give each member the same number of partitions.
-type board struct {
-	*plan
-	owner    []int   // by partition
-	nodeCost []int64 // by distance, what two partitions of one node cost
-	zoneCost []int64 // by distance, what two partitions of one zone cost
-	effort   int     // what is left of it
-}
-
-// zoneBits is how many bits hold what one partition can cost because of zones.
-const zoneBits = MaxTargetN + 1
-
-// board makes a board of these owners, and keeps them.
-//
-// A pair of partitions costs twice as much as one that is a step farther apart,
-// and a pair on one node more than any number of zones around it.
-func (p *plan) board(owner []int) *board {
-	b := &board{plan: p, owner: owner, nodeCost: make([]int64, p.target), zoneCost: make([]int64, p.zoneTarget)}
-	for d := 1; d < p.target; d++ {
-		b.nodeCost[d] = 1 << (zoneBits + p.target - d)
-	}
-	for d := 1; d < p.zoneTarget; d++ {
-		b.zoneCost[d] = 1 << (p.zoneTarget - d)
-	}
-	return b
-}
-
-// best is the best of the arrangements that are tried: what was, adapted; zones
-// laid out anew; nodes laid out anew, which alone is sure to keep nodes apart
-// where that is possible.
-func (p *plan) best() []int {
-	var best *board
-	try := func(b *board) {
-		b.repair()
-		b.restore()
-		if best == nil || b.compare(best) < 0 {
-			best = b
-		}
-	}
-	if p.inherits() {
-		try(p.adapted())
-	}
-	if p.zoneTarget > 1 && (best == nil || !best.perfect()) {
-		try(p.board(p.relabelled(p.zoned())))
-	}
-	if best == nil || !best.perfect() {
-		try(p.board(p.relabelled(p.flat())))
-	}
-	return best.owner
-}
-
-// inherits reports whether any member owned anything so far.
-func (p *plan) inherits() bool { return sum(p.had) > 0 }
-
-// at is what member m costs, or would cost, at partition i.
-func (b *board) at(i, m int) int64 {
-	cost := int64(0)
-	for d := 1; d < b.target; d++ {
-		cost += b.pair(m, b.owner[(i+d)&(b.size-1)], d) + b.pair(m, b.owner[(i-d)&(b.size-1)], d)
-	}
-	return cost
-}
-
-// pair is the cost of two owners whose partitions are d apart.
-func (b *board) pair(m, n, d int) int64 {
-	switch {
-	case n == nobody:
-		return 0
-	case m == n:
-		return b.nodeCost[d]
-	case d < b.zoneTarget && b.zone[m] == b.zone[n]:
-		return b.zoneCost[d]
-	}
-	return 0
-}
-
-// compare orders arrangements: the one with fewer pairs on one node first, then
-// the one with fewer in one zone, then the one with fewer moves.
-func (b *board) compare(other *board) int {
-	nodes, zones := b.total()
-	otherNodes, otherZones := other.total()
-	return cmp.Or(cmp.Compare(nodes, otherNodes), cmp.Compare(zones, otherZones), cmp.Compare(b.moves(), other.moves()))
-}
-
-// total is the cost of the whole arrangement, that of nodes and that of zones.
-func (b *board) total() (nodes, zones int64) {
-	for i, m := range b.owner {
-		cost := b.at(i, m)
-		nodes += cost >> zoneBits
-		zones += cost & (1<<zoneBits - 1)
-	}
-	return nodes, zones
-}
-
-// perfect reports whether the arrangement costs nothing.
-func (b *board) perfect() bool {
-	nodes, zones := b.total()
-	return nodes == 0 && zones == 0
-}
-
-// moves is how many partitions have another owner than so far.
-func (b *board) moves() int {
-	n := 0
-	for i, m := range b.owner {
-		if m != b.old[i] {
-			n++
-		}
-	}
-	return n
-}
-
-// moved is 1 if member m at partition i is a move.
-func (b *board) moved(i, m int) int {
-	if b.old[i] == m {
-		return 0
-	}
-	return 1
-}
-
-// exchange says by how much the cost and the moves would grow if partitions i
-// and j changed owners.
-func (b *board) exchange(i, j int) (cost int64, moves int) {
-	m, n := b.owner[i], b.owner[j]
-	cost = -b.at(i, m) - b.at(j, n)
-	b.swap(i, j)
-	cost += b.at(i, n) + b.at(j, m)
-	b.swap(i, j)
-	return cost, b.moved(i, n) + b.moved(j, m) - b.moved(i, m) - b.moved(j, n)
-}
-
-func (b *board) swap(i, j int) { b.owner[i], b.owner[j] = b.owner[j], b.owner[i] }
-
-// repair exchanges owners as long as this makes the arrangement cheaper, each
-// time with the partner that is best for it.
-func (b *board) repair() {
-	b.effort = effort
-	for improved := true; improved; {
-		improved = false
-		for i := range b.owner {
-			if b.at(i, b.owner[i]) > 0 && b.improve(i) {
-				improved = true
-			}
-		}
-	}
-}
-
-// improve makes the exchange of partition i that lowers the cost most, and
-// among equals moves least. It reports whether there is one.
-func (b *board) improve(i int) bool {
-	partner, best, least := 0, int64(0), 0
-	for j := range b.owner {
-		if b.owner[j] == b.owner[i] || b.effort == 0 {
-			continue
-		}
-		b.effort--
-		cost, moves := b.exchange(i, j)
-		if cost < best || cost == best && best < 0 && moves < least {
-			partner, best, least = j, cost, moves
-		}
-	}
-	if best == 0 {
-		return false
-	}
-	b.swap(i, partner)
-	return true
-}
-
-// restore gives partitions back to their owners so far, in exchange for others
-// that these have been given, where that costs nothing.
-func (b *board) restore() {
-	b.effort = effort
-	for i, was := range b.old {
-		if was == nobody || b.owner[i] == was {
-			continue
-		}
-		for j := range b.owner {
-			if b.owner[j] != was || b.old[j] == was || b.effort == 0 {
-				continue
-			}
-			b.effort--
-			if cost, moves := b.exchange(i, j); cost <= 0 && moves < 0 {
-				b.swap(i, j)
-				break
-			}
-		}
-	}
-}
+import "slices"
 
 // adapted is the arrangement so far, in which nodes that own less than they
 // should are given what others own too much or have left behind.
-func (p *plan) adapted() *board {
-	b := p.board(append([]int(nil), p.old...))
+func (p *plan) adapted() []int {
+	b := p.board(slices.Clone(p.old))
 	lack := make([]int, len(p.members)) // by member, what it is to be given; below 0: to give away
 	for m := range p.members {
 		lack[m] = p.count[m] - p.had[m]
 	}
-	for i, m := range b.owner {
-		if m == nobody {
-			b.inherit(i, lack)
-		}
-	}
+	b.bequeath(lack)
 	from := 0
+	b.effort = 4 * effort
 	for m := range lack {
 		for lack[m] > 0 {
 			i := b.takeable(m, from, lack)
@@ -218,13 +22,43 @@ func (p *plan) adapted() *board {
 			from = (i + p.target) % p.size
 		}
 	}
-	return b
+	return b.owner
 }
 
-// inherit gives a partition without an owner to the member that costs least
-// there, and among equals lacks most.
-func (b *board) inherit(i int, lack []int) {
-	heir, least := nobody, int64(0)
+// bequeath gives each partition without an owner to a member that lacks some:
+// to one to which it costs nothing if possible, for which others that have been
+// given before may go on to another heir.
+func (b *board) bequeath(lack []int) {
+	b.effort = effort
+	given := make([][]int, len(lack)) // by member, what it has been given
+	var rest []int
+	for i, m := range b.owner {
+		if m != nobody {
+			continue
+		}
+		heir, cost := b.heir(i, lack)
+		if cost > 0 {
+			rest = append(rest, i)
+			continue
+		}
+		b.owner[i] = heir
+		lack[heir]--
+		given[heir] = append(given[heir], i)
+	}
+	for _, i := range rest {
+		if b.passOn(i, given, lack) {
+			continue
+		}
+		heir, _ := b.heir(i, lack)
+		b.owner[i] = heir
+		lack[heir]--
+	}
+}
+
+// heir is the member that lacks some and costs least at this partition, and
+// among equals lacks most.
+func (b *board) heir(i int, lack []int) (heir int, least int64) {
+	heir = nobody
 	for m, n := range lack {
 		if n <= 0 {
 			continue
@@ -234,8 +68,69 @@ func (b *board) inherit(i int, lack []int) {
 			heir, least = m, cost
 		}
 	}
-	b.owner[i] = heir
-	lack[heir]--
+	return heir, least
+}
+
+// passOn finds the shortest chain of heirs without cost: the first gets
+// partition i, and each but the last, who lacks some, gives up for it one that
+// it has been given.
+//
+//	i → a, which passes p on → b, which passes q on → c lacks some
+func (b *board) passOn(i int, given [][]int, lack []int) bool {
+	through := make([]int, len(lack)) // by member, the partition that it would get
+	for m := range through {
+		through[m] = nobody
+	}
+	var chain []int // the members that have been reached
+	reach := func(i int) (last int, found bool) {
+		for m := range lack {
+			if through[m] != nobody || b.owner[i] == m || b.effort == 0 {
+				continue
+			}
+			b.effort--
+			if b.at(i, m) > 0 {
+				continue
+			}
+			through[m] = i
+			if lack[m] > 0 {
+				return m, true
+			}
+			chain = append(chain, m)
+		}
+		return nobody, false
+	}
+	last, found := reach(i)
+	for len(chain) > 0 && !found {
+		m := chain[0]
+		chain = chain[1:]
+		for _, passed := range given[m] {
+			if last, found = reach(passed); found {
+				break
+			}
+		}
+	}
+	if found {
+		lack[last]--
+		b.hand(i, last, through, given)
+	}
+	return found
+}
+
+// hand gives the last member of a chain the partition that it gets, and so on
+// back to the first, which gets partition i.
+func (b *board) hand(i, last int, through []int, given [][]int) {
+	for m := last; ; {
+		passed := through[m]
+		from := b.owner[passed]
+		b.owner[passed] = m
+		given[m] = append(given[m], passed)
+		if passed == i {
+			return
+		}
+		at := slices.Index(given[from], passed)
+		given[from] = slices.Delete(given[from], at, at+1)
+		m = from
+	}
 }
 
 // takeable finds a partition for member m that its owner is to give away: the
@@ -244,10 +139,14 @@ func (b *board) inherit(i int, lack []int) {
 func (b *board) takeable(m, from int, lack []int) int {
 	best, least := -1, int64(0)
 	for step := range b.owner {
-		i := (from + step) % b.size
+		i := (from + step) & (b.size - 1)
 		if lack[b.owner[i]] >= 0 {
 			continue
 		}
+		if b.effort == 0 && best >= 0 {
+			break
+		}
+		b.effort = max(0, b.effort-1)
 		cost := b.at(i, m)
 		if cost == 0 {
 			return i

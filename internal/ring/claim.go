@@ -41,7 +41,8 @@ type Member struct {
 //     nil: there is none.
 //
 // Rule 1 is kept whenever size and nodes permit it. For the others the search
-// is bounded, so that a claim of 1000 nodes ends within seconds.
+// is bounded, so that a claim of 1000 nodes ends within seconds. A node that
+// takes the place of another needs no claim: see Ring.Rename.
 //
 // What could not be had is said in the warnings. The same arguments give the
 // same ring; the order of the members does not matter. Errors are
@@ -54,15 +55,7 @@ func Claim(size, targetN int, old *Ring, members []Member) (*Ring, []Warning, er
 	}
 	p := newPlan(size, targetN, old, members)
 	owner := p.best()
-	names := make([]string, size)
-	for i, m := range owner {
-		names[i] = p.members[m].Name
-	}
-	r, err := New(names)
-	if err != nil {
-		return nil, nil, err
-	}
-	return r, p.warnings(owner), nil
+	return p.ring(owner), p.warnings(owner), nil
 }
 
 func validClaim(size, targetN int, old *Ring, members []Member) error {
@@ -108,9 +101,11 @@ type plan struct {
 	asked      int      // the target that was asked for
 	nodeCap    int      // partitions that one node may own so that the target can be kept
 	zoneCap    int      // the same for a zone
+	crowded    bool     // no node can have less than others: the caps leave no room
 	old        []int    // by partition: the owner so far, or nobody
 	had        []int    // by member, how many partitions it owned so far
 	count      []int    // by member, how many partitions it is to own
+	looks      int      // how many owners the search has looked at; tests hold its work within bounds
 }
 
 func newPlan(size, targetN int, old *Ring, members []Member) *plan {
@@ -130,6 +125,15 @@ func newPlan(size, targetN int, old *Ring, members []Member) *plan {
 	p.setTargets()
 	p.count = p.counts(p.shares())
 	return p
+}
+
+// ring is the ring of these owners.
+func (p *plan) ring(owner []int) *Ring {
+	names := make([]string, p.size)
+	for i, m := range owner {
+		names[i] = p.members[m].Name
+	}
+	return build(names)
 }
 
 func (p *plan) setOld(old *Ring) {
@@ -154,22 +158,45 @@ func (p *plan) setOld(old *Ring) {
 // A circle of size partitions has room for size/target occurrences of one node
 // that are target apart, and layout finds a place for all nodes once none has
 // more. So the rule about spreading is a cap on what one node may own.
+//
+// If not even this is enough, as at the wrap of three nodes, some have one more,
+// and as few as can be: all others have what the cap was.
 func (p *plan) setTargets() {
 	p.target = min(p.asked, len(p.members), p.size)
 	p.nodeCap = p.size / p.target
+	floor := 0
 	if p.nodeCap*len(p.members) < p.size {
-		p.nodeCap++ // unavoidable: the wrap brings two occurrences closer
+		p.crowded = true
+		floor = p.nodeCap
+		p.nodeCap++
 	}
 	for p.zoneTarget = min(p.asked, len(p.zones), p.size); p.zoneTarget > 1; p.zoneTarget-- {
 		p.zoneCap = p.size / p.zoneTarget
 		if p.zoneCap*len(p.zones) < p.size {
 			p.zoneCap++
 		}
-		if p.room() >= p.size {
+		if p.room() >= p.size && p.largestZone()*floor <= p.zoneCap {
 			return
 		}
 	}
 	p.zoneTarget, p.zoneCap = 1, p.size
+}
+
+// largestZone is how many members the zone has that has most.
+func (p *plan) largestZone() int {
+	n := make([]int, len(p.zones))
+	for _, z := range p.zone {
+		n[z]++
+	}
+	return slices.Max(n)
+}
+
+// weight is what counts for the share of a member.
+func (p *plan) weight(m int) int64 {
+	if p.crowded {
+		return 1
+	}
+	return int64(p.members[m].Weight)
 }
 
 // room is how many partitions the members may own together within the caps.

@@ -1,6 +1,7 @@
 package ring_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -91,9 +92,8 @@ type pair struct{ first, apart int }
 func sharing(r *ring.Ring, target int) []pair {
 	var pairs []pair
 	for i := range r.Size() {
-		for j := range r.Size() {
-			apart := (j - i + r.Size()) % r.Size()
-			if apart > 0 && apart < target && r.Owner(ring.Partition(i)) == r.Owner(ring.Partition(j)) {
+		for apart := 1; apart < min(target, r.Size()); apart++ {
+			if r.Owner(ring.Partition(i)) == r.Owner(r.Next(ring.Partition(i), apart)) {
 				pairs = append(pairs, pair{i, apart})
 			}
 		}
@@ -174,7 +174,7 @@ func zonesSharing(r *ring.Ring, target int, members []ring.Member) int {
 // warning says that it does not.
 func TestClaimKeepsItsPromisesOrSaysSo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		size := drawSize(t, 256)
+		size := drawSize(t, 1024)
 		target := rapid.IntRange(1, 6).Draw(t, "target")
 		members := drawMembers(t)
 		var old *ring.Ring
@@ -271,7 +271,7 @@ func drawMembers(t *rapid.T) []ring.Member {
 			Weight: weight.Draw(t, "weight"),
 		}
 	})
-	return rapid.SliceOfNDistinct(member, 1, 20, func(m ring.Member) string { return m.Name }).Draw(t, "members")
+	return rapid.SliceOfNDistinct(member, 1, rapid.SampledFrom([]int{5, 20, 64}).Draw(t, "most"), func(m ring.Member) string { return m.Name }).Draw(t, "members")
 }
 
 // A large cluster is claimed, grows and shrinks as well as a small one.
@@ -349,24 +349,33 @@ func TestWarningsPrintThemselves(t *testing.T) {
 
 // A ring that is claimed from nothing must stay what it is: nodes that are
 // started again with a fixed list of members look for their data where it says.
-// If this file has to change, the id of such clusters has to change too.
-func TestGoldenClaims(t *testing.T) {
+// If one of those in this file has to change, the id of such clusters has to
+// change too.
+func TestGoldenPlans(t *testing.T) {
 	var b strings.Builder
 	three, four, five := named(3), named(4), named(5)
 	first := golden(t, &b, "three nodes", 64, nil, three)
-	second := golden(t, &b, "a fourth joins", 64, first, four)
-	third := golden(t, &b, "a fifth joins", 64, second, five)
-	golden(t, &b, "the first leaves", 64, third, five[1:])
+	second := golden(t, &b, "n4 joins", 64, first, four)
+	third := golden(t, &b, "n5 joins", 64, second, five)
+	golden(t, &b, "n5 leaves again", 64, third, four)
+	golden(t, &b, "n1 leaves instead", 64, third, five[1:])
+	golden(t, &b, "n3 is replaced by n6", 64, third.Rename("n3", "n6"), append(slices.Delete(named(5), 2, 3), ring.Member{Name: "n6"}))
 	golden(t, &b, "one node", 64, nil, named(1))
 	golden(t, &b, "two nodes", 16, nil, named(2))
 	golden(t, &b, "five nodes", 64, nil, five)
+	six := golden(t, &b, "six nodes", 64, nil, named(6))
+	golden(t, &b, "n2 of six leaves", 64, six, slices.Delete(named(6), 1, 2))
+	nine := golden(t, &b, "nine nodes", 64, nil, named(9))
+	golden(t, &b, "n2 and n7 of nine leave", 64, nine, slices.Delete(slices.Delete(named(9), 6, 7), 1, 2))
 	golden(t, &b, "more nodes than partitions", 8, nil, named(10))
 	golden(t, &b, "one node of double weight", 64, nil, append(named(5), ring.Member{Name: "n6", Weight: 2}))
 	golden(t, &b, "more weight than the spread permits", 64, nil, append(named(4), ring.Member{Name: "n5", Weight: 9}))
-	golden(t, &b, "three zones", 64, nil, []ring.Member{
+	zones := []ring.Member{
 		{Name: "n1", Zone: "a"}, {Name: "n2", Zone: "a"}, {Name: "n3", Zone: "b"}, {Name: "n4", Zone: "b"}, {Name: "n5", Zone: "c"}, {Name: "n6", Zone: "c"},
-	})
-	file := filepath.Join("testdata", "claims.txt")
+	}
+	zoned := golden(t, &b, "three zones", 64, nil, zones)
+	golden(t, &b, "a node joins in a fourth zone", 64, zoned, append(zones, ring.Member{Name: "n7", Zone: "d"}))
+	file := filepath.Join("testdata", "plans.golden")
 	if *rewrite {
 		if err := os.WriteFile(file, []byte(b.String()), 0o666); err != nil {
 			t.Fatal(err)
@@ -381,26 +390,31 @@ func TestGoldenClaims(t *testing.T) {
 	}
 }
 
-// golden claims, and writes down the owners by the last letter of their names,
-// a dot where nothing moves.
+// golden claims, and writes down the owners by the last letter of their names:
+// before, after, and those that have changed.
 func golden(t *testing.T, b *strings.Builder, title string, size int, old *ring.Ring, members []ring.Member) *ring.Ring {
 	t.Helper()
 	r, warnings, err := ring.Claim(size, 4, old, members)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(b, "# %s\n%v\n", title, r)
-	for p := range size {
-		name := r.Owner(ring.Partition(p))
-		if old != nil && old.Owner(ring.Partition(p)) == name {
-			name = "."
+	letters := func(r *ring.Ring) []byte {
+		line := make([]byte, size)
+		for p := range line {
+			name := r.Owner(ring.Partition(p))
+			line[p] = name[len(name)-1]
 		}
-		b.WriteByte(name[len(name)-1])
+		return line
 	}
-	b.WriteByte('\n')
+	fmt.Fprintf(b, "# %s\n%v\n", title, r)
 	if old != nil {
-		fmt.Fprintf(b, "%d move, %d must\n", moves(old, r), leastMoves(old, r))
+		changed := bytes.Repeat([]byte("."), size)
+		for _, m := range old.Moves(r) {
+			changed[m.Partition] = m.To[len(m.To)-1]
+		}
+		fmt.Fprintf(b, "before  %s\nmoves   %s  %d; %d must\n", letters(old), changed, moves(old, r), leastMoves(old, r))
 	}
+	fmt.Fprintf(b, "after   %s\n", letters(r))
 	for _, w := range warnings {
 		fmt.Fprintf(b, "warning: %v\n", w)
 	}
@@ -418,6 +432,33 @@ func BenchmarkJoin1000NodesOn16384Partitions(b *testing.B) {
 	old := claim(b, 16384, 4, nil, named(1000))
 	for b.Loop() {
 		claim(b, 16384, 4, old, named(1001))
+	}
+}
+
+func BenchmarkLeaveOf1000NodesOn16384Partitions(b *testing.B) {
+	old := claim(b, 16384, 4, nil, named(1000))
+	for b.Loop() {
+		claim(b, 16384, 4, old, named(999))
+	}
+}
+
+// The slowest kind of plan: rules that cannot be kept, so that all there is to
+// try is tried.
+func BenchmarkNewZonesFor1000NodesOn16384Partitions(b *testing.B) {
+	old := claim(b, 16384, 4, nil, named(1000))
+	members := named(1000)
+	for i := range members {
+		members[i].Zone = fmt.Sprintf("z%d", i/300)
+	}
+	for b.Loop() {
+		claim(b, 16384, 4, old, members)
+	}
+}
+
+func BenchmarkLeaveOfFiveNodes(b *testing.B) {
+	old := claim(b, 64, 4, nil, named(6))
+	for b.Loop() {
+		claim(b, 64, 4, old, named(5))
 	}
 }
 

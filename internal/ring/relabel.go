@@ -79,6 +79,7 @@ func (p *plan) alike(m, n int) bool { return p.zone[m] == p.zone[n] && p.count[m
 
 // likenesses are the pairs that have something in common, the most alike first.
 func (p *plan) likenesses(owner []int) []likeness {
+	p.looks += p.size
 	pairs := make([]int, 0, p.size) // from and to in one number, so that they sort fast
 	for i, m := range owner {
 		if p.old[i] != nobody {

@@ -56,13 +56,17 @@ func New(owners []string) (*Ring, error) {
 	if err := validSize(len(owners)); err != nil {
 		return nil, err
 	}
+	if p := slices.Index(owners, ""); p >= 0 {
+		return nil, &kv.InvalidError{What: "partition " + strconv.Itoa(p), Problem: "has no owner"}
+	}
+	return build(owners), nil
+}
+
+// build is New for owners that are known to be right.
+func build(owners []string) *Ring {
 	nodes := slices.Clone(owners)
 	slices.Sort(nodes)
 	nodes = slices.Clip(slices.Compact(nodes))
-	if nodes[0] == "" {
-		p := slices.Index(owners, "")
-		return nil, &kv.InvalidError{What: "partition " + strconv.Itoa(p), Problem: "has no owner"}
-	}
 	r := &Ring{
 		owners: make([]uint16, len(owners)),
 		nodes:  nodes,
@@ -73,7 +77,7 @@ func New(owners []string) (*Ring, error) {
 		r.owners[p] = uint16(i)
 		r.owned[i]++
 	}
-	return r, nil
+	return r
 }
 
 func validSize(n int) error {
@@ -125,115 +129,84 @@ func (r *Ring) Home(k kv.Key) Partition {
 }
 
 // Primaries are the n replicas of a key with this home, each on the owner of
-// its partition: the n successive partitions from home on, if they are on as many distinct
-// nodes as n replicas can be. At the ring's wrap they may not be: three nodes
-// cannot alternate around a power of two. There the walk goes on and leaves out a partition
-// whose node is in the list already, as long as the places that are left
-// are needed for nodes that are not. So n nodes hold each key wherever there are n, and
-// the loss of one of them takes one replica of any key.
+// its partition, in their order clockwise. They are the n successive partitions
+// from home on, if these are on n distinct nodes. Where they are not, the
+// list reaches farther, but only as far as the window, which is twice as long:
+//
+//	owners      a b c a b c a b | a b c …      around the wrap
+//	home 6, n=3             a b   · · c        a and b hold the key already
+//	            window      ^-----------^
+//
+// The list is on as many distinct nodes as it can have within the window: a
+// partition whose node is in the list already is left out as long as the places
+// that are left are needed for nodes that are not. So the owner of a partition
+// matters only to the homes in the window before it.
 //
 // A partition never holds two replicas of a key: n above Size means Size.
 func (r *Ring) Primaries(home Partition, n int) []Replica {
 	n = r.replicas(n)
 	list := make([]Replica, 0, n)
-	missing := min(n, len(r.nodes)) // distinct nodes still to come
+	missing := r.distinct(home, r.window(n), n) // nodes still to come
 	for p := home; len(list) < n; p = r.Next(p, 1) {
-		node := r.Owner(p)
-		if uses(list, node) == 0 {
+		if !r.holds(list, r.owners[p]) {
 			missing--
 		} else if n-len(list) <= missing {
 			continue
 		}
-		list = append(list, Replica{Partition: p, Node: node, Role: kv.Primary})
+		list = append(list, Replica{Partition: p, Node: r.Owner(p), Role: kv.Primary})
 	}
 	return list
 }
 
-// replicas is n within what the ring can hold.
-func (r *Ring) replicas(n int) int { return max(0, min(n, r.Size())) }
+// window is how many successive partitions n replicas are chosen from.
+func (r *Ring) window(n int) int { return min(2*r.replicas(n), r.Size()) }
 
-// Preflist is the list of the n replicas of a key with this home, in the order
-// of their partitions, as far as their nodes are up. For a partition whose
-// owner is down another node stands in, as a fallback with the same partition:
-// the node that holds the fewest other replicas of this list, so that a node
-// which holds none comes first; among equals, the first one clockwise after the
-// n primaries. While any node is up, there are n entries; when none is, the
-// list is empty.
-func (r *Ring) Preflist(home Partition, n int, up func(node string) bool) []Replica {
-	list := r.Primaries(home, n)
-	down := 0
-	for i := range list {
-		if !up(list[i].Node) {
-			list[i].Node, list[i].Role = "", kv.Fallback
-			down++
-		}
-	}
-	if down == 0 {
-		return list
-	}
-	spare := r.spare(r.Next(list[len(list)-1].Partition, 1), list, down, up)
-	if len(spare) == 0 {
-		return nil
-	}
-	for i := range list {
-		if list[i].Node == "" {
-			list[i].Node = leastUsed(spare, list)
-		}
-	}
-	return list
-}
-
-// spare are the nodes that may stand in: those which are up, clockwise from the
-// given partition on, until want of them hold nothing in the list or there are
-// no more.
-func (r *Ring) spare(from Partition, list []Replica, want int, up func(node string) bool) []string {
-	var spare []string
-	seen := make([]bool, len(r.nodes))
-	unseen := len(r.nodes)
-	for p := from; want > 0 && unseen > 0; p = r.Next(p, 1) {
-		i := r.owners[p]
-		if seen[i] {
-			continue
-		}
-		seen[i] = true
-		unseen--
-		node := r.nodes[i]
-		if !up(node) {
-			continue
-		}
-		spare = append(spare, node)
-		if uses(list, node) == 0 {
-			want--
-		}
-	}
-	return spare
-}
-
-// leastUsed is the first of the nodes that holds the fewest replicas of the
-// list.
-func leastUsed(nodes []string, list []Replica) string {
-	best, least := "", len(list)+1
-	for _, node := range nodes {
-		if n := uses(list, node); n < least {
-			best, least = node, n
-		}
-	}
-	return best
-}
-
-func uses(list []Replica, node string) int {
+// distinct counts the nodes on the given number of successive partitions; it
+// stops at limit.
+func (r *Ring) distinct(home Partition, window, limit int) int {
 	n := 0
-	for i := range list {
-		if list[i].Node == node {
+	for i := 0; i < window && n < limit; i++ {
+		if node := r.owners[r.Next(home, i)]; !r.owns(node, home, i) {
 			n++
 		}
 	}
 	return n
 }
 
-// Copies is how many distinct nodes hold each key when there are n replicas of
-// it and all nodes are up.
-func (r *Ring) Copies(n int) int { return min(r.replicas(n), len(r.nodes)) }
+// owns reports whether the node with this index owns one of n successive
+// partitions.
+func (r *Ring) owns(node uint16, from Partition, n int) bool {
+	for i := range n {
+		if r.owners[r.Next(from, i)] == node {
+			return true
+		}
+	}
+	return false
+}
+
+// holds reports whether a primary in the list is on the node with this index.
+func (r *Ring) holds(list []Replica, node uint16) bool {
+	for i := range list {
+		if r.owners[list[i].Partition] == node {
+			return true
+		}
+	}
+	return false
+}
+
+// replicas is n within what the ring can hold.
+func (r *Ring) replicas(n int) int { return max(0, min(n, r.Size())) }
+
+// Copies is how many distinct nodes at least hold a key when there are n
+// replicas of it and all nodes are up.
+func (r *Ring) Copies(n int) int {
+	n = r.replicas(n)
+	least := min(n, len(r.nodes))
+	for p := range r.owners {
+		least = r.distinct(Partition(p), r.window(n), least)
+	}
+	return least
+}
 
 // String shows the size and each node's share:
 //

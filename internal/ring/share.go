@@ -61,12 +61,12 @@ func (p *plan) fill(members []int, total int, share []*big.Rat) {
 	for len(members) > 0 {
 		weights := int64(0)
 		for _, m := range members {
-			weights += int64(p.members[m].Weight)
+			weights += p.weight(m)
 		}
 		var free []int
 		rest := total
 		for _, m := range members {
-			share[m] = big.NewRat(int64(total)*int64(p.members[m].Weight), weights)
+			share[m] = big.NewRat(int64(total)*p.weight(m), weights)
 			if share[m].Cmp(limit) > 0 {
 				share[m] = limit
 				rest -= p.nodeCap

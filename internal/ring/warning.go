@@ -82,7 +82,7 @@ func (p *plan) warnings(owner []int) []Warning {
 		list = append(list, FewZones{Zones: len(p.zones), Apart: p.zoneTarget, Target: p.asked})
 	}
 	list = append(list, p.sharedWarnings(owner)...)
-	return append(list, p.shareWarnings()...)
+	return append(list, p.shareWarnings(owner)...)
 }
 
 // sharedWarnings names the pairs of partitions on one node, and then sums up
@@ -117,17 +117,21 @@ func (p *plan) sharedWarnings(owner []int) []Warning {
 
 // shareWarnings names the nodes that the rules about spreading keep from their
 // fair share by more than one partition.
-func (p *plan) shareWarnings() []Warning {
+func (p *plan) shareWarnings(owner []int) []Warning {
 	weights := 0
 	for _, m := range p.members {
 		weights += m.Weight
 	}
+	owned := make([]int, len(p.members))
+	for _, m := range owner {
+		owned[m]++
+	}
 	var list []Warning
 	for i, m := range p.members {
-		off := p.count[i]*weights - p.size*m.Weight
+		off := owned[i]*weights - p.size*m.Weight
 		if off > weights || off < -weights {
 			fair := (2*p.size*m.Weight + weights) / (2 * weights)
-			list = append(list, UnfairShare{Node: m.Name, Owned: p.count[i], Fair: fair})
+			list = append(list, UnfairShare{Node: m.Name, Owned: owned[i], Fair: fair})
 		}
 	}
 	return list

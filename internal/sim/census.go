@@ -21,7 +21,7 @@ func (s *Sim) takeCensus() bool {
 			Bucket: kv.Bucket{Name: b}, Options: kv.ListOptions{Timeout: censusTimeout},
 		})
 		open++
-		n.run(m, noKey, censusTimeout, func() {
+		n.run(m, noKey, censusTimeout, func(*request) {
 			open--
 			answers, err := m.Result()
 			if err != nil {
@@ -30,10 +30,10 @@ func (s *Sim) takeCensus() bool {
 			s.checkCensus(b, answers)
 		}, nil)
 	}
-	for _, n := range s.nodes {
+	for _, n := range s.members() {
 		m := coordinator.NewPing(n.view(), censusTimeout)
 		open++
-		n.run(m, noKey, censusTimeout, func() {
+		n.run(m, noKey, censusTimeout, func(*request) {
 			open--
 			if _, err := m.Result(); err != nil {
 				s.fail("liveness", noKey, "all is healed, but a ping fails: %v", err)
@@ -45,7 +45,7 @@ func (s *Sim) takeCensus() bool {
 
 // checkCensus compares the vnodes' own answers with what they should hold.
 func (s *Sim) checkCensus(bucket string, answers []kv.ReplicaKeys) {
-	want := make([][]string, s.ring.Size())
+	want := make([][]string, s.first.Ring().Size())
 	for i := range s.weather.Keys {
 		k := keyAt(i)
 		replicas := s.primaries(k)

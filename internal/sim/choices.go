@@ -6,17 +6,32 @@ import (
 	"github.com/tanodb/tanodb/kv"
 )
 
-// readOptions draws the options of a get.
-func (c *client) readOptions() kv.ReadOptions {
+// plain draws whether an operation has the quorums of the weather.
+func (c *client) plain() bool {
 	w := &c.s.weather
-	o := kv.ReadOptions{Timeout: w.Timeout}
-	if w.Calm || c.s.live {
+	return w.Calm || c.s.live || c.rnd.hit(w.Plain)
+}
+
+// overlap reports whether reads with the quorums of the weather see all writes
+// with them. While owners change, a minority of the former ones may go by the
+// old topology for as long as it is cut off, and nobody waits for it: then
+// only majorities meet.
+func (s *Sim) overlap() bool {
+	w := &s.weather
+	return w.Calm || s.live || !w.Topology || 2*min(w.R, w.W) > w.Replicas
+}
+
+// readOptions draws the options of a get, and says whether they are plain.
+func (c *client) readOptions() (o kv.ReadOptions, plain bool) {
+	w := &c.s.weather
+	o = kv.ReadOptions{Timeout: w.Timeout, SloppyQuorum: c.sloppy()}
+	if c.plain() {
 		o.R = kv.Quorum(w.R)
-		return o
+		return o, true
 	}
 	o.R = c.quorum()
 	if !c.rnd.hit(w.Odd) {
-		return o
+		return o, false
 	}
 	o.PR = c.maybeQuorum()
 	o.N = c.maybe(w.Replicas)
@@ -26,26 +41,36 @@ func (c *client) readOptions() kv.ReadOptions {
 	o.Head = c.rnd.hit(0.3)
 	o.Tombstones = c.rnd.hit(0.3)
 	o.Linger = c.linger()
-	return o
+	return o, false
 }
 
-// writeOptions draws the options of a put or delete.
-func (c *client) writeOptions() kv.WriteOptions {
+// writeOptions draws the options of a put or delete, and says whether they are
+// plain.
+func (c *client) writeOptions() (o kv.WriteOptions, plain bool) {
 	w := &c.s.weather
-	o := kv.WriteOptions{Timeout: w.Timeout, ReturnBody: c.rnd.hit(0.2)}
-	if w.Calm || c.s.live {
+	o = kv.WriteOptions{Timeout: w.Timeout, ReturnBody: c.rnd.hit(0.2), SloppyQuorum: c.sloppy()}
+	if c.plain() {
 		o.R, o.W = kv.Quorum(w.R), kv.Quorum(w.W)
-		return o
+		return o, true
 	}
 	o.W = c.quorum()
 	if !c.rnd.hit(w.Odd) {
-		return o
+		return o, false
 	}
 	o.R, o.PW, o.DW = c.maybeQuorum(), c.maybeQuorum(), c.maybeQuorum()
 	o.N = c.maybe(w.Replicas)
 	o.NodeConfirms = c.maybe(min(2, w.Replicas))
 	o.Linger = c.linger()
-	return o
+	return o, false
+}
+
+// sloppy draws whether others may stand in.
+func (c *client) sloppy() kv.Toggle {
+	w := &c.s.weather
+	if !w.Fallbacks || c.rnd.hit(w.Strict) {
+		return kv.Off
+	}
+	return pick(c.rnd, kv.Unset, kv.On)
 }
 
 // quorum draws a number of replicas, now and then one that is too large.

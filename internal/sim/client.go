@@ -44,7 +44,10 @@ func newClient(s *Sim, i int) *client {
 	return c
 }
 
-func (c *client) roam() { c.at = c.s.nodes[c.rnd.IntN(len(c.s.nodes))] }
+func (c *client) roam() {
+	nodes := c.s.members()
+	c.at = nodes[c.rnd.IntN(len(nodes))]
+}
 
 // think begins the next operation after a while.
 func (c *client) think() {
@@ -61,7 +64,7 @@ func (c *client) act() {
 	if c.rnd.hit(w.Roam) {
 		c.roam()
 	}
-	if n := c.at; c.s.paused || !n.running || n.closing || c.s.now < n.frozen {
+	if n := c.at; c.s.paused || !n.running || n.closing || c.s.now < n.frozen || !c.s.isMember(n) {
 		c.roam()
 		c.think()
 		return
@@ -93,7 +96,6 @@ func (c *client) begin(op check.Op, timeout time.Duration) int {
 	op.Client, op.Node = c.i, c.at.name
 	op.Start = c.s.now
 	op.Due = c.s.now + timeout + answerSlack
-	op.Fresh = c.s.weather.Calm || c.s.live
 	c.s.history.Ops = append(c.s.history.Ops, op)
 	return len(c.s.history.Ops) - 1
 }
@@ -116,7 +118,7 @@ func (c *client) end(i int, k kv.Key, n *node, err error) *check.Op {
 	switch {
 	case errors.Is(err, kv.ErrInternal):
 		s.fail("internal", k, "%v", op)
-	case s.live && op.Fresh && err != nil && !errors.Is(err, kv.ErrNotFound):
+	case s.live && op.Start >= s.alive && err != nil && !errors.Is(err, kv.ErrNotFound):
 		s.fail("liveness", k, "all is healed, but: %v", op)
 	}
 	c.think()
@@ -146,12 +148,18 @@ func (c *client) gone(i int, k kv.Key) {
 	c.think()
 }
 
+// strict reports whether an operation leaves nothing to those who only stand in:
+// what they hold a read may not find.
+func strict(sloppy kv.Toggle) bool { return !sloppy.Or(true) }
+
 // get reads a key and remembers what it saw.
 func (c *client) get(k kv.Key) {
-	n, o := c.at, c.readOptions()
-	i := c.begin(check.Op{Kind: check.Get, Key: k.String()}, o.Timeout)
+	n := c.at
+	o, plain := c.readOptions()
+	plain = plain && c.s.overlap()
+	i := c.begin(check.Op{Kind: check.Get, Key: k.String(), Fresh: plain && strict(o.SloppyQuorum), Overlaps: plain}, o.Timeout)
 	g := coordinator.NewGet(n.view(), coordinator.GetRequest{Key: k, Options: o})
-	n.run(g, k, o.Timeout, func() {
+	n.run(g, k, o.Timeout, func(*request) {
 		obj, err := g.Result()
 		if err == nil || errors.Is(err, kv.ErrNotFound) {
 			c.s.history.Ops[i].Read = c.saw(k, obj.Values, o.Head)
@@ -192,11 +200,14 @@ func (c *client) recall(k kv.Key) knowledge {
 // write puts or deletes a key.
 func (c *client) write(k kv.Key, kind check.Kind) {
 	s, n := c.s, c.at
-	id, with, o := s.newID(), c.recall(k), c.writeOptions()
+	id, with := s.newID(), c.recall(k)
+	o, plain := c.writeOptions()
+	plain = plain && c.s.overlap()
 	o.Context = with.context
 	binary.BigEndian.PutUint64(o.RequestID[:8], uint64(id))
 	binary.BigEndian.PutUint64(o.RequestID[8:], c.rnd.Uint64())
-	i := c.begin(check.Op{Kind: kind, Key: k.String(), Write: id, Seen: with.seen}, o.Timeout)
+	i := c.begin(check.Op{Kind: kind, Key: k.String(), Write: id, Seen: with.seen, Fresh: plain && strict(o.SloppyQuorum)}, o.Timeout)
+	s.history.Ops[i].Spread = s.history.Ops[i].Fresh && (s.weather.Calm || s.live)
 	if kind == check.Delete && len(o.Context) == 0 {
 		s.reading = append(s.reading, i)
 	}
@@ -214,39 +225,55 @@ func (c *client) write(k kv.Key, kind check.Kind) {
 		p := coordinator.NewPut(n.view(), req)
 		m, result = p, p.Result
 	}
-	n.run(m, k, o.Timeout, func() {
+	n.run(m, k, o.Timeout, func(r *request) {
 		receipt, err := result()
 		if err == nil {
+			if !r.forwarded {
+				s.confirmed(r, k, o)
+			}
 			c.wrote(k, i, receipt, o)
-			s.acknowledged(k, i, o)
+			a, _ := s.ackedBy(&s.history.Ops[i], o) // checked by confirmed
+			s.inv.acknowledged(s, k, a)
 		}
 		c.end(i, k, n, err)
 	}, func() { c.gone(i, k) })
 }
 
-// acknowledged checks that a write is where its answer says it is. A disk that
+// confirmed checks that a write is where its request says it is. A disk that
 // was lost meanwhile may have taken a copy with it.
-func (s *Sim) acknowledged(k kv.Key, i int, o kv.WriteOptions) {
-	op := &s.history.Ops[i]
+func (s *Sim) confirmed(r *request, k kv.Key, o kv.WriteOptions) {
+	id := idOf(o.RequestID)
+	if !s.known(id) {
+		return
+	}
+	op := &s.history.Ops[s.writes[id]]
 	if s.wiped >= op.Start {
 		return
 	}
-	n := o.N
-	if n == 0 {
-		n = s.weather.Replicas
-	}
-	need, err := quorum.Resolve("W", o.W, kv.Majority, n)
+	a, err := s.ackedBy(op, o)
 	if err != nil {
 		s.fail("acknowledged", k, "write %d is reported as done, though %v", op.Write, err)
 		return
 	}
-	s.inv.acknowledged(s, k, op.Write, need)
+	s.inv.confirmed(r, k, a)
+}
+
+// ackedBy is what the success of a write with these options says.
+func (s *Sim) ackedBy(op *check.Op, o kv.WriteOptions) (acked, error) {
+	a := acked{id: op.Write, n: o.N, sloppy: o.SloppyQuorum.Or(true), start: op.Start}
+	if a.n == 0 {
+		a.n = s.weather.Replicas
+	}
+	need, err := quorum.Resolve("W", o.W, kv.Majority, a.n)
+	a.need = need
+	return a, err
 }
 
 // wrote remembers the context of a write's receipt. A delete that had none
 // read by itself, so its client does not know what its receipt covers.
 func (c *client) wrote(k kv.Key, i int, r kv.Receipt, o kv.WriteOptions) {
 	op := &c.s.history.Ops[i]
+	c.s.inTurn(k, op, r.Replies, o)
 	seen := append(slices.Clone(op.Seen), op.Write)
 	if o.ReturnBody {
 		op.Read = c.saw(k, r.Values, false)
@@ -257,17 +284,43 @@ func (c *client) wrote(k kv.Key, i int, r kv.Receipt, o kv.WriteOptions) {
 	}
 }
 
+// inTurn checks that a stand-in has counted only for a primary that was given up:
+// one that is slow, and up, is read by the next request. While owners change the replies do not
+// tell who stood in for whom.
+func (s *Sim) inTurn(k kv.Key, op *check.Op, replies []kv.Reply, o kv.WriteOptions) {
+	a, err := s.ackedBy(op, o)
+	primaries := make(map[int]kv.Result)
+	counted := 0
+	for _, r := range replies {
+		if r.Role == kv.Fallback {
+			continue
+		}
+		if _, twice := primaries[r.Partition.Index]; twice || r.Role == kv.Incoming {
+			return
+		}
+		primaries[r.Partition.Index] = r.Result
+	}
+	for _, r := range replies {
+		if (r.Result == kv.OK || r.Result == kv.Found || r.Result == kv.NotFound) && (r.Role != kv.Fallback || primaries[r.Partition.Index] != kv.Pending) {
+			counted++
+		}
+	}
+	if err == nil && counted < a.need {
+		s.fail("in turn", k, "write %d is reported as done by %d replicas, and some that stand in for primaries which may still answer", op.Write, a.need)
+	}
+}
+
 // list reads all pages of a bucket, as one operation.
 func (c *client) list() {
 	b := kv.Bucket{Name: buckets[c.rnd.IntN(len(buckets))]}
 	o := kv.ListOptions{Limit: pick(c.rnd, 1, 5, 50, 0), Timeout: c.s.weather.Timeout}
-	i := c.begin(check.Op{Kind: check.List, Key: b.Name + "/"}, o.Timeout)
+	i := c.begin(check.Op{Kind: check.List, Key: b.Name + "/", Spread: c.s.weather.Calm || c.s.live}, o.Timeout)
 	c.page(i, c.at, b, o)
 }
 
 func (c *client) page(i int, n *node, b kv.Bucket, o kv.ListOptions) {
 	m := coordinator.NewKeys(n.view(), coordinator.KeysRequest{Bucket: b, Options: o})
-	n.run(m, noKey, o.Timeout, func() {
+	n.run(m, noKey, o.Timeout, func(*request) {
 		page, err := m.Result()
 		op := &c.s.history.Ops[i]
 		for _, name := range page.Keys {

@@ -100,7 +100,7 @@ func call[T any](c *Cluster, ctx context.Context, timeout time.Duration, start f
 	n := c.s.anyNode()
 	m := start(n.view())
 	answered := false
-	n.run(m, noKey, timeout, func() { answered = true }, nil)
+	n.run(m, noKey, timeout, func(*request) { answered = true }, nil)
 	if !c.s.runUntil(c.s.now+timeout+answerSlack, func() bool { return answered }) {
 		return result, fmt.Errorf("%w: the simulated cluster did not answer: %v", kv.ErrInternal, c.s.found)
 	}

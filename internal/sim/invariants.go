@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/tanodb/tanodb/internal/object"
@@ -17,17 +16,24 @@ import (
 //   - a dot names one write for ever, and a write has one dot: it is carried out
 //     once at most;
 //   - what a vnode stores contains what it had stored;
-//   - nothing is erased;
+//   - nothing is erased but what is stray, and that only while those who should
+//     hold it do, durably;
 //   - "stored" is said only of what is durable;
 //   - a read answers, and repairs, with all that it has heard, and repairs
 //     every replica that was heard to have less;
 //   - a write is acknowledged only when as many replicas as were asked for hold
-//     it durably.
+//     it durably;
+//   - all nodes with one epoch have one topology, and no change of owners takes
+//     a copy away from an acknowledged write; see agreed and flip.
 type invariants struct {
 	dots   map[object.Dot]check.ID
 	minted map[kv.Key]*lineage
 	read   map[check.ID][]check.ID // what a delete without a context had read itself
 	nodes  map[*node]held
+	states map[uint64]*agreement // by epoch
+	acks   map[kv.Key][]ack
+	sought map[string]kv.Key    // by what a storage key has after its home
+	marks  map[uint64][]promise // by transfer, what its receivers are to have
 }
 
 // lineage is the versions of a key that some vnode has made.
@@ -54,21 +60,35 @@ type version struct {
 	head object.Object
 }
 
-// order is a command of a batch with its storage key.
+// order is a command of a batch with the storage keys that it is about.
 type order struct {
 	msg  vnode.Message
 	key  kv.Key
-	data []byte
+	data [][]byte
 }
 
 func newOrder(p ring.Partition, m vnode.Message) order {
 	switch m := m.(type) {
 	case *vnode.Coordinate:
-		return order{m, m.Key, vnode.DataKey(p, m.Home, m.Key)}
+		return order{m, m.Key, [][]byte{vnode.DataKey(p, m.Home, m.Key)}}
 	case *vnode.Store:
-		return order{m, m.Key, vnode.DataKey(p, m.Home, m.Key)}
+		return order{m, m.Key, [][]byte{vnode.DataKey(p, m.Home, m.Key)}}
+	case *vnode.Deliver:
+		return order{msg: m, data: dataKeys(p, m.Home, m.Items)}
+	case *vnode.Fill:
+		return order{msg: m, data: dataKeys(p, m.Home, m.Items)}
+	case *vnode.Drop:
+		return order{msg: m, data: dataKeys(p, m.Home, m.Items)}
 	}
 	return order{msg: m}
+}
+
+func dataKeys(p, home ring.Partition, items []vnode.Item) [][]byte {
+	keys := make([][]byte, len(items))
+	for i := range items {
+		keys[i] = vnode.DataKey(p, home, items[i].Key)
+	}
+	return keys
 }
 
 func (v *invariants) init() {
@@ -76,6 +96,10 @@ func (v *invariants) init() {
 	v.minted = make(map[kv.Key]*lineage)
 	v.read = make(map[check.ID][]check.ID)
 	v.nodes = make(map[*node]held)
+	v.states = make(map[uint64]*agreement)
+	v.acks = make(map[kv.Key][]ack)
+	v.sought = make(map[string]kv.Key)
+	v.marks = make(map[uint64][]promise)
 }
 
 // forget forgets what a node's engine held: a crash may have taken some of it.
@@ -93,23 +117,57 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 	}
 	for i := range b.Ops {
 		op := &b.Ops[i]
-		key := keyIn(orders, op.Key)
-		if op.Delete {
-			n.s.fail("erased", key, "%s removes an object", n.name)
-			return
+		switch p, home, key, ok := v.object(op.Key); {
+		case !ok:
+		case op.Delete:
+			v.erase(n, p, home, key, orders, op)
+		default:
+			v.write(n, key, op)
+			v.honest(n, key, orders, op)
 		}
-		v.write(n, key, op)
 	}
 }
 
-// keyIn is the key whose object has the storage key.
-func keyIn(orders []order, data []byte) kv.Key {
-	for _, o := range orders {
-		if bytes.Equal(o.data, data) {
-			return o.key
+// honest checks the clock of a version that a vnode has made itself: it covers
+// no write that is neither there nor replaced by one that it covers as well.
+func (v *invariants) honest(n *node, key kv.Key, orders []order, op *storage.Op) {
+	made := slices.ContainsFunc(orders, func(o order) bool {
+		_, ok := o.msg.(*vnode.Coordinate)
+		return ok && o.key == key
+	})
+	head, err := object.DecodeHead(op.Value)
+	if !made || err != nil || !n.s.weather.Fallbacks {
+		return
+	}
+	there := idsOf(head)
+	for _, id := range v.covered(key, head.Clock, false) {
+		if _, found := slices.BinarySearch(there, id); !found {
+			n.s.fail("clock", key, "%s makes %v at %v, which claims to contain write %d", n.name, there, head.Clock, id)
+			return
 		}
 	}
-	return noKey
+}
+
+// dataHead is how long what comes before the name is in a storage key of an
+// object, which begins with dataKind.
+const (
+	dataKind = 1
+	dataHead = 5
+)
+
+// object is which object has the storage key, if that is one of an object.
+func (v *invariants) object(data []byte) (p, home ring.Partition, k kv.Key, ok bool) {
+	if len(data) < dataHead || data[0] != dataKind {
+		return 0, 0, noKey, false
+	}
+	p = ring.Partition(data[1])<<8 | ring.Partition(data[2])
+	home = ring.Partition(data[3])<<8 | ring.Partition(data[4])
+	return p, home, v.sought[string(data[dataHead:])], true
+}
+
+// know remembers a key by its storage key.
+func (v *invariants) know(k kv.Key) {
+	v.sought[string(vnode.DataKey(0, 0, k)[dataHead:])] = k
 }
 
 // write checks one write of a batch.
@@ -234,30 +292,11 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 }
 
 // needs is the batch that must be durable before the command may be answered
-// with "stored": the last one, so far, that wrote its key.
-func (v *invariants) needs(n *node, o order) uint64 { return v.latest(n, o.data).seq }
-
-// acknowledged checks a write that is reported as done: so many of the
-// replicas must hold it durably.
-func (v *invariants) acknowledged(s *Sim, k kv.Key, id check.ID, need int) {
-	l := v.minted[k]
-	if l == nil {
-		s.fail("acknowledged", k, "write %d is reported as done, but no vnode has made it", id)
-		return
+// with "stored" or "held": the last one, so far, that wrote one of its keys.
+func (v *invariants) needs(n *node, o order) uint64 {
+	seq := uint64(0)
+	for _, data := range o.data {
+		seq = max(seq, v.latest(n, data).seq)
 	}
-	i, ok := l.index[id]
-	if !ok {
-		s.fail("acknowledged", k, "write %d is reported as done, but no vnode has made it", id)
-		return
-	}
-	have := 0
-	for _, r := range s.primaries(k) {
-		data := vnode.DataKey(r.Partition, s.ring.Home(k), k)
-		if v.durable(s.byName[r.Node], data).Clock.Covers(l.mints[i].dot) {
-			have++
-		}
-	}
-	if have < need {
-		s.fail("acknowledged", k, "write %d is reported as done by %d replicas; %d hold it durably", id, need, have)
-	}
+	return seq
 }

@@ -26,7 +26,7 @@ func (r *request) merged(g *coordinator.Get) {
 }
 
 // repairs checks that what a read sends to a replica contains all that it has heard.
-func (r *request) repairs(p ring.Partition, m *vnode.Store) {
+func (r *request) repairs(to ring.Replica, m *vnode.Store) {
 	if _, ok := r.m.(*coordinator.Get); !ok {
 		return
 	}
@@ -35,12 +35,13 @@ func (r *request) repairs(p ring.Partition, m *vnode.Store) {
 		r.n.s.fail("encoding", r.key, "a read repairs with an object that does not decode: %v", err)
 		return
 	}
-	r.repaired = append(r.repaired, p)
+	r.repaired = append(r.repaired, to)
 	r.covers("a read repairs", head.Clock)
 }
 
 // repairedAll checks that a read that is over has sent something to every
-// replica that was heard to have less than all together.
+// replica that was heard to have less than all together. Who stands in will hand
+// over what it has, and needs no more.
 func (r *request) repairedAll(g *coordinator.Get) {
 	if _, err := g.Result(); err != nil && !errors.Is(err, kv.ErrNotFound) {
 		return
@@ -52,10 +53,10 @@ func (r *request) repairedAll(g *coordinator.Get) {
 		}
 	}
 	for _, f := range r.fetched {
-		at := slices.IndexFunc(r.asked, func(a place) bool { return a.i == f.i })
+		to := r.asked[slices.IndexFunc(r.asked, func(a place) bool { return a.i == f.i })].to
 		head, err := decodeHead(f.object)
-		if err == nil && !head.Clock.Descends(all) && !slices.Contains(r.repaired, r.asked[at].p) {
-			r.n.s.fail("repair", r.key, "a read leaves partition %d with %v, though it knows %v", r.asked[at].p, head.Clock, all)
+		if err == nil && to.Role != kv.Fallback && !head.Clock.Descends(all) && !slices.Contains(r.repaired, to) {
+			r.n.s.fail("repair", r.key, "a read leaves %s/%d with %v, though it knows %v", to.Node, to.Partition, head.Clock, all)
 			return
 		}
 	}

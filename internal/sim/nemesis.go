@@ -20,6 +20,7 @@ func (s *Sim) faults() []fault {
 		{"restart", w.CleanEvery, func(s *Sim) { s.anyNode().shutdown(s.chaos.about(w.DownFor / 4)) }},
 		{"power", w.PowerEvery, (*Sim).powerLoss},
 		{"wipe", w.WipeEvery, (*Sim).wipe},
+		{"forget", w.ForgetEvery, (*Sim).forget},
 		{"freeze", w.FreezeEvery, func(s *Sim) { s.anyNode().freeze(s.chaos.about(w.FreezeFor)) }},
 		{"clock", w.JumpEvery, func(s *Sim) { s.anyNode().skew += s.chaos.upTo(2*time.Minute) - time.Minute }},
 		{"slow disk", w.SlowEvery, func(s *Sim) { s.anyNode().disk.slow = s.now + s.chaos.upTo(4*time.Second) }},
@@ -47,7 +48,11 @@ func (s *Sim) unleash() {
 	}
 }
 
-func (s *Sim) anyNode() *node { return s.nodes[s.chaos.IntN(len(s.nodes))] }
+// anyNode is a member.
+func (s *Sim) anyNode() *node {
+	nodes := s.members()
+	return nodes[s.chaos.IntN(len(nodes))]
+}
 
 // cut separates nodes: one from all others, two from each other, or one half from
 // the other; in both directions or in one.

@@ -87,6 +87,10 @@ func frameRoom(m vnode.Message) int {
 		return fixed + len(m.Object)
 	case *coordinator.Forward:
 		return fixed + len(m.Value.Data)
+	case *transport.Log:
+		return fixed + len(m.Data)
+	case *transport.StateGive:
+		return fixed + len(m.State)
 	}
 	return fixed
 }
@@ -117,9 +121,13 @@ func (net *network) arrive(from, to *node, b []byte) {
 		net.s.fail("codec", noKey, "a frame of %s: %v, %d bytes left", from.name, err, len(rest))
 		return
 	}
+	if !to.knows(from) {
+		net.s.count("stranger turned away")
+		return
+	}
 	net.s.number(uint64(to.i)<<8 | uint64(from.i))
 	net.s.number(f.ID)
-	to.heard(from)
+	to.heard(from, f.Epoch)
 	if f.Response {
 		to.replied(f)
 		return
@@ -139,11 +147,11 @@ func (net *network) dial(from, to *node) {
 		}
 		return
 	}
-	if net.s.now < to.frozen {
+	if net.s.now < to.frozen || !to.knows(from) {
 		return
 	}
 	l.open, l.boots, l.heard = true, [2]int{from.boot, to.boot}, net.s.now
-	from.heard(to)
+	from.heard(to, to.state.Epoch())
 }
 
 // breakLink ends a connection. What was asked on it and not answered is lost.

@@ -31,13 +31,25 @@ type node struct {
 	thawed  time.Duration // when it last came to
 	skew    time.Duration // of its wall clock
 
+	id      [16]byte          // of its directory
+	times   int               // how often it was given a new one
+	begin   *membership.State // what it was told of the cluster when it was set up; nil: it is not of it
+	gone    bool              // it has left the cluster, or died for ever
+	claimed bool              // it is to join, and waits until it is known
+	state   *membership.State // the newest topology that it knows
+	shown   uint64            // the newest epoch that it has ever had
+
 	vnodes   []*vnode.Vnode // by partition; nil: not used yet in this incarnation
 	boxes    []mailbox      // by partition
+	lacking  []bool         // by partition
 	marker   []incarnation  // by partition, from a shutdown in order that no start has used up; nil: none
 	detector *membership.Detector
 	requests []*request // in progress
 	asks     map[uint64]*ask
+	others   []*ask // those of them that no request has asked, in order
 	nextAsk  uint64
+	topology topology
+	mover    mover
 }
 
 // incarnation is what a vnode may go on with after a shutdown in order.
@@ -51,7 +63,15 @@ func newNode(s *Sim, i int, name string) *node {
 	n.disk = disk{n: n, mem: storage.NewMemory()}
 	s.inv.forget(n)
 	n.skew = n.rnd.upTo(2*s.weather.Skew+1) - s.weather.Skew
+	n.newID(0)
 	return n
+}
+
+// newID gives the node the id of a directory that is new for the time given.
+func (n *node) newID(times int) {
+	c := newChance(n.s.weather.Seed, fmt.Sprintf("id %s %d", n.name, times))
+	binary.BigEndian.PutUint64(n.id[:8], c.Uint64())
+	binary.BigEndian.PutUint64(n.id[8:], c.Uint64())
 }
 
 // wall is the node's idea of the time.
@@ -61,30 +81,58 @@ func (n *node) wallMs() int64 { return n.wall().UnixMilli() }
 
 // start begins an incarnation.
 func (n *node) start() {
-	if n.running {
+	if n.running || n.gone || n.begin == nil {
 		return
 	}
 	n.running, n.closing, n.silent = true, false, false
 	n.boot++
 	n.frozen = 0
-	n.vnodes = make([]*vnode.Vnode, n.s.ring.Size())
-	n.boxes = make([]mailbox, n.s.ring.Size())
+	size := n.begin.Ring().Size()
+	n.vnodes = make([]*vnode.Vnode, size)
+	n.boxes = make([]mailbox, size)
 	n.asks = make(map[uint64]*ask)
-	n.requests = nil
-	n.detector = membership.NewDetector(n.name, n.peers(), membership.DetectorOptions{})
+	n.requests, n.others = nil, nil
 	n.s.happening(n.s.now, n.name, "starts")
+	n.topology.start(n)
+	n.findLacking()
+	n.detector = membership.NewDetector(n.name, n.peers(), membership.DetectorOptions{})
+	n.mover.start(n)
 	n.every(heartbeatEvery, n.heartbeat)
 	n.every(dialEvery, n.dialAll)
 }
 
+// findLacking reads which vnodes wait for data that they should hold.
+func (n *node) findLacking() {
+	n.lacking = make([]bool, len(n.vnodes))
+	for p := range n.lacking {
+		n.lacking[p], _ = vnode.Lacking(n.disk.mem, partition(p)) // a disk that has just started does not fail
+	}
+}
+
+// peers are the members that a node watches.
 func (n *node) peers() []string {
 	var peers []string
-	for _, m := range n.s.state.Members() {
-		if m.Name != n.name {
+	for _, m := range n.state.Members() {
+		if m.Name != n.name && m.Status != membership.StatusLeft {
 			peers = append(peers, m.Name)
 		}
 	}
 	return peers
+}
+
+// up reports whether the node holds another one to be up.
+func (n *node) up(name string) bool {
+	if !n.s.weather.Topology {
+		return n.detector.Up(name)
+	}
+	m, ok := n.state.Member(name)
+	switch {
+	case !ok || m.Status == membership.StatusLeft:
+		return false
+	case m.Status == membership.StatusDown:
+		return name == n.name
+	}
+	return n.detector.Up(name)
 }
 
 // every calls fn at intervals as long as this incarnation lives, for the first
@@ -139,6 +187,7 @@ func (n *node) crash(why string, down time.Duration) {
 	n.s.happening(n.s.now, n.name, "crashes: "+why)
 	n.silent = n.rnd.hit(n.s.weather.Silent)
 	n.marker = nil
+	n.s.inFill(n)
 	n.stop()
 	n.disk.crash()
 	n.restartAfter(down)
@@ -151,7 +200,7 @@ func (n *node) stop() {
 	for _, r := range n.requests {
 		r.abandon()
 	}
-	n.requests = nil
+	n.requests, n.others = nil, nil
 	n.s.net.nodeGone(n)
 }
 
@@ -257,9 +306,9 @@ func (n *node) incarnation(p int) incarnation {
 func (n *node) heartbeat() {
 	n.changes(n.detector.Tick(n.s.now))
 	n.s.net.keepAlive(n)
-	beat := transport.Frame{Msg: &vnode.Ping{}, Timeout: time.Second}
+	beat := transport.Frame{Epoch: n.state.Epoch(), Msg: &vnode.Ping{}, Timeout: time.Second}
 	for _, peer := range n.s.nodes {
-		if peer != n {
+		if n.knows(peer) {
 			n.s.net.send(n, peer, &beat)
 		}
 	}
@@ -267,16 +316,30 @@ func (n *node) heartbeat() {
 
 func (n *node) dialAll() {
 	for _, peer := range n.s.nodes {
-		if peer != n {
+		if n.knows(peer) {
 			n.s.net.dial(n, peer)
 		}
 	}
 }
 
-// heard says that a peer is there.
-func (n *node) heard(from *node) {
+// knows reports whether the other is a member, for this node, and no namesake of
+// one: they talk to nobody else.
+func (n *node) knows(other *node) bool {
+	if other == n || n.state == nil {
+		return false
+	}
+	if !n.s.weather.Topology {
+		return true
+	}
+	m, ok := n.state.Member(other.name)
+	return ok && m.Status != membership.StatusLeft && (m.ID == other.id || m.ID == [16]byte{})
+}
+
+// heard says that a peer is there, with the epoch that it has shown.
+func (n *node) heard(from *node, epoch uint64) {
 	n.s.net.link(n, from).heard = n.s.now
 	n.changes(n.detector.Heard(n.s.now, from.name))
+	n.topology.heard(from, epoch)
 }
 
 // refused says that a peer's host is there, but the peer is not.
@@ -285,9 +348,10 @@ func (n *node) refused(peer *node, why string) {
 }
 
 // changes tells the requests in progress of nodes that went down.
-func (n *node) changes(changes []membership.Change) {
+func (n *node) changes(changes []membership.Sighting) {
 	for _, c := range changes {
 		n.s.number(uint64(n.s.byName[c.Node].i))
+		n.mover.sighted(c)
 		if c.Up {
 			n.s.happening(n.s.now, n.name, "holds "+c.Node+" to be up")
 			continue

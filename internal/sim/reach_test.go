@@ -12,12 +12,26 @@ var mustHappen = []string{
 	"put done", "put doubt", "put failed", "delete done", "delete doubt", "delete failed",
 	"get done", "get failed", "list done", "list failed",
 	"repair_missing", "repair_stale", "siblings",
+
+	// What comes and goes.
+	"fallback asked", "stored for others", "drain ended", "drain failed", "dropped", "new_actor",
+	"fault: forget", "vnode lost", "repair ended", "read refused by a vnode that lacks data",
+	"node dead", "transfer forced", "transfer begun", "owner changed", "transfer over", "fill failed",
+	"a receiver has crashed in a fill", "a source has crashed in a fill", "stale after minted",
+	"a drop was refused", "stale *vnode.Fetch", "stale *vnode.List", "stale *vnode.Fence", "stale *vnode.Store", "refresh",
+	"committed: join", "committed: leave", "committed: replace", "committed: force-remove", "committed: force-replace", "committed: set",
+	"committed during a partition", "operator: commit: plan_changed", "operator: Down: done", "operator: Clear: done",
+	"topology: given", "topology: caught up from far behind", "topology: a node has left", "topology: a log was cut",
+	"topology: a command was given up", "stranger turned away",
 }
+
+// reachSeeds is how many seeds are enough for that.
+const reachSeeds = 100
 
 // TestReach runs a fixed range of seeds, and wants to have seen everything.
 func TestReach(t *testing.T) {
 	var sum tally
-	for seed := uint64(1); seed <= 40; seed++ {
+	for seed := uint64(1); seed <= reachSeeds; seed++ {
 		r := Run(DrawWeather(seed), Options{})
 		judge(t, r)
 		sum.add(r)

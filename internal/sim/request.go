@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -19,26 +20,29 @@ const askGrace = 100 * time.Millisecond
 
 // request drives one machine on the node where it runs.
 type request struct {
-	n        *node
-	m        coordinator.Machine
-	key      kv.Key
-	due      time.Duration // its deadline
-	boot     int
-	answered bool
-	over     bool
-	asks     []*ask
-	finish   func() // takes the result, when it is complete
-	gone     func() // the node went away before that; may be nil
-	effects  []coordinator.Effect
-	asked    []place // whom a read asked
-	fetched  []fetched
-	repaired []ring.Partition // to whom a read sent what it lacked
+	n         *node
+	m         coordinator.Machine
+	key       kv.Key
+	due       time.Duration // its deadline
+	boot      int
+	answered  bool
+	over      bool
+	asks      []*ask
+	finish    func(*request) // takes the result, when it is complete
+	gone      func()         // the node went away before that; may be nil
+	effects   []coordinator.Effect
+	epoch     uint64  // of the topology that the machine goes by
+	stored    bool    // it has sent a version to a replica
+	forwarded bool    // what it asked last was another node to do it all
+	asked     []place // whom a read asked
+	fetched   []fetched
+	repaired  []ring.Replica // to whom a read sent what it lacked
 }
 
 // place is where a machine's ask went.
 type place struct {
-	i int
-	p ring.Partition
+	i  int
+	to ring.Replica
 }
 
 // fetched is what a replica has said that it holds. A second answer to the same ask
@@ -48,22 +52,31 @@ type fetched struct {
 	object []byte
 }
 
-// ask is a message of a machine on its way to a node and back.
+// ask is a message on its way to a node and back.
 type ask struct {
 	id     uint64
-	r      *request
-	i      int   // the machine's number for it
-	to     *node // where it went
-	closed bool  // answered at least once, or given up
-	lost   bool  // given up: nothing more may come of it
+	to     *node                      // where it went
+	r      *request                   // who has asked; nil: take takes the outcome, once
+	i      int                        // the machine's number for it
+	take   func(vnode.Message, error) // see r
+	closed bool                       // answered at least once, or given up
+	lost   bool                       // given up: nothing more may come of it
 }
+
+// What becomes of an ask that is not answered.
+var (
+	errNotSent = errors.New("no connection")
+	errLost    = errors.New("no answer")
+)
 
 // view is what a machine may know when it begins.
 func (n *node) view() coordinator.View {
 	return coordinator.View{
-		Ring:     n.s.ring,
+		Ring:     n.state.Ring(),
+		Next:     n.state.Next(),
+		Epoch:    n.state.Epoch(),
 		Self:     n.name,
-		Up:       n.detector.Up,
+		Up:       n.up,
 		Replicas: n.s.weather.Replicas,
 		Now:      n.s.now,
 		Wall:     n.wall(),
@@ -72,7 +85,7 @@ func (n *node) view() coordinator.View {
 }
 
 // run starts a machine.
-func (n *node) run(m coordinator.Machine, k kv.Key, timeout time.Duration, finish, gone func()) {
+func (n *node) run(m coordinator.Machine, k kv.Key, timeout time.Duration, finish func(*request), gone func()) {
 	r := &request{n: n, m: m, key: k, due: n.s.now + timeout, boot: n.boot, finish: finish, gone: gone}
 	n.requests = append(n.requests, r)
 	n.s.at(r.due+askGrace, func() { n.whenAwake(r.boot, r.giveUp) })
@@ -96,6 +109,12 @@ func (r *request) feed(ev coordinator.Event) {
 			s.at(e.At, func() { r.n.whenAwake(r.boot, func() { r.feed(coordinator.Tick{}) }) })
 		case coordinator.Answer:
 			r.answer()
+		case coordinator.Refresh:
+			s.count("refresh")
+			if r.stored {
+				s.count("stale after minted")
+			}
+			r.refresh(e)
 		case coordinator.Note:
 			s.count(string(e.Kind))
 		}
@@ -105,13 +124,32 @@ func (r *request) feed(ev coordinator.Event) {
 	}
 }
 
-// hear notes what a replica holds.
+// hear notes what a replica holds. A read that begins again with a newer view
+// forgets what it has heard, and whom it has asked.
 func (r *request) hear(ev coordinator.Event) {
-	reply, _ := ev.(coordinator.Replied)
-	f, ok := reply.Msg.(*vnode.Fetched)
-	if ok && !slices.ContainsFunc(r.fetched, func(old fetched) bool { return old.i == reply.I }) {
-		r.fetched = append(r.fetched, fetched{reply.I, f.Object})
+	switch ev := ev.(type) {
+	case coordinator.Replied:
+		f, ok := ev.Msg.(*vnode.Fetched)
+		known := slices.ContainsFunc(r.fetched, func(old fetched) bool { return old.i == ev.I })
+		if ok && !known && slices.ContainsFunc(r.asked, func(a place) bool { return a.i == ev.I }) {
+			r.fetched = append(r.fetched, fetched{ev.I, f.Object})
+		}
+	case coordinator.Refreshed:
+		r.asked, r.fetched = nil, nil
 	}
+}
+
+// refresh gives the machine a newer view, if there is one.
+func (r *request) refresh(e coordinator.Refresh) {
+	n, boot := r.n, r.boot
+	done := func() {
+		n.whenAwake(boot, func() { r.feed(coordinator.Refreshed{View: n.view()}) })
+	}
+	if n.state.Epoch() >= e.Epoch || e.Node == n.name {
+		n.s.after(0, done)
+		return
+	}
+	n.topology.catchUp(n.s.byName[e.Node], done)
 }
 
 // answer hands the result out, once.
@@ -124,7 +162,7 @@ func (r *request) answer() {
 	if g, ok := r.m.(*coordinator.Get); ok {
 		r.merged(g)
 	}
-	r.finish()
+	r.finish(r)
 }
 
 // end forgets the machine. One that is done has answered.
@@ -170,6 +208,38 @@ func (a *ask) giveUp(why string) {
 	a.r.feed(coordinator.Lost{I: a.i, Why: why})
 }
 
+// end hands the outcome of an ask to who has asked, if that is no request.
+func (a *ask) end(m vnode.Message, err error) {
+	a.closed = true
+	a.take(m, err)
+}
+
+// question sends a message to another node, and calls take once with what comes
+// of it, unless the node stops before.
+func (n *node) question(to *node, within time.Duration, f transport.Frame, take func(vnode.Message, error)) {
+	if !n.s.net.connected(n, to) {
+		n.later(0, func() { take(nil, errNotSent) })
+		return
+	}
+	n.nextAsk++
+	a := &ask{id: n.nextAsk, to: to, take: take}
+	n.asks[a.id] = a
+	n.others = append(n.others, a)
+	f.ID, f.Timeout = a.id, within
+	n.later(within, func() { n.closeAsk(a, nil, errLost) })
+	n.s.net.send(n, to, &f)
+}
+
+// closeAsk ends an ask that no request has asked.
+func (n *node) closeAsk(a *ask, m vnode.Message, err error) {
+	if a.closed {
+		return
+	}
+	delete(n.asks, a.id)
+	n.others = slices.DeleteFunc(n.others, func(o *ask) bool { return o == a })
+	a.end(m, err)
+}
+
 // ask sends a message to a vnode, here or elsewhere. The answer to what a
 // machine asks in its last step is nobody's.
 func (r *request) ask(e coordinator.Ask, last bool) {
@@ -179,15 +249,21 @@ func (r *request) ask(e coordinator.Ask, last bool) {
 	if n.s.watches(r.key) {
 		n.s.tell(n.s.now, n.name, "asks %s/%d: %s", e.To.Node, e.To.Partition, describe(e.Msg))
 	}
+	r.epoch = e.Epoch
+	_, r.forwarded = e.Msg.(*coordinator.Forward)
 	switch m := e.Msg.(type) {
 	case *vnode.Fetch:
-		r.asked = append(r.asked, place{e.I, e.To.Partition})
+		r.asked = append(r.asked, place{e.I, e.To})
 	case *vnode.Store:
-		r.repairs(e.To.Partition, m)
+		r.stored = true
+		r.repairs(e.To, m)
+	}
+	if e.To.Role == kv.Fallback {
+		n.s.count("fallback asked")
 	}
 	a := &ask{r: r, i: e.I, to: to}
 	if to == n {
-		n.local(e.To.Partition, e.Msg, func(m vnode.Message) { r.feed(coordinator.Replied{I: e.I, Msg: m}) })
+		n.local(e.To.Partition, e.Epoch, e.Msg, func(m vnode.Message) { r.feed(coordinator.Replied{I: e.I, Msg: m}) })
 		return
 	}
 	if !n.s.net.connected(n, to) {
@@ -202,7 +278,7 @@ func (r *request) ask(e coordinator.Ask, last bool) {
 		r.asks = append(r.asks, a)
 	}
 	left := max(r.due-n.s.now, askGrace)
-	n.s.net.send(n, to, &transport.Frame{ID: a.id, Epoch: n.s.state.Epoch(), Timeout: left, To: e.To.Partition, Msg: e.Msg})
+	n.s.net.send(n, to, &transport.Frame{ID: a.id, Epoch: e.Epoch, Timeout: left, To: e.To.Partition, Msg: e.Msg})
 }
 
 // replied hands an answer from another node to the machine that asked. It may
@@ -210,6 +286,10 @@ func (r *request) ask(e coordinator.Ask, last bool) {
 func (n *node) replied(f transport.Frame) {
 	a := n.asks[f.ID]
 	if a == nil || a.lost {
+		return
+	}
+	if a.r == nil {
+		n.closeAsk(a, f.Msg, nil)
 		return
 	}
 	a.closed = true
@@ -229,6 +309,11 @@ func (n *node) connectionLost(to *node, why string) {
 			if a.to == to {
 				a.giveUp(why)
 			}
+		}
+	}
+	for _, a := range slices.Clone(n.others) {
+		if a.to == to {
+			n.closeAsk(a, nil, errLost)
 		}
 	}
 }

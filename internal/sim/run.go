@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/sim/check"
@@ -16,7 +17,9 @@ import (
 // The times within which a healed cluster must be well again.
 const (
 	settle      = time.Second      // a silence from before the healing has ended, or was noticed
-	upWithin    = 10 * time.Second // all nodes hold all nodes to be up
+	upWithin    = 90 * time.Second // all nodes hold all nodes to be up, also those that came and went too often
+	restWithin  = 3 * time.Minute  // all changes of the topology are over, and all data is where it should be
+	restful     = 3 * time.Second  // clients go on while the cluster comes to rest
 	livePhase   = 2 * time.Second  // every operation must succeed
 	doneWithin  = 10 * time.Second // every request that was begun is over
 	readWithout = 3 * time.Second  // every key is read from all replicas
@@ -63,13 +66,19 @@ func (s *Sim) phases() {
 		c.think()
 	}
 	s.unleash()
+	s.operate()
 	s.runFor(s.weather.Safety)
 	s.heal()
 	s.runFor(settle)
+	s.after(restful, func() { s.paused = s.weather.Fallbacks && !s.live }) // what a slow replica has others store for it is never at rest
+	if !s.must(restWithin, "the topology and the data are at rest", s.atRest()) {
+		return
+	}
+	s.paused = false
 	if !s.must(upWithin, "all nodes hold all nodes to be up", s.allUp) {
 		return
 	}
-	s.live = true
+	s.live, s.alive = true, s.now
 	s.happening(s.now, "", "every operation must succeed from now on")
 	s.runFor(livePhase)
 	s.stopped = true
@@ -81,8 +90,76 @@ func (s *Sim) phases() {
 			return
 		}
 	}
-	if s.takeCensus() {
+	if s.must(restWithin, "the data is at rest", s.atRest()) && s.takeCensus() {
+		s.balanced()
 		s.finish()
+	}
+}
+
+// restCheck is how often it is looked whether all is at rest, which is much work.
+const restCheck = 200 * time.Millisecond
+
+// atRest tells whether no change goes on, no data is where it should not be, and
+// nobody lacks any. In a run without hand-off that is always so.
+func (s *Sim) atRest() func() bool {
+	next := time.Duration(0)
+	return func() bool {
+		if !s.weather.Fallbacks {
+			return true
+		}
+		if s.now < next {
+			return false
+		}
+		next = s.now + restCheck
+		return s.unrest() == ""
+	}
+}
+
+// unrest names something that still goes on, or is out of place; empty: there
+// is nothing.
+func (s *Sim) unrest() string {
+	for i, o := range s.operators {
+		if o.busy {
+			return fmt.Sprintf("operator %d waits", i)
+		}
+	}
+	if s.dead != nil {
+		return s.dead.name + " is dead and still a member"
+	}
+	if what := s.changing(); what != "" {
+		return what
+	}
+	for _, n := range s.members() {
+		if !n.running {
+			return n.name + " does not run"
+		}
+		if what := n.mover.working(); what != "" {
+			return n.name + " is at work: " + what
+		}
+	}
+	if s.anyLacks() {
+		return "a vnode lacks data"
+	}
+	return s.stray()
+}
+
+// balanced checks that every member owns as much as it should, within one
+// partition. Where weights or zones stand in the way of that, the topology says so.
+func (s *Sim) balanced() {
+	r, members := s.newest.Ring(), s.members()
+	if !s.weather.Topology || len(s.newest.Warnings()) > 0 {
+		return
+	}
+	for _, m := range s.newest.Members() {
+		if m.Weight != 0 && m.Status != membership.StatusLeft {
+			return
+		}
+	}
+	for _, n := range members {
+		if off := r.Owned(n.name)*len(members) - r.Size(); off > len(members) || -off > len(members) {
+			s.fail("balance", noKey, "%s owns %d of %d partitions, among %d members", n.name, r.Owned(n.name), r.Size(), len(members))
+			return
+		}
 	}
 }
 
@@ -92,7 +169,7 @@ func (s *Sim) must(within time.Duration, what string, cond func() bool) bool {
 		return true
 	}
 	if len(s.found) == 0 {
-		s.fail("liveness", noKey, "%v after the healing it does not hold that %s; %s", within, what, s.unfinished())
+		s.fail("liveness", noKey, "%v after the healing it does not hold that %s; %s; %s", within, what, s.unfinished(), s.unrest())
 	}
 	return false
 }
@@ -100,12 +177,13 @@ func (s *Sim) must(within time.Duration, what string, cond func() bool) bool {
 // allUp reports whether every node runs as it should, and is held to be up, and
 // connected to, by every other.
 func (s *Sim) allUp() bool {
-	for _, n := range s.nodes {
+	members := s.members()
+	for _, n := range members {
 		if !n.running || n.closing || s.now < n.frozen || s.now < n.disk.stalled {
 			return false
 		}
-		for _, peer := range s.nodes {
-			if peer != n && (!n.detector.Up(peer.name) || !s.net.current(n, peer)) {
+		for _, peer := range members {
+			if peer != n && (!n.up(peer.name) || !s.net.current(n, peer)) {
 				return false
 			}
 		}
@@ -188,7 +266,7 @@ func (s *Sim) copies(k kv.Key) []check.Copy {
 
 // raw is what a replica holds of a key, as stored; nil: nothing.
 func (s *Sim) raw(n *node, r ring.Replica, k kv.Key) []byte {
-	b, err := n.disk.mem.Get(vnode.DataKey(r.Partition, s.ring.Home(k), k))
+	b, err := n.disk.mem.Get(vnode.DataKey(r.Partition, s.home(k), k))
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		s.fail("storage", k, "%s: %v", n.name, err)
 	}

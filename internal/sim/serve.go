@@ -5,7 +5,10 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/handoff"
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
@@ -25,9 +28,10 @@ type mailbox struct {
 	cmds []command
 }
 
-// command is a Coordinate or Store, and where its answers go.
+// command is what a vnode is to handle, and where its answers go.
 type command struct {
 	msg   vnode.Message
+	epoch uint64 // of the topology that the sender went by
 	reply func(vnode.Message)
 }
 
@@ -35,18 +39,43 @@ func partition(p int) ring.Partition { return ring.Partition(p) }
 
 // serve takes a request of another node.
 func (n *node) serve(from *node, f transport.Frame) {
+	if m, ok := f.Msg.(*transport.Log); ok {
+		n.topology.feed(membership.LogReceived{From: from.name, Data: m.Data})
+		return
+	}
 	if f.ID == 0 {
 		return // a heartbeat
 	}
 	reply := func(m vnode.Message) {
-		n.s.net.send(n, from, &transport.Frame{ID: f.ID, Response: true, Epoch: n.s.state.Epoch(), To: f.To, Msg: m})
+		n.s.net.send(n, from, &transport.Frame{ID: f.ID, Response: true, Epoch: n.state.Epoch(), To: f.To, Msg: m})
 	}
 	switch m := f.Msg.(type) {
 	case *coordinator.Forward:
 		n.forwarded(m, f.Timeout, reply)
+	case *transport.StateAsk:
+		reply(n.topology.give(m))
+	case *vnode.Pull:
+		n.pulled(m, f, reply)
 	default:
-		n.local(f.To, f.Msg, reply)
+		n.local(f.To, f.Epoch, f.Msg, reply)
 	}
+}
+
+// pulled gives a page to a node that is to hold what this one does. All writes
+// that this node has taken by an older topology are in it, and no later one is
+// taken.
+func (n *node) pulled(m *vnode.Pull, f transport.Frame, reply func(vnode.Message)) {
+	if planted.Is(planted.NoFence) {
+		n.local(f.To, f.Epoch, m, reply)
+		return
+	}
+	n.local(f.To, f.Epoch, &vnode.Fence{}, func(a vnode.Message) {
+		if _, ok := a.(*vnode.Fenced); !ok {
+			reply(a)
+			return
+		}
+		n.local(f.To, f.Epoch, m, reply)
+	})
 }
 
 // forwarded runs a write for another node.
@@ -61,22 +90,49 @@ func (n *node) forwarded(m *coordinator.Forward, left time.Duration, reply func(
 	p := coordinator.NewPut(n.view(), coordinator.PutRequest{
 		Key: m.Key, Value: m.Value, Deleted: m.Deleted, Options: o, Forwarded: true,
 	})
-	n.run(p, m.Key, left, func() {
+	n.run(p, m.Key, left, func(r *request) {
 		receipt, err := p.Result()
+		if err == nil {
+			n.s.confirmed(r, m.Key, m.Options)
+		}
 		reply(&coordinator.Forwarded{Receipt: receipt, Err: err})
 	}, nil)
 }
 
 // local gives a message to a vnode of this node.
-func (n *node) local(p ring.Partition, m vnode.Message, reply func(vnode.Message)) {
+func (n *node) local(p ring.Partition, epoch uint64, m vnode.Message, reply func(vnode.Message)) {
 	switch m.(type) {
-	case *vnode.Coordinate, *vnode.Store:
-		n.enqueue(p, command{m, reply})
+	case *vnode.Coordinate, *vnode.Store, *vnode.Deliver, *vnode.Fill, *vnode.Drop, *vnode.Fence, *vnode.SetLacking:
+		n.enqueue(p, command{m, epoch, reply})
 	default:
-		n.later(n.rnd.upTo(readWithin), func() {
-			reply(vnode.Read(n.disk.mem, p, n.wallMs(), m))
-		})
+		n.later(n.rnd.upTo(readWithin), func() { reply(n.read(p, epoch, m)) })
 	}
+}
+
+// read answers a read from what is applied.
+func (n *node) read(p ring.Partition, epoch uint64, m vnode.Message) vnode.Message {
+	if refusal := n.objects(p, epoch, m); refusal != nil {
+		return refusal
+	}
+	if n.lacking[p] && !planted.Is(planted.LackingAnswers) {
+		if refusal := vnode.Lacks(p, m); refusal != nil {
+			n.s.count("read refused by a vnode that lacks data")
+			return refusal
+		}
+	}
+	return vnode.Read(n.disk.mem, p, n.wallMs(), m)
+}
+
+// objects is why the node does not carry out a message; nil: it does.
+func (n *node) objects(p ring.Partition, epoch uint64, m vnode.Message) vnode.Message {
+	if !n.s.weather.Topology {
+		return nil
+	}
+	refusal := handoff.Objection(n.state, n.name, p, epoch, m)
+	if r, ok := refusal.(*vnode.Refusal); ok && r.Code == vnode.CodeStale {
+		n.s.count(fmt.Sprintf("stale %T", m))
+	}
+	return refusal
 }
 
 // enqueue puts a command into its vnode's mailbox, or refuses it at the door.
@@ -95,8 +151,16 @@ func (n *node) enqueue(p ring.Partition, c command) {
 
 // turn lets a vnode handle what is in its mailbox as one batch.
 func (n *node) turn(p ring.Partition) {
-	cmds := n.boxes[p].cmds
+	waiting := n.boxes[p].cmds
 	n.boxes[p].cmds = nil
+	cmds := waiting[:0]
+	for _, c := range waiting {
+		if refusal := n.objects(p, c.epoch, c.msg); refusal != nil {
+			n.later(0, func() { c.reply(refusal) })
+			continue
+		}
+		cmds = append(cmds, c)
+	}
 	msgs := make([]vnode.Message, len(cmds))
 	orders := make([]order, len(cmds))
 	for i, c := range cmds {
@@ -114,6 +178,9 @@ func (n *node) turn(p ring.Partition) {
 	}
 	for _, note := range out.Notes {
 		n.s.count(string(note.Kind))
+	}
+	for _, m := range msgs {
+		n.mover.handled(p, m)
 	}
 	for _, a := range out.Early {
 		n.release(p, orders[a.Cmd].key, cmds[a.Cmd], a.Msg, n.s.inv.needs(n, orders[a.Cmd]))
@@ -133,10 +200,13 @@ func (n *node) turn(p ring.Partition) {
 // release answers a command. One that says "stored" must not come before batch need
 // is durable.
 func (n *node) release(p ring.Partition, key kv.Key, c command, m vnode.Message, need uint64) {
-	if _, stored := m.(*vnode.Stored); stored && n.disk.mem.Durable() < need {
-		n.s.fail("durable", key, "%s/%d answers that it has stored batch %d, but only %d are durable",
-			n.name, p, need, n.disk.mem.Durable())
-		return
+	switch m.(type) {
+	case *vnode.Stored, *vnode.Delivered:
+		if n.disk.mem.Durable() < need {
+			n.s.fail("durable", key, "%s/%d answers that it has stored batch %d, but only %d are durable",
+				n.name, p, need, n.disk.mem.Durable())
+			return
+		}
 	}
 	c.reply(m)
 }

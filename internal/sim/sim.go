@@ -1,7 +1,7 @@
 // Package sim runs a whole cluster on one goroutine, from a seed.
 //
-// The machines that decide (coordinators, vnodes, failure detectors, the ring)
-// are the shipping ones. What is simulated is what lies around them: time, the
+// The machines that decide (coordinators, vnodes, hand-off, the topology log,
+// failure detectors, the ring) are the shipping ones. What is simulated is what lies around them: time, the
 // network, the disks, the clocks, and clients that keep to the protocol. Every
 // message between nodes passes through the codec of the real transport. A write
 // to a disk is visible at once and durable later, and a crash keeps a random
@@ -14,8 +14,14 @@
 //	   ▼                              │
 //	history ──▶ checkers ◀──── invariants, at every step
 //
+// In some runs the cluster is fixed, and only those who own a key hold it. In
+// others nodes stand in for each other and hand over what they took, and in
+// half of all there is a topology log, and operators let nodes join, leave,
+// and replace each other, also the dead ones.
+//
 // A run has a safety phase, with the faults that its weather has, then
-// everything heals, and in the liveness phase every operation must succeed. At
+// everything heals, all changes end and all data comes to where it should be, and in
+// the liveness phase every operation must succeed. At
 // the end all keys are read from all replicas, twice, the replicas must be byte
 // for byte the same, and the checkers of package check judge the history.
 //
@@ -55,23 +61,27 @@ type Options struct {
 type Sim struct {
 	loop
 	trace
-	weather Weather
-	state   *membership.State
-	ring    *ring.Ring
-	nodes   []*node
-	byName  map[string]*node
-	net     network
-	inv     invariants
-	clients []*client
-	history check.History
-	writes  []int // by id, the number of the operation; 0 is none
-	reading []int // the operations that are deletes without a context
+	weather   Weather
+	first     *membership.State // of the cluster, at its beginning
+	newest    *membership.State // the last one that any node has adopted
+	nodes     []*node           // members and others
+	byName    map[string]*node
+	net       network
+	inv       invariants
+	clients   []*client
+	operators []*operator
+	history   check.History
+	writes    []int // by id, the number of the operation; 0 is none
+	reading   []int // the operations that are deletes without a context
 
 	chaos   chance            // of the faults
 	healed  bool              // the faults are over
 	live    bool              // every operation must succeed now
 	paused  bool              // clients wait
-	wiped   time.Duration     // when a disk was lost last
+	wiped   time.Duration     // when data was lost last
+	shown   map[string]bool   // the plans that operators have looked at
+	dead    *node             // has lost its disk, and is not removed yet
+	alive   time.Duration     // since when every operation must succeed
 	stopped bool              // clients begin nothing more
 	found   []check.Violation // broken invariants; the first one ends the run
 	counts  map[string]int    // how often what happened
@@ -85,6 +95,7 @@ func newSim(w Weather, o Options) *Sim {
 		byName:  make(map[string]*node),
 		chaos:   newChance(w.Seed, "chaos"),
 		counts:  make(map[string]int),
+		shown:   make(map[string]bool),
 		wiped:   -1,
 	}
 	s.writes = []int{0}
@@ -94,18 +105,23 @@ func newSim(w Weather, o Options) *Sim {
 	for i := range members {
 		members[i] = membership.Member{Name: fmt.Sprintf("n%d", i+1), Address: fmt.Sprintf("n%d:1", i+1)}
 	}
-	state, err := membership.Bootstrap(members, w.Partitions, max(w.Replicas, ring.DefaultTargetN))
+	state, err := membership.Bootstrap(members, w.Partitions, max(w.Replicas, ring.DefaultTargetN), w.Replicas)
 	if err != nil {
 		panic(fmt.Sprintf("sim: the weather of seed %d has no cluster: %v", w.Seed, err))
 	}
-	s.state, s.ring = state, state.Ring()
-	for i, m := range members {
-		n := newNode(s, i, m.Name)
+	s.first = state
+	for i := range w.Keys {
+		s.inv.know(keyAt(i))
+	}
+	s.inv.agreed(s, state)
+	for i := range w.Nodes + w.Spares {
+		n := newNode(s, i, fmt.Sprintf("n%d", i+1))
 		s.nodes = append(s.nodes, n)
 		s.byName[n.name] = n
 	}
 	s.net.init(s)
-	for _, n := range s.nodes {
+	for _, n := range s.nodes[:w.Nodes] {
+		n.begin = state
 		n.start()
 	}
 	return s
@@ -178,9 +194,12 @@ func (s *Sim) seenBy(id check.ID) []check.ID {
 	return s.inv.read[id]
 }
 
-// primaries are the nodes that hold the key.
+// home is the first partition of a key's list, which no change of owners moves.
+func (s *Sim) home(k kv.Key) ring.Partition { return s.first.Ring().Home(k) }
+
+// primaries are the nodes that hold the key, by the newest topology.
 func (s *Sim) primaries(k kv.Key) []ring.Replica {
-	return s.ring.Primaries(s.ring.Home(k), s.weather.Replicas)
+	return s.newest.Ring().Primaries(s.home(k), s.weather.Replicas)
 }
 
 // idOf is the id of a write, which its client has put in front of its request id.

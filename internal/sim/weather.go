@@ -20,8 +20,9 @@ type Weather struct {
 	HeadCache  int // bytes of object heads that each vnode keeps
 
 	// The clients.
-	Calm      bool // no faults: reads must be fresh
-	R, W      int  // of every request in calm weather, and when all is healed; R+W > N
+	Calm      bool    // no faults: reads must be fresh
+	R, W      int     // of every request in calm weather, and when all is healed; R+W > N
+	Plain     float64 // share of the operations that have them in other weather
 	Clients   int
 	Keys      int
 	ValueSize int           // bytes at most
@@ -64,6 +65,19 @@ type Weather struct {
 	SlowEvery time.Duration // a disk becomes slow for a while
 	SlowSync  time.Duration // an fsync of a slow disk
 	FailEvery time.Duration // an fsync fails, and the node with it
+
+	// What comes and goes.
+	Fallbacks     bool          // nodes stand in for others, and hand over what they took for them
+	Strict        float64       // share of operations for which nobody may stand in
+	ForgetEvery   time.Duration // a vnode loses its data, and is rebuilt
+	MoveJobs      int           // of hand-off at once on each node
+	PageBytes     int           // of objects that are moved at once
+	Topology      bool          // there is a topology log, and operators who change it
+	Spares        int           // nodes that may join
+	Operators     int
+	ChangeEvery   time.Duration // between two changes of an operator
+	Limit         int           // transfers of a node at once; 0: the default
+	SnapshotEvery int           // entries of the log
 }
 
 // DrawWeather draws the weather of a seed. Each kind of fault is off in many
@@ -92,15 +106,99 @@ func DrawWeather(seed uint64) Weather {
 		Skew:       pick(c, 0, time.Second, time.Minute),
 	}
 	w.Think = time.Duration(w.Clients) * pick[time.Duration](c, 3, 5, 10) * time.Millisecond
+	w.drawQuorums(c)
+	w.Duplicate = pick(c, 0, 0, 0.02, 0.2)
+	if w.Calm = c.hit(0.12); !w.Calm {
+		w.drawNetwork(c)
+		w.drawMachines(c)
+	}
+	w.drawChanges(newChance(seed, "changes"))
+	return w
+}
+
+// drawQuorums draws quorums that overlap.
+func (w *Weather) drawQuorums(c chance) {
 	w.R = c.between(1, w.Replicas)
 	w.W = c.between(w.Replicas-w.R+1, w.Replicas)
-	w.Duplicate = pick(c, 0, 0, 0.02, 0.2)
-	if w.Calm = c.hit(0.12); w.Calm {
-		return w
+}
+
+// drawChanges draws what is not fixed: for some runs who answers for whom, and for
+// half of them who belongs to the cluster.
+func (w *Weather) drawChanges(c chance) {
+	if !w.Calm {
+		w.Plain = pick(c, 0, 0.3, 0.8)
 	}
-	w.drawNetwork(c)
-	w.drawMachines(c)
-	return w
+	if w.Fallbacks = c.hit(0.7); !w.Fallbacks {
+		return
+	}
+	w.Strict = pick(c, 0, 0.3, 0.7, 1)
+	w.MoveJobs = pick(c, 1, 4)
+	w.PageBytes = pick(c, 1, 300, 4<<10, 256<<10)
+	if w.Topology = c.hit(0.7); w.Topology {
+		w.drawTopology(c)
+	} else {
+		w.drawLosses(c)
+	}
+	if slow := c.hit(0.5); slow && !w.Calm && w.Timeout >= 2*time.Second {
+		w.Jitter = 60 * time.Millisecond // so that others stand in for slow ones
+	}
+	if w.Calm {
+		w.Strict = max(w.Strict, 0.7)
+		w.ForgetEvery = 0
+	}
+}
+
+// drawLosses draws the weather of a cluster whose members stay, and at times lose
+// data or do not answer.
+func (w *Weather) drawLosses(c chance) {
+	w.ForgetEvery = c.about(3 * time.Second)
+	w.Replicas = pick(c, 1, 2, w.Replicas, w.Replicas)
+	w.drawQuorums(c)
+	if w.Calm {
+		return
+	}
+	if c.hit(0.6) { // many reads of one replica, which may have lost what it had, or only stand in
+		w.Replicas, w.R, w.W = 3, 1, 3
+		w.Plain, w.Strict, w.Writes, w.Deletes = 0.8, 0.5, 0.3, 0
+		w.PageBytes, w.Keys = 1, 100
+	}
+}
+
+// drawTopology draws who may come, and who lets nodes come and go.
+func (w *Weather) drawTopology(c chance) {
+	w.Spares = c.between(1, 3)
+	w.Operators = pick(c, 1, 1, 2)
+	w.ChangeEvery = pick(c, 500*time.Millisecond, 1500*time.Millisecond, 4*time.Second)
+	w.Limit = pick(c, 0, 0, 1)
+	w.SnapshotEvery = pick(c, 8, 64, 256)
+	w.Safety += 2 * time.Second
+	w.ForgetEvery = every(c, 4)
+	switch {
+	case c.hit(0.2):
+		w.clear()
+	case w.Calm:
+	case c.hit(0.4):
+		w.WipeEvery = c.about(3 * time.Second)
+	case c.hit(0.4): // many writes that come late, and that all replicas must have
+		w.Replicas = pick(c, 1, 1, w.Replicas)
+		w.R, w.W = c.between(1, w.Replicas), w.Replicas
+		w.Straggle, w.Plain, w.Strict, w.Writes = 0.2, 0.8, 1, 0.8
+		w.PageBytes, w.MoveJobs, w.Keys, w.ChangeEvery = 1, 1, 100, 500*time.Millisecond
+	}
+}
+
+// clear takes all faults away, so that nothing hides what changes alone do.
+func (w *Weather) clear() {
+	quiet := *w
+	quiet.Calm, quiet.Plain, quiet.Odd = true, 0, 0
+	quiet.Straggle, quiet.Loss, quiet.Overload = 0, 0, 0
+	for _, every := range []*time.Duration{
+		&quiet.CutEvery, &quiet.BreakEvery, &quiet.CrashEvery, &quiet.CleanEvery, &quiet.PowerEvery,
+		&quiet.WipeEvery, &quiet.FreezeEvery, &quiet.JumpEvery, &quiet.SlowEvery, &quiet.FailEvery,
+	} {
+		*every = 0
+	}
+	*w = quiet
 }
 
 func (w *Weather) drawNetwork(c chance) {

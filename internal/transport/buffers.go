@@ -4,8 +4,9 @@ import "sync"
 
 // The sizes of pooled buffers, in bytes.
 const (
-	smallBuffer = 4 << 10 // of a new one; gRPC pools nothing below 1 KiB
-	largeBuffer = 1 << 20 // a larger one is left to the collector
+	leastBuffer = 1 << 10 // a smaller one is left to the collector; gRPC pools none
+	smallBuffer = 4 << 10 // of a new one
+	largeBuffer = 1 << 20 // and so is a larger one
 )
 
 // pool keeps the buffers in which frames are encoded. It is what gRPC calls a
@@ -36,7 +37,7 @@ func (p *pool) Get(length int) *[]byte {
 
 // Put takes a buffer back.
 func (p *pool) Put(b *[]byte) {
-	if cap(*b) <= largeBuffer {
+	if leastBuffer <= cap(*b) && cap(*b) <= largeBuffer {
 		p.p.Put(b)
 	}
 }

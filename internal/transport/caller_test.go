@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"testing"
 	"time"
@@ -30,10 +29,10 @@ func caller(t testing.TB, j joiner, to string, change func(*hello)) *rawCaller {
 	defer cancel()
 	var err error
 	switch j := j.(type) {
-	case memory:
-		w.wire, err = (&memoryWires{net: j.net, self: "n3"}).dial(ctx, &peer{name: to}, Requests)
+	case *memory:
+		w.wire, err = (&memoryWires{net: j.net, self: "n3"}).dial(ctx, to, j.address(to))
 	case *tcp:
-		w.wire, err = (&grpcWires{creds: insecure.NewCredentials()}).dial(ctx, &peer{address: j.addresses[to]}, Requests)
+		w.wire, err = (&grpcWires{creds: insecure.NewCredentials()}).dial(ctx, to, j.address(to))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +47,9 @@ func (w *rawCaller) greet() (hello, error) { return exchange(w.wire, &w.mine) }
 // send sends a batch of one frame that has waited for some milliseconds.
 func (w *rawCaller) send(t testing.TB, waited uint32, f Frame) error {
 	t.Helper()
-	b, err := AppendFrame(binary.BigEndian.AppendUint32(nil, waited), &f)
+	b := make([]byte, batchHead)
+	seal(b, time.Duration(waited)*time.Millisecond, f.Epoch)
+	b, err := AppendFrame(b, &f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,14 +17,16 @@ const (
 	FrameVersion = 1
 
 	// MaxFrame is the size of the largest frame, in bytes: the largest object,
-	// and room for its key and the frame around it.
-	MaxFrame = kv.MaxObject + 1<<20
+	// and room for its key, a page of others before it and the frame around them.
+	MaxFrame = kv.MaxObject + 8<<20
 
-	maxName = 255     // bytes in a node's name
-	maxText = 4 << 10 // bytes in the text of an error; what is longer is cut
-	maxKeys = 1 << 16 // keys in one Listed
-	maxItem = 1 << 12 // replies or failures in one Forwarded
-	maxInt  = 1 << 31 // a number of replicas, of keys and the like is below this
+	maxName  = 255       // bytes in a node's name
+	maxText  = 4 << 10   // bytes in the text of an error; what is longer is cut
+	maxKeys  = 1 << 16   // keys in one Listed
+	maxItem  = 1 << 12   // replies or failures in one Forwarded
+	maxItems = 1 << 16   // items in one Deliver, Delivered or Pulled
+	maxAfter = 128 << 10 // bytes in the place where a page begins or ends
+	maxInt   = 1 << 31   // a number of replicas, of keys and the like is below this
 )
 
 const (
@@ -83,7 +85,7 @@ func AppendFrame(dst []byte, f *Frame) ([]byte, error) {
 	e.uvarint(f.Epoch)
 	e.uvarint(uint64((f.Timeout + time.Millisecond - 1) / time.Millisecond))
 	e.u16(uint16(f.To))
-	e.message(f.Msg)
+	e.message(k, f.Msg)
 	size := len(e.b) - start + checksum
 	if size > MaxFrame {
 		e.fail("frame is %d bytes long; the limit is %d", size, MaxFrame)

@@ -123,7 +123,8 @@ func writeOptions(t *rapid.T) (o kv.WriteOptions) {
 		NodeConfirms: small(t, "confirms"), ReturnBody: rapid.Bool().Draw(t, "return body"),
 		Timeout: time.Duration(rapid.Int64().Draw(t, "timeout")), Linger: time.Duration(rapid.Int64().Draw(t, "linger")),
 	}
-	copy(o.RequestID[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id"))
+	o.RequestID = id(t)
+	o.SloppyQuorum = rapid.SampledFrom([]kv.Toggle{kv.Unset, kv.On, kv.Off}).Draw(t, "sloppy")
 	return o
 }
 
@@ -150,6 +151,27 @@ func failure(t *rapid.T) error {
 	return err
 }
 
+func id(t *rapid.T) (id [16]byte) {
+	copy(id[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id"))
+	return id
+}
+
+func items(t *rapid.T) []vnode.Item {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) vnode.Item {
+		return vnode.Item{Key: key(t), Hash: rapid.Uint64().Draw(t, "hash"), Object: blob(t, "object")}
+	}), 0, 4).Draw(t, "items")
+}
+
+func badItems(t *rapid.T) []vnode.BadItem {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) vnode.BadItem {
+		bad := vnode.BadItem{Text: rapid.StringN(0, 20, 60).Draw(t, "text")}
+		if rapid.Bool().Draw(t, "known") {
+			bad.Key = key(t)
+		}
+		return bad
+	}), 0, 3).Draw(t, "bad")
+}
+
 func message(t *rapid.T) vnode.Message {
 	home := ring.Partition(rapid.Uint16().Draw(t, "home"))
 	text := rapid.StringN(0, 30, 100).Draw(t, "text")
@@ -173,8 +195,38 @@ func message(t *rapid.T) vnode.Message {
 		},
 		"pong":      func() vnode.Message { return &vnode.Pong{} },
 		"forwarded": func() vnode.Message { return &coordinator.Forwarded{Receipt: receipt(t), Err: failure(t)} },
-		"refusal":   func() vnode.Message { return &vnode.Refusal{Code: code, Text: text} },
-		"failure":   func() vnode.Message { return &vnode.Failure{Code: code, Text: text} },
+		"refusal": func() vnode.Message {
+			return &vnode.Refusal{Code: code, Text: text, Epoch: rapid.Uint64().Draw(t, "epoch")}
+		},
+		"failure": func() vnode.Message { return &vnode.Failure{Code: code, Text: text} },
+		"pull": func() vnode.Message {
+			return &vnode.Pull{Home: home, After: blob(t, "after"), Limit: small(t, "limit"), Bare: flag, Whole: !flag}
+		},
+		"pulled": func() vnode.Message {
+			return &vnode.Pulled{Items: items(t), Bad: badItems(t), Last: blob(t, "last"), More: flag}
+		},
+		"deliver": func() vnode.Message { return &vnode.Deliver{Home: home, Items: items(t)} },
+		"delivered": func() vnode.Message {
+			results := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) vnode.ItemResult { return vnode.ItemResult(rapid.Uint8().Draw(t, "result")) }), 0, 9)
+			return &vnode.Delivered{Results: results.Draw(t, "results")}
+		},
+		"log":       func() vnode.Message { return &Log{Data: blob(t, "data")} },
+		"logged":    func() vnode.Message { return &Logged{} },
+		"stateAsk":  func() vnode.Message { return &StateAsk{Have: rapid.Uint64().Draw(t, "have")} },
+		"jobsAsk":   func() vnode.Message { return &JobsAsk{} },
+		"jobsGive":  func() vnode.Message { return &JobsGive{Jobs: blob(t, "jobs")} },
+		"stateGive": func() vnode.Message { return &StateGive{State: blob(t, "state")} },
+		"propose":   func() vnode.Message { return &Propose{ID: id(t), Command: blob(t, "command")} },
+		"proposed":  func() vnode.Message { return &Proposed{Code: rapid.StringN(0, 10, 90).Draw(t, "word"), Text: text} },
+		"knock": func() vnode.Message {
+			return &Knock{Name: text, ID: id(t), Cluster: id(t), Partitions: rapid.Uint32().Draw(t, "q"), Replicas: rapid.Uint32().Draw(t, "n"), Version: text, Address: text}
+		},
+		"welcome": func() vnode.Message {
+			return &Welcome{
+				Cluster: id(t), Partitions: rapid.Uint32().Draw(t, "q"), Replicas: rapid.Uint32().Draw(t, "n"), TargetN: rapid.Uint32().Draw(t, "target"),
+				Name: text, Refusal: text, State: blob(t, "state"),
+			}
+		},
 	}
 	return kinds[rapid.SampledFrom(slices.Sorted(maps.Keys(kinds))).Draw(t, "kind")]()
 }
@@ -275,7 +327,21 @@ func TestRefusedFrames(t *testing.T) {
 		"an unknown role":         {forwarded(kv.Reply{Role: "understudy"}), "understudy"},
 		"an unknown result":       {forwarded(kv.Reply{Result: "perhaps"}), "perhaps"},
 		"a node name too long":    {forwarded(kv.Reply{Node: long}), "node is"},
-		"a frame too large":       {Frame{Msg: &vnode.Listed{Keys: repeated(long[1:], 900)}, Response: true}, "the limit is"},
+		"an item without a key":   {Frame{Msg: &vnode.Deliver{Items: make([]vnode.Item, 1)}}, "zero-length"},
+		"too many items":          {Frame{Msg: &vnode.Deliver{Items: make([]vnode.Item, maxItems+1)}}, "65537 items"},
+		"too many bad items":      {Frame{Response: true, Msg: &vnode.Pulled{Bad: make([]vnode.BadItem, maxItems+1)}}, "65537 unreadable"},
+		"too many results":        {Frame{Response: true, Msg: &vnode.Delivered{Results: make([]vnode.ItemResult, maxItems+1)}}, "65537 results"},
+		"a page from far away":    {Frame{Msg: &vnode.Pull{After: make([]byte, maxAfter+1)}}, "After is"},
+		"a page without a limit":  {Frame{Msg: &vnode.Pull{Limit: -1}}, "Limit is -1"},
+		"a log message too large": {Frame{Msg: &Log{Data: make([]byte, maxLog+1)}}, "log message is"},
+		"a state too large":       {Frame{Response: true, Msg: &StateGive{State: make([]byte, maxState+1)}}, "state is"},
+		"a welcome too large":     {Frame{Response: true, Msg: &Welcome{State: make([]byte, maxState+1)}}, "state is"},
+		"a command too large":     {Frame{Msg: &Propose{Command: make([]byte, maxCommand+1)}}, "command is"},
+		"a code too long":         {Frame{Response: true, Msg: &Proposed{Code: long}}, "code is"},
+		"a name too long":         {Frame{Msg: &Knock{Name: long}}, "name is"},
+		"an address too long":     {Frame{Msg: &Knock{Address: long}}, "address is"},
+		"a toggle of no meaning":  {Frame{Msg: &coordinator.Forward{Key: k, Options: kv.WriteOptions{SloppyQuorum: 3}}}, "neither on, off"},
+		"a frame too large":       {Frame{Msg: &vnode.Listed{Keys: repeated(long[1:], 960)}, Response: true}, "the limit is"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -335,6 +401,18 @@ func TestBrokenFrames(t *testing.T) {
 		"a Forwarded of many replies":  {sealed(kindForwarded, append([]byte{0, 0}, huge...)), "replies; the limit"},
 		"an error of no form":          {sealed(kindForwarded, []byte{0, 0, 0, 9}), "form 9"},
 		"an error without a sentinel":  {sealed(kindForwarded, []byte{0, 0, 0, formPlain, 0, 0}), "no set of errors"},
+		"a Deliver of countless items": {sealed(kindDeliver, append([]byte{0, 0}, huge...)), "items; the limit"},
+		"a Deliver of absent items":    {sealed(kindDeliver, []byte{0, 0, 9, 0, 1, 1, 'b', 'k'}), "do not fit"},
+		"a Pulled of absent bad items": {sealed(kindPulled, []byte{0, 99, 0}), "do not fit"},
+		"a Delivered of no results":    {sealed(kindDelivered, []byte{4, 1}), "do not fit"},
+		"a Pull from far away":         {sealed(kindPull, append([]byte{0, 0}, huge...)), "After is"},
+		"a Log of a claimed size":      {sealed(kindLog, huge), "log message is"},
+		"a StateGive of absent bytes":  {sealed(kindStateGive, []byte{5, 1}), "too early"},
+		"a Propose without an id":      {sealed(kindPropose, []byte{1, 2, 3}), "too early"},
+		"a Propose of a claimed size":  {sealed(kindPropose, append(make([]byte, 16), huge...)), "command is"},
+		"a Knock of nothing":           {sealed(kindKnock, nil), "a number"},
+		"a Welcome of nothing":         {sealed(kindWelcome, nil), "too early"},
+		"a Refusal without an epoch":   {sealed(kindRefusal, []byte{3, 0}), "a number"},
 		"an endless number":            {sealed(kindCensus, append([]byte{0, 1, 'b'}, bytes.Repeat([]byte{0xff}, 11)...)), "a number"},
 	}
 	for name, tt := range tests {
@@ -480,7 +558,7 @@ func examples() []Frame {
 		&vnode.List{Home: 10, Bucket: b, After: "k0", Limit: 1000},
 		&vnode.Census{Bucket: b, Limit: 10},
 		&vnode.Ping{},
-		&coordinator.Forward{Key: k, Value: v, Options: kv.WriteOptions{Context: kv.Context("seen"), W: kv.All, DW: 1, RequestID: kv.RequestID{1, 2}}},
+		&coordinator.Forward{Key: k, Value: v, Options: kv.WriteOptions{Context: kv.Context("seen"), W: kv.All, DW: 1, SloppyQuorum: kv.Off, RequestID: kv.RequestID{1, 2}}},
 		&vnode.Stored{Live: true},
 		&vnode.Fetched{Object: []byte("object")},
 		&vnode.Listed{Keys: []string{"k1", "k2"}, Last: "k2", More: true},
@@ -490,8 +568,22 @@ func examples() []Frame {
 				{Partition: kv.Partition{Index: 10, Of: 64}, Node: "n1", Role: kv.Primary, Result: kv.OK, Elapsed: time.Millisecond}}},
 			Err: &kv.QuorumError{Op: "put", Need: "W", Want: 3, Got: 1, InDoubt: true},
 		},
-		&vnode.Refusal{Code: vnode.CodeNotMine, Text: "epoch 2"},
+		&vnode.Refusal{Code: vnode.CodeStale, Text: "epoch 300", Epoch: 301},
 		&vnode.Failure{Code: vnode.CodeStorage, Text: "disk"},
+		&vnode.Pull{Home: 10, After: []byte("after"), Limit: 1000, Bare: true},
+		&vnode.Pulled{Items: []vnode.Item{{Key: k, Hash: 1 << 60, Object: []byte("object")}}, Bad: []vnode.BadItem{{Key: k, Text: "checksum"}, {Text: "no key"}}, Last: []byte("last"), More: true},
+		&vnode.Deliver{Home: 10, Items: []vnode.Item{{Key: k, Hash: 1 << 60}, {Key: k, Hash: 2, Object: []byte("object")}}},
+		&vnode.Delivered{Results: []vnode.ItemResult{vnode.ItemHeld, vnode.ItemWanted, vnode.ItemBad}},
+		&Log{Data: []byte("raft")},
+		&Logged{},
+		&StateAsk{Have: 300},
+		&StateGive{State: []byte("state")},
+		&JobsAsk{},
+		&JobsGive{Jobs: []byte("jobs")},
+		&Propose{ID: [16]byte{1, 2}, Command: []byte("command")},
+		&Proposed{Code: "not_member", Text: "n9 is not a member"},
+		&Knock{Name: "n4", ID: [16]byte{1, 2}, Cluster: [16]byte{3, 4}, Partitions: 64, Replicas: 3, Version: "v1", Address: "h4:7000"},
+		&Welcome{Cluster: [16]byte{5, 6}, Partitions: 64, Replicas: 3, TargetN: 4, Name: "n1", Refusal: "because", State: []byte("state")},
 	}
 	var frames []Frame
 	for i, m := range messages {

@@ -10,16 +10,22 @@ import (
 
 // Config is how a node takes part in the network of its cluster.
 type Config struct {
-	Self       string            // this node's name, 1 to 255 bytes
-	Cluster    [16]byte          // the cluster's id; nodes of another one are refused
-	Partitions int               // the size of the ring; nodes with another one are refused
-	Epoch      func() uint64     // the version of the topology that this node has, sent with each frame; nil: always 0
-	Peers      map[string]string // name → HOST:PORT of every other member
-	Handler    Handler           // receives requests and news
+	Self       string          // this node's name, 1 to 255 bytes
+	ID         [16]byte        // this node's id, which others know it by besides its name; zero: it has none
+	Cluster    [16]byte        // the cluster's id; nodes of another one are refused
+	Partitions int             // the size of the ring; nodes with another one are refused
+	Epoch      func() uint64   // the version of the topology that this node has, sent with all that it sends; nil: always 0
+	Peers      map[string]Peer // every other member by its name, at first; see Mesh.SetPeers
+	Handler    Handler         // receives requests and news
 
-	// Listen is the HOST:PORT for other nodes to dial. A memory network needs
-	// none.
+	// Listen is the HOST:PORT for other nodes to dial. In a memory network it is
+	// any word, and empty means the node's name.
 	Listen string
+
+	// Advertise is the HOST:PORT that other nodes are told to dial. Empty: that
+	// of Listen as it was resolved, or none if it names no one interface, as
+	// 0.0.0.0 does.
+	Advertise string
 
 	// TLS secures the connections: both sides show a certificate and check the
 	// other's against RootCAs (and ClientCAs, if that is set). Nil: plain TCP. A memory
@@ -34,16 +40,23 @@ type Config struct {
 	Timing   Timing
 }
 
+// Peer is another member, as the topology knows it.
+type Peer struct {
+	Address string   // HOST:PORT; empty: not known, until the peer itself tells
+	ID      [16]byte // zero: not known; else a node of the name with another id is refused
+}
+
 // Timing holds the intervals of a network. Zero fields take their defaults.
 // All nodes of a cluster should have the same.
 type Timing struct {
 	Tick       time.Duration // how often deadlines and silence are looked at; 0: 50 ms
 	Heartbeat  time.Duration // an idle connection says that it is alive this often; 0: 500 ms
 	Silence    time.Duration // a connection on which nothing comes for so long is closed, as is one without a hello; 0: 2 s
-	News       time.Duration // the least time between two calls of Handler.Heard for a node; 0: 100 ms
+	News       time.Duration // the least time between two calls of Handler.Heard for a node, unless its epoch is new; 0: 100 ms
 	BackoffMin time.Duration // the wait after the first failed attempt to connect; it doubles up to BackoffMax; 0: 50 ms
 	BackoffMax time.Duration // 0: 2 s
 	Drain      time.Duration // how long Close waits for answers to be written; 0: 500 ms
+	Door       time.Duration // how long a connection at the door may last; 0: 10 s
 }
 
 // The limits that are the same for all.
@@ -52,6 +65,14 @@ const (
 	maxBatchAge    = 10 * time.Millisecond // the same in time
 	maxMessage     = MaxFrame + maxBatch + batchHead
 	maxConnections = 4096 // that a node accepts
+	maxCallers     = 64   // of them at the door
+
+	doorTime = 10 * time.Second // the default of Timing.Door, and the most that KnockAt takes
+
+	// What may come on a connection before it is known who speaks: a hello,
+	// and what TLS and HTTP/2 say before it; and through the door.
+	maxPrelude = 256 << 10
+	maxKnock   = maxCommand + maxPrelude
 )
 
 func (c *Config) setDefaults() {
@@ -71,6 +92,7 @@ func (c *Config) setDefaults() {
 	t.BackoffMin = or(t.BackoffMin, 50*time.Millisecond)
 	t.BackoffMax = or(t.BackoffMax, 2*time.Second)
 	t.Drain = or(t.Drain, 500*time.Millisecond)
+	t.Door = or(t.Door, doorTime)
 }
 
 // or is v, or def if v is zero.
@@ -87,6 +109,9 @@ func (c *Config) validate() error {
 	}
 	if err := nameable(c.Self); err != nil {
 		return fmt.Errorf("transport: this node's name: %w", err)
+	}
+	if len(c.Advertise) > maxAddress {
+		return fmt.Errorf("transport: the address to advertise is %d bytes long; the limit is %d", len(c.Advertise), maxAddress)
 	}
 	for name := range c.Peers {
 		if err := nameable(name); err != nil {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,6 +112,23 @@ type grpcWires struct {
 
 func (w *grpcWires) address() string { return w.listener.Addr().String() }
 
+func (w *grpcWires) advertised() string {
+	if a := w.address(); w.names(a) {
+		return a
+	}
+	return ""
+}
+
+// names is true of HOST:PORT, unless the host stands for all.
+func (w *grpcWires) names(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || port == "" || port == "0" {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return err != nil || !ip.IsUnspecified()
+}
+
 // serve accepts connections until the server stops. Any other end of it is one
 // that nothing here can mend: the other nodes will find this one silent.
 func (w *grpcWires) serve() {
@@ -131,10 +150,10 @@ func serveTalk(srv any, stream grpc.ServerStream) error {
 	s := &serverWire{stream: stream, over: make(chan struct{})}
 	if p, ok := grpcpeer.FromContext(stream.Context()); ok {
 		if from, ok := p.Addr.(*countedAddr); ok {
-			s.count = from.count
+			s.meter = from.meter
 		}
 	}
-	if s.count == nil || !w.mesh.spawn(func() { w.mesh.accept(s) }) {
+	if s.meter == nil || !w.mesh.spawn(func() { w.mesh.accept(s) }) {
 		return ErrClosed
 	}
 	<-s.over
@@ -144,14 +163,15 @@ func serveTalk(srv any, stream grpc.ServerStream) error {
 // serverWire is an accepted stream.
 type serverWire struct {
 	stream grpc.ServerStream
-	count  *atomic.Uint64
+	meter  *meter
 	once   sync.Once
 	over   chan struct{}
 }
 
 func (s *serverWire) send(b *[]byte) error  { return plain(s.stream.SendMsg(b)) }
 func (s *serverWire) recv() ([]byte, error) { return receive(s.stream) }
-func (s *serverWire) received() uint64      { return s.count.Load() }
+func (s *serverWire) received() uint64      { return s.meter.count.Load() }
+func (s *serverWire) allow(bytes uint64)    { s.meter.limit.Store(bytes) }
 func (s *serverWire) close()                { s.once.Do(func() { close(s.over) }) }
 func (s *serverWire) release()              { s.close() }
 
@@ -165,7 +185,8 @@ type clientWire struct {
 
 func (c *clientWire) send(b *[]byte) error  { return plain(c.stream.SendMsg(b)) }
 func (c *clientWire) recv() ([]byte, error) { return receive(c.stream) }
-func (c *clientWire) received() uint64      { return c.dialler.count.Load() }
+func (c *clientWire) received() uint64      { return c.dialler.meter.count.Load() }
+func (c *clientWire) allow(uint64)          {}
 
 func (c *clientWire) close() {
 	c.cancel()
@@ -179,9 +200,12 @@ func (c *clientWire) release() {
 
 // dial makes a connection with one stream. GRPC would connect again by itself,
 // but out of our sight: here each attempt is a connection of its own.
-func (w *grpcWires) dial(ctx context.Context, p *peer, _ Class) (wire, error) {
-	d := &dialler{count: new(atomic.Uint64)}
-	conn, err := grpc.NewClient("passthrough:///"+p.address,
+func (w *grpcWires) dial(ctx context.Context, _, address string) (wire, error) {
+	if address == "" {
+		return nil, errors.New("no address of it is known")
+	}
+	d := &dialler{meter: newMeter(math.MaxUint64)}
+	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(w.creds),
 		grpc.WithContextDialer(d.dial),
 		grpc.WithNoProxy(),
@@ -211,7 +235,7 @@ func (w *grpcWires) dial(ctx context.Context, p *peer, _ Class) (wire, error) {
 // dialler connects to one address, counts what is read, and keeps the error of
 // the network, which gRPC wraps in many words.
 type dialler struct {
-	count *atomic.Uint64
+	meter *meter
 
 	mu   sync.Mutex
 	conn net.Conn // the newest
@@ -230,7 +254,7 @@ func (d *dialler) dial(ctx context.Context, address string) (net.Conn, error) {
 	if d.err = err; err != nil {
 		return nil, err
 	}
-	d.conn = &countedConn{Conn: conn, count: d.count}
+	d.conn = &countedConn{Conn: conn, meter: d.meter}
 	return d.conn, nil
 }
 
@@ -316,21 +340,35 @@ func (l *countingListener) Accept() (net.Conn, error) {
 			c.Close()
 			continue
 		}
-		return &countedConn{Conn: c, count: new(atomic.Uint64), closed: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+		return &countedConn{Conn: c, meter: newMeter(maxPrelude), closed: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
 	}
 }
 
+// meter counts bytes up to a limit.
+type meter struct{ count, limit atomic.Uint64 }
+
+func newMeter(limit uint64) *meter {
+	m := new(meter)
+	m.limit.Store(limit)
+	return m
+}
+
+var errTooMuch = errors.New("more came than this connection may bring")
+
 // countedConn counts the bytes that are read, so that a peer is known to be
-// there while a large message arrives.
+// there while a large message arrives, and that one who is not known can bring
+// only few.
 type countedConn struct {
 	net.Conn
-	count  *atomic.Uint64
+	meter  *meter
 	closed func() // nil: nobody needs to know
 }
 
 func (c *countedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	c.count.Add(uint64(n))
+	if c.meter.count.Add(uint64(n)) > c.meter.limit.Load() {
+		return 0, errTooMuch
+	}
 	return n, err
 }
 
@@ -341,12 +379,12 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// RemoteAddr carries the counter to where gRPC shows no more than an address.
+// RemoteAddr carries the meter to where gRPC shows no more than an address.
 func (c *countedConn) RemoteAddr() net.Addr {
-	return &countedAddr{Addr: c.Conn.RemoteAddr(), count: c.count}
+	return &countedAddr{Addr: c.Conn.RemoteAddr(), meter: c.meter}
 }
 
 type countedAddr struct {
 	net.Addr
-	count *atomic.Uint64
+	meter *meter
 }

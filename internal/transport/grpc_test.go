@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 )
 
@@ -117,7 +116,7 @@ func TestConnectionLimit(t *testing.T) {
 func TestReadsAreCounted(t *testing.T) {
 	a, b := net.Pipe()
 	defer b.Close()
-	c := &countedConn{Conn: a, count: new(atomic.Uint64)}
+	c := &countedConn{Conn: a, meter: newMeter(5)}
 	go func() {
 		b.Write([]byte("12345"))
 		b.Close()
@@ -125,7 +124,18 @@ func TestReadsAreCounted(t *testing.T) {
 	if _, err := io.ReadAll(c); err != nil {
 		t.Fatal(err)
 	}
-	if n := c.RemoteAddr().(*countedAddr).count.Load(); n != 5 {
+	if n := c.RemoteAddr().(*countedAddr).meter.count.Load(); n != 5 {
 		t.Errorf("%d bytes counted", n)
+	}
+}
+
+// Bytes beyond what a connection may bring end it.
+func TestReadsAreLimited(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	c := &countedConn{Conn: a, meter: newMeter(4)}
+	go b.Write([]byte("12345"))
+	if all, err := io.ReadAll(c); err != errTooMuch || len(all) > 0 {
+		t.Errorf("read %q, %v", all, err)
 	}
 }

@@ -11,8 +11,8 @@ import (
 // The protocols that this version speaks. Both sides of a connection take the
 // highest that both know.
 const (
-	lowProtocol  = 1
-	highProtocol = 1
+	lowProtocol  = 2
+	highProtocol = 2
 )
 
 const helloMagic = "TanoDB\r\n"
@@ -27,9 +27,12 @@ type hello struct {
 	cluster    [16]byte
 	partitions uint32
 	class      Class
-	from       string // the sender
-	to         string // whom it believes to talk to
-	refusal    string // why the sender will not talk; empty: it will
+	from       string   // the sender
+	to         string   // whom it believes to talk to; empty at the door: whoever is there
+	id         [16]byte // of the sender; zero: it has none
+	address    string   // where the sender is reached; empty: it does not know
+	epoch      uint64   // of the sender's topology
+	refusal    string   // why the sender will not talk; empty: it will
 }
 
 // append appends the bytes of the hello. The fields up to the names never
@@ -41,9 +44,12 @@ func (h *hello) append(dst []byte) []byte {
 	e.u16(h.high)
 	e.string("name", h.from, maxName)
 	e.string("name", h.to, maxName)
-	e.b = append(e.b, h.cluster[:]...)
+	e.id(h.cluster)
 	e.u32(h.partitions)
 	e.u8(uint8(h.class))
+	e.id(h.id)
+	e.string("address", h.address, maxAddress)
+	e.u64(h.epoch)
 	e.text(h.refusal)
 	e.u32(crc32.Checksum(e.b[start:], castagnoli))
 	return e.b
@@ -70,22 +76,27 @@ func decodeHello(b []byte) (h hello, err error) {
 	if d.err != nil || h.low > highProtocol || h.high < lowProtocol {
 		return h, d.err // what follows may be in another form
 	}
-	copy(h.cluster[:], d.take(len(h.cluster)))
+	h.cluster = d.id()
 	h.partitions = d.u32()
 	h.class = Class(d.u8())
+	h.id = d.id()
+	h.address = d.string("address", maxAddress)
+	h.epoch = d.u64()
 	h.refusal = d.text()
-	if d.err == nil && h.class >= classes {
+	if d.err == nil && h.class > Door {
 		d.fail("a hello of class %d", h.class)
 	}
 	return h, d.err
 }
 
 // objection says why this node, whose hello is h, will not talk to the sender
-// of the other; empty: it will.
-func (h *hello) objection(other hello) string {
+// of the other, which it knows by an id (zero: by none); empty: it will.
+func (h *hello) objection(other hello, known [16]byte) string {
 	switch {
 	case other.low > h.high || other.high < h.low:
 		return fmt.Sprintf("speaks protocol %s, this node %s", span(other.low, other.high), span(h.low, h.high))
+	case h.class == Door && other.class == Door:
+		return h.objectionAtDoor(other)
 	case other.cluster != h.cluster:
 		return fmt.Sprintf("is of another cluster (%x; this node's is %x)", other.cluster, h.cluster)
 	case other.partitions != h.partitions:
@@ -97,7 +108,30 @@ func (h *hello) objection(other hello) string {
 	case other.class != h.class:
 		return fmt.Sprintf("answers on a connection for %s", other.class)
 	}
+	return other.impostor(known)
+}
+
+// objectionAtDoor is objection where one side, who need not be a member, may
+// leave open whom it seeks.
+func (h *hello) objectionAtDoor(other hello) string {
+	none := [16]byte{}
+	switch {
+	case other.cluster != h.cluster && other.cluster != none && h.cluster != none:
+		return fmt.Sprintf("is of another cluster (%x; this node's is %x)", other.cluster, h.cluster)
+	case other.to != h.from && other.to != "":
+		return fmt.Sprintf("looks for a node %q, this is %s", other.to, h.from)
+	}
 	return ""
+}
+
+// impostor says why the sender is not the node that is known by its name, and
+// what to do; empty: it is that one, as far as is known.
+func (h *hello) impostor(known [16]byte) string {
+	if known == h.id || known == [16]byte{} {
+		return ""
+	}
+	const todo = "start it with the data directory of that node, or give it another name and join it, in place of that node if need be"
+	return fmt.Sprintf("has the id %x, but the cluster knows the node of this name by the id %x: %s", h.id, known, todo)
 }
 
 func span(low, high uint16) string {

@@ -10,7 +10,10 @@ import (
 )
 
 func sampleHello() hello {
-	return hello{low: 1, high: 1, cluster: [16]byte{1, 2}, partitions: 64, class: Bulk, from: "n1", to: "n2", refusal: "because"}
+	return hello{
+		low: 2, high: 2, cluster: [16]byte{1, 2}, partitions: 64, class: Bulk, from: "n1", to: "n2",
+		id: [16]byte{3, 4}, address: "h:1", epoch: 7, refusal: "because",
+	}
 }
 
 func TestHelloRoundTrip(t *testing.T) {
@@ -42,6 +45,52 @@ func TestHelloOfALaterProtocol(t *testing.T) {
 	got, err := decodeHello(h.append(nil))
 	if want := (hello{low: h.low, high: h.high, from: "n1", to: "n2"}); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// Why a node will not talk to another, and at the door.
+func TestObjections(t *testing.T) {
+	mine := hello{low: 2, high: 2, cluster: [16]byte{1}, partitions: 64, from: "n1", to: "n2", id: [16]byte{1}}
+	door := mine
+	door.class = Door
+	reply := func(h hello, change func(*hello)) hello {
+		h.from, h.to, h.id = h.to, h.from, [16]byte{2}
+		if change != nil {
+			change(&h)
+		}
+		return h
+	}
+	tests := map[string]struct {
+		mine, theirs hello
+		known        [16]byte
+		want         string
+	}{
+		"as it should be":           {mine, reply(mine, nil), [16]byte{2}, ""},
+		"of an id not known yet":    {mine, reply(mine, nil), [16]byte{}, ""},
+		"of another id":             {mine, reply(mine, nil), [16]byte{3}, "has the id 02000000000000000000000000000000, but the cluster knows the node of this name by the id 03"},
+		"without an id":             {mine, reply(mine, func(h *hello) { h.id = [16]byte{} }), [16]byte{3}, "has the id 00"},
+		"a later protocol":          {mine, reply(mine, func(h *hello) { h.low, h.high = 3, 5 }), [16]byte{}, "speaks protocol 3 to 5, this node 2"},
+		"an earlier protocol":       {mine, reply(mine, func(h *hello) { h.low, h.high = 1, 1 }), [16]byte{}, "speaks protocol 1, this node 2"},
+		"another cluster":           {mine, reply(mine, func(h *hello) { h.cluster = [16]byte{9} }), [16]byte{}, "is of another cluster"},
+		"no cluster":                {mine, reply(mine, func(h *hello) { h.cluster = [16]byte{} }), [16]byte{}, "is of another cluster"},
+		"another ring":              {mine, reply(mine, func(h *hello) { h.partitions = 8 }), [16]byte{}, "has a ring of 8 partitions, this node one of 64"},
+		"another name":              {mine, reply(mine, func(h *hello) { h.from = "n7" }), [16]byte{}, `is called "n7"`},
+		"one who seeks another":     {mine, reply(mine, func(h *hello) { h.to = "n7" }), [16]byte{}, `looks for a node "n7", this is n1`},
+		"one who seeks anybody":     {mine, reply(mine, func(h *hello) { h.to = "" }), [16]byte{}, `looks for a node "", this is n1`},
+		"another class":             {mine, reply(mine, func(h *hello) { h.class = Bulk }), [16]byte{}, "answers on a connection for bulk"},
+		"a door where none was":     {mine, reply(mine, func(h *hello) { h.class = Door }), [16]byte{}, "answers on a connection for door"},
+		"door: a stranger":          {door, reply(door, func(h *hello) { h.cluster, h.partitions, h.to, h.from = [16]byte{}, 0, "", "x" }), [16]byte{}, ""},
+		"door: another ring":        {door, reply(door, func(h *hello) { h.partitions = 8 }), [16]byte{}, ""},
+		"door: another cluster":     {door, reply(door, func(h *hello) { h.cluster = [16]byte{9} }), [16]byte{}, "is of another cluster"},
+		"door: seeks another":       {door, reply(door, func(h *hello) { h.to = "n7" }), [16]byte{}, `looks for a node "n7"`},
+		"door: of a later protocol": {door, reply(door, func(h *hello) { h.low, h.high = 3, 3 }), [16]byte{}, "speaks protocol 3"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.mine.objection(tt.theirs, tt.known); !strings.HasPrefix(got, tt.want) || (tt.want == "") != (got == "") {
+				t.Errorf("%q; want %q", got, tt.want)
+			}
+		})
 	}
 }
 

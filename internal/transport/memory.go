@@ -13,9 +13,9 @@ import (
 // order between each pair of nodes, by goroutines.
 type Network struct {
 	mu      sync.Mutex
-	nodes   map[string]*Mesh
-	severed map[route]bool // connections break and cannot be made
-	deaf    map[route]bool // what is sent this way vanishes
+	nodes   map[string]*Mesh // by address
+	severed map[route]bool   // connections break and cannot be made
+	deaf    map[route]bool   // what is sent this way vanishes
 	pipes   map[*pipe]struct{}
 }
 
@@ -35,8 +35,9 @@ func NewMemory() *Network {
 	}
 }
 
-// Join adds a node, which leaves with Close. The peers' addresses have no meaning. Two nodes of
-// one name at a time are an error.
+// Join adds a node, which leaves with Close. Its address is Config.Listen, or
+// its name if that is empty: then it is found by its name, whatever address is
+// known of it. Two nodes at one address at a time are an error.
 func (n *Network) Join(cfg Config) (*Mesh, error) {
 	m, err := newMesh(cfg)
 	if err != nil {
@@ -44,12 +45,28 @@ func (n *Network) Join(cfg Config) (*Mesh, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.nodes[cfg.Self] != nil {
-		return nil, errors.New("transport: " + cfg.Self + " is in the network already")
+	w := &memoryWires{net: n, self: cfg.Self, at: cfg.Self, listen: cfg.Listen}
+	if cfg.Listen != "" {
+		w.at = cfg.Listen
 	}
-	n.nodes[cfg.Self] = m
-	m.start(&memoryWires{net: n, self: cfg.Self})
+	if n.nodes[w.at] != nil {
+		return nil, errors.New("transport: " + w.at + " is in the network already")
+	}
+	n.nodes[w.at] = m
+	m.start(w)
 	return m, nil
+}
+
+// at is the node at an address, or the one of a name that has no other address;
+// nil: there is none.
+func (n *Network) at(name, address string) *Mesh {
+	if m := n.nodes[address]; m != nil {
+		return m
+	}
+	if m := n.nodes[name]; m != nil && m.cfg.Listen == "" {
+		return m
+	}
+	return nil
 }
 
 // Cut separates two nodes. Both ways: their connections break at once and new
@@ -91,11 +108,15 @@ func (n *Network) vanishes(r route) bool {
 var errRefused = errors.New("connection refused")
 
 // connect makes a pair of pipes, and lets the node at the far end accept one.
-func (n *Network) connect(r route) (*pipe, error) {
+func (n *Network) connect(from, name, address string) (*pipe, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	target := n.nodes[r.to]
-	if target == nil || n.severed[r] {
+	target := n.at(name, address)
+	if target == nil {
+		return nil, errRefused
+	}
+	r := route{from, target.cfg.Self}
+	if n.severed[r] {
 		return nil, errRefused
 	}
 	there, back := make(chan []byte, pipeDepth), make(chan []byte, pipeDepth)
@@ -116,24 +137,29 @@ func (n *Network) connect(r route) (*pipe, error) {
 
 // memoryWires makes connections within the process.
 type memoryWires struct {
-	net  *Network
-	self string
+	net    *Network
+	self   string // the node's name
+	at     string // its address
+	listen string // as it was configured
 }
 
-func (w *memoryWires) dial(_ context.Context, p *peer, _ Class) (wire, error) {
-	near, err := w.net.connect(route{w.self, p.name})
+func (w *memoryWires) dial(_ context.Context, name, address string) (wire, error) {
+	near, err := w.net.connect(w.self, name, address)
 	if err != nil {
 		return nil, err // not a nil *pipe in a wire
 	}
 	return near, nil
 }
 
-func (w *memoryWires) address() string { return w.self }
+func (w *memoryWires) address() string    { return w.at }
+func (w *memoryWires) advertised() string { return w.listen }
+
+func (w *memoryWires) names(address string) bool { return address != "" }
 
 func (w *memoryWires) close() {
 	w.net.mu.Lock()
 	defer w.net.mu.Unlock()
-	delete(w.net.nodes, w.self)
+	delete(w.net.nodes, w.at)
 }
 
 // pipe is one side of a connection in memory.
@@ -193,6 +219,8 @@ func (p *pipe) recv() ([]byte, error) {
 func (p *pipe) release() { p.close() }
 
 func (p *pipe) received() uint64 { return p.count.Load() }
+
+func (p *pipe) allow(uint64) {}
 
 func (p *pipe) close() {
 	p.ends.once.Do(func() {

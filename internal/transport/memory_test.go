@@ -15,7 +15,7 @@ import (
 func TestCutBothWays(t *testing.T) {
 	net := NewMemory()
 	served := make(chan struct{}, 1)
-	p := pairIn(t, memory{net}, Config{Timing: quick}, func(string, Frame, func(vnode.Message)) { served <- struct{}{} })
+	p := pairIn(t, &memory{net: net}, Config{Timing: quick}, func(string, Frame, func(vnode.Message)) { served <- struct{}{} })
 	p.connect(t)
 	out := ask(t, p.a, "n2", Requests, fetch("k"), patience)
 	<-served
@@ -37,7 +37,7 @@ func TestCutBothWays(t *testing.T) {
 // A cut in one direction is noticed by the silence of the other.
 func TestCutOneWay(t *testing.T) {
 	net := NewMemory()
-	p := pairIn(t, memory{net}, Config{Timing: quick}, echo)
+	p := pairIn(t, &memory{net: net}, Config{Timing: quick}, echo)
 	p.connect(t)
 	p.ra.await(t, "n2 is connected", func() bool { return p.a.Stats().Peers[0].Connected })
 	net.Cut("n2", "n1", false)
@@ -51,7 +51,7 @@ func TestCutOneWay(t *testing.T) {
 }
 
 func TestJoinTwice(t *testing.T) {
-	j := memory{NewMemory()}
+	j := &memory{net: NewMemory()}
 	m := member(t, j, "n1", Config{Handler: newRecorder(silent)})
 	if _, err := j.join("n1", Config{Handler: newRecorder(silent)}); err == nil {
 		t.Error("n1 is there twice")
@@ -65,7 +65,7 @@ func TestJoinTwice(t *testing.T) {
 func TestOutcomesAreHonest(t *testing.T) {
 	net := NewMemory()
 	served := sync.Map{}
-	p := pairIn(t, memory{net}, Config{Timing: quick}, func(_ string, f Frame, reply func(vnode.Message)) {
+	p := pairIn(t, &memory{net: net}, Config{Timing: quick}, func(_ string, f Frame, reply func(vnode.Message)) {
 		served.Store(f.Msg.(*vnode.Fetch).Key.Name, true)
 		reply(&vnode.Pong{})
 	})

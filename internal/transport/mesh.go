@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,11 +15,14 @@ import (
 // Mesh is a node's part of the network: its connections to all other nodes. It
 // is a Transport. Its goroutines: one that looks at deadlines and silence
 // (watch), one for each connection that it keeps (keep) and one for each that
-// it has accepted (accept), and for each connection a writer.
+// it has accepted (accept), and for each connection a writer, or at the door
+// one that waits for the caller to leave.
 type Mesh struct {
-	cfg   Config
-	wires wires
-	peers map[string]*peer // never changes
+	cfg     Config
+	wires   wires
+	address string                           // that other nodes are told to dial; empty: none
+	peers   atomic.Pointer[map[string]*peer] // the map never changes; it is replaced with the lock held
+	callers atomic.Int64                     // at the door
 
 	ctx    context.Context // ends with the mesh
 	cancel context.CancelFunc
@@ -35,39 +37,21 @@ type Mesh struct {
 
 // wires makes connections.
 type wires interface {
-	// dial connects to a peer. It returns when ctx ends at the latest.
-	dial(ctx context.Context, p *peer, c Class) (wire, error)
+	// dial connects to a node at an address. It returns when ctx ends at the
+	// latest. An empty name is that of whoever is there.
+	dial(ctx context.Context, name, address string) (wire, error)
 
-	// address is where other nodes reach this one.
+	// address is where this node is reached from where it is.
 	address() string
+
+	// advertised is where others reach it, if that can be told.
+	advertised() string
+
+	// names is true of what can be the address of another node.
+	names(address string) bool
 
 	// close accepts no more, and waits until all accepted wires have gone.
 	close()
-}
-
-// peer is another node, whether connected or not.
-type peer struct {
-	mesh    *Mesh
-	name    string
-	address string
-	links   [classes]*link
-	told    time.Time // when the handler was last told that the peer was heard; of the goroutine that watches
-	counters
-}
-
-// link is this node's own connection of one class to a peer, over all its
-// attempts.
-type link struct {
-	peer    *peer
-	class   Class
-	session atomic.Pointer[session] // nil: not connected
-	begin   sync.Once
-	hurry   chan struct{} // try again now; holds one
-
-	mu      sync.Mutex
-	lastErr error // of the last attempt or connection; nil: there was none
-	logged  string
-	older   *session // the accepted connection of the same class, the other way round
 }
 
 // newMesh makes a mesh that does nothing yet.
@@ -77,22 +61,23 @@ func newMesh(cfg Config) (*Mesh, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &Mesh{cfg: cfg, peers: map[string]*peer{}, ctx: ctx, cancel: cancel, sessions: map[*session]struct{}{}}
-	for name, address := range cfg.Peers {
-		p := &peer{mesh: m, name: name, address: address}
-		for c := range p.links {
-			p.links[c] = &link{peer: p, class: Class(c), hurry: make(chan struct{}, 1)}
-		}
-		m.peers[name] = p
+	m := &Mesh{cfg: cfg, ctx: ctx, cancel: cancel, sessions: map[*session]struct{}{}}
+	peers := make(map[string]*peer, len(cfg.Peers))
+	for name, at := range cfg.Peers {
+		peers[name] = m.newPeer(name, at)
 	}
+	m.peers.Store(&peers)
 	return m, nil
 }
 
 // start begins to connect to all peers.
 func (m *Mesh) start(w wires) {
 	m.wires = w
+	if m.address = m.cfg.Advertise; m.address == "" {
+		m.address = w.advertised()
+	}
 	m.spawn(m.watch)
-	for _, p := range m.peers {
+	for _, p := range *m.peers.Load() {
 		p.links[Requests].start()
 	}
 }
@@ -110,17 +95,21 @@ func (m *Mesh) spawn(f func()) bool {
 
 // Ask is Transport.Ask.
 func (m *Mesh) Ask(node string, c Class, f Frame, deadline time.Time, done func(vnode.Message, error)) {
-	p, ok := m.peers[node]
-	if !ok {
+	p := m.peer(node)
+	switch {
+	case p == nil:
 		done(nil, fmt.Errorf("%w: %s is not a member", ErrNotSent, node))
+		return
+	case c >= classes:
+		done(nil, fmt.Errorf("%w: members do not ask each other by %s", ErrNotSent, c))
 		return
 	}
 	l := p.links[c]
-	l.start()
 	if s := l.session.Load(); s != nil {
 		s.ask(f, deadline, done)
 		return
 	}
+	l.start()
 	done(nil, fmt.Errorf("%w: %w", ErrNotSent, l.why()))
 }
 
@@ -182,15 +171,19 @@ func (m *Mesh) open() []*session {
 	return all
 }
 
-// admit makes a session one of the mesh; false: the mesh is closing.
-func (m *Mesh) admit(s *session) bool {
+// admit makes a session one of the mesh. An error says why it is too late for
+// that.
+func (m *Mesh) admit(s *session) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closing {
-		return false
+		return ErrClosed
+	}
+	if err := s.unfit(); err != nil {
+		return err
 	}
 	m.sessions[s] = struct{}{}
-	return true
+	return nil
 }
 
 func (m *Mesh) dismiss(s *session) {
@@ -224,227 +217,89 @@ func (m *Mesh) watch() {
 	}
 }
 
-// start begins to keep the link connected, once.
-func (l *link) start() {
-	l.begin.Do(func() { l.peer.mesh.spawn(l.keep) })
-}
-
-// keep connects, serves the connection while it lasts, and connects again, for
-// ever.
-func (l *link) keep() {
-	m, t := l.peer.mesh, &l.peer.mesh.cfg.Timing
-	backoff := t.BackoffMin
-	for {
-		began := time.Now()
-		err := l.connect()
-		if m.ctx.Err() != nil {
-			return
-		}
-		l.failed(err)
-		if time.Since(began) > t.BackoffMax {
-			backoff = t.BackoffMin // it had worked for a while
-		}
-		if !l.rest(backoff) {
-			return
-		}
-		backoff = min(2*backoff, t.BackoffMax)
-	}
-}
-
-// rest waits for about as long as d, or until the peer itself is heard to be
-// there. False: the mesh is closing.
-func (l *link) rest(d time.Duration) bool {
-	timer := time.NewTimer(d/2 + rand.N(d))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-l.hurry:
-	case <-l.peer.mesh.ctx.Done():
-		return false
-	}
-	return true
-}
-
-// connect makes a connection and serves it. It returns why it failed or
-// ended.
-func (l *link) connect() error {
-	p, m := l.peer, l.peer.mesh
-	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timing.Silence)
-	defer cancel()
-	w, err := m.wires.dial(ctx, p, l.class)
-	if err != nil {
-		return fmt.Errorf("node %s at %s: %w", p.name, p.address, err)
-	}
-	defer w.release()
-	if err := l.greet(ctx, w); err != nil {
-		return fmt.Errorf("node %s at %s %w", p.name, p.address, err)
-	}
-	s := newSession(m, p, l.class, w, true)
-	if !m.admit(s) {
-		return ErrClosed
-	}
-	defer m.dismiss(s)
-	l.connected(s)
-	err = s.run()
-	l.session.Store(nil)
-	if errors.Is(err, io.EOF) {
-		err = errors.New("closed by the node")
-	}
-	return fmt.Errorf("node %s at %s: %w", p.name, p.address, err)
-}
-
-// greet exchanges hellos as the dialler.
-func (l *link) greet(ctx context.Context, w wire) error {
-	stop := context.AfterFunc(ctx, w.close)
-	defer stop()
-	mine := l.peer.mesh.hello(l.peer.name, l.class)
-	theirs, err := exchange(w, &mine)
-	if ctx.Err() != nil {
-		return errors.New("sends no hello in time")
-	}
-	if err != nil {
-		return fmt.Errorf("cannot be greeted: %w", err)
-	}
-	if why := mine.objection(theirs); why != "" {
-		return errors.New(why)
-	}
-	if theirs.refusal != "" {
-		return fmt.Errorf("refuses: %s", theirs.refusal)
-	}
-	return nil
-}
-
-// exchange sends a hello and receives the other's.
-func exchange(w wire, mine *hello) (hello, error) {
-	if err := say(w, mine); err != nil {
-		return hello{}, err
-	}
-	b, err := w.recv()
-	if err != nil {
-		return hello{}, err
-	}
-	return decodeHello(b)
-}
-
-func say(w wire, h *hello) error {
-	b := buffers.get()
-	*b = h.append(*b)
-	return w.send(b)
-}
-
 // hello is what this node says to a peer.
 func (m *Mesh) hello(to string, c Class) hello {
 	return hello{
 		low: lowProtocol, high: highProtocol,
 		cluster: m.cfg.Cluster, partitions: uint32(m.cfg.Partitions), class: c,
-		from: m.cfg.Self, to: to,
+		from: m.cfg.Self, to: to, id: m.cfg.ID, address: m.address, epoch: m.cfg.Epoch(),
 	}
-}
-
-// connected puts the session to use.
-func (l *link) connected(s *session) {
-	l.session.Store(s)
-	l.mu.Lock()
-	l.logged = ""
-	l.mu.Unlock()
-	m := l.peer.mesh
-	m.cfg.Logger.Info("connected to node", "node", l.peer.name, "address", l.peer.address, "class", l.class.String())
-	if l.class == Requests {
-		m.cfg.Handler.Heard(l.peer.name)
-	}
-}
-
-// failed tells of an attempt that failed or a connection that broke. The log
-// hears of the same reason once in a row.
-func (l *link) failed(err error) {
-	l.mu.Lock()
-	fresh := err.Error() != l.logged
-	l.lastErr, l.logged = err, err.Error()
-	l.mu.Unlock()
-	m := l.peer.mesh
-	if fresh {
-		m.cfg.Logger.Warn("no connection to node", "node", l.peer.name, "class", l.class.String(), "error", err)
-	}
-	if l.class == Requests {
-		m.cfg.Handler.Refused(l.peer.name, err)
-	}
-}
-
-// why says why the link is not connected.
-func (l *link) why() error {
-	if l.peer.mesh.ctx.Err() != nil {
-		return ErrClosed
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.lastErr == nil {
-		return errors.New("not connected yet")
-	}
-	return l.lastErr
 }
 
 // accept serves a connection that a peer has made. It returns when it has
 // ended.
 func (m *Mesh) accept(w wire) {
 	defer w.release()
-	p, class, err := m.welcome(w)
-	if err != nil {
+	p, theirs, err := m.greetCaller(w)
+	switch {
+	case err != nil:
+		m.reject(err)
+		return
+	case p == nil:
+		m.attend(w)
+		return
+	}
+	m.learn(p, theirs.address)
+	s := newSession(m, p, theirs, w)
+	if err := m.admit(s); err != nil {
 		m.reject(err)
 		return
 	}
-	s := newSession(m, p, class, w, false)
-	if !m.admit(s) {
-		return
-	}
 	defer m.dismiss(s)
-	l := p.links[class]
-	l.replace(s)
+	p.links[s.class].replace(s)
 	s.run()
 }
 
-// replace ends the accepted session before s: the peer has given it up, since
-// it has made this one. And since the peer is there, this node's own attempts need not
-// wait.
-func (l *link) replace(s *session) {
-	l.mu.Lock()
-	older := l.older
-	l.older = s
-	l.mu.Unlock()
-	if older != nil {
-		older.end(errors.New("replaced by a newer connection"))
-	}
-	select {
-	case l.hurry <- struct{}{}:
-	default:
-	}
-}
-
-// welcome exchanges hellos as the side that was dialled. A dialler that is
-// refused is told why.
-func (m *Mesh) welcome(w wire) (*peer, Class, error) {
+// greetCaller exchanges hellos as the side that was dialled. A dialler that is
+// refused is told why. The peer is nil if the caller is at the door.
+func (m *Mesh) greetCaller(w wire) (*peer, hello, error) {
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timing.Silence)
 	defer cancel()
 	stop := context.AfterFunc(ctx, w.close)
 	defer stop()
 	b, err := w.recv()
 	if err != nil {
-		return nil, 0, fmt.Errorf("a caller sends no hello: %w", err)
+		return nil, hello{}, fmt.Errorf("a caller sends no hello: %w", err)
 	}
 	theirs, err := decodeHello(b)
 	if err != nil {
-		return nil, 0, fmt.Errorf("a caller: %w", err)
+		return nil, hello{}, fmt.Errorf("a caller: %w", err)
 	}
 	mine := m.hello(theirs.from, theirs.class)
-	p, member := m.peers[theirs.from]
-	why := mine.objection(theirs)
-	if why == "" && !member {
-		why = "is not a member"
-	}
+	p, why := m.judge(&mine, theirs)
 	if why != "" {
 		mine.refusal = fmt.Sprintf("node %s %s", theirs.from, why)
-		return nil, 0, errors.Join(errors.New(mine.refusal), say(w, &mine))
+		return nil, theirs, errors.Join(errors.New(mine.refusal), say(w, &mine))
 	}
-	return p, theirs.class, say(w, &mine)
+	if p != nil {
+		w.allow(math.MaxUint64)
+		return p, theirs, say(w, &mine)
+	}
+	w.allow(maxKnock)
+	if err := say(w, &mine); err != nil {
+		m.callers.Add(-1)
+		return nil, theirs, err
+	}
+	return nil, theirs, nil
+}
+
+// judge finds the peer that a caller is, and why it is refused; empty: it is not.
+// A caller who is let in at the door is counted.
+func (m *Mesh) judge(mine *hello, theirs hello) (*peer, string) {
+	p := m.peer(theirs.from)
+	if theirs.class == Door || p == nil {
+		why := mine.objection(theirs, [16]byte{})
+		switch {
+		case why != "":
+		case theirs.class != Door:
+			why = "is not a member"
+		case m.callers.Add(1) > maxCallers:
+			m.callers.Add(-1)
+			why = fmt.Sprintf("comes when there are %d others at the door: try again", maxCallers)
+		}
+		return nil, why
+	}
+	return p, mine.objection(theirs, p.where.Load().ID)
 }
 
 // reject tells of a caller that was not accepted. The log hears of the same
@@ -460,13 +315,5 @@ func (m *Mesh) reject(err error) {
 	m.mu.Unlock()
 	if fresh {
 		m.cfg.Logger.Warn("refused a connection", "error", err)
-	}
-}
-
-// tell tells the handler that the peer was heard, not too often.
-func (p *peer) tell(now time.Time) {
-	if now.Sub(p.told) >= p.mesh.cfg.Timing.News {
-		p.told = now
-		p.mesh.cfg.Handler.Heard(p.name)
 	}
 }

@@ -200,7 +200,7 @@ func TestBulk(t *testing.T) {
 		p := pairIn(t, j, Config{Timing: quick}, echo)
 		p.connect(t)
 		wants(t, await(t, ask(t, p.a, "n2", Bulk, fetch("k"), patience)), ErrNotSent)
-		l := p.a.peers["n2"].links[Bulk]
+		l := p.a.peer("n2").links[Bulk]
 		p.ra.await(t, "bulk is connected", func() bool { return l.session.Load() != nil })
 		if o := await(t, ask(t, p.a, "n2", Bulk, fetch("k"), patience)); o.err != nil {
 			t.Error(o.err)
@@ -348,7 +348,7 @@ func TestStalledReader(t *testing.T) {
 			t.Fatal("the queue never fills")
 		}
 		ask(t, p.a, "n2", Bulk, &vnode.Ping{}, patience)
-		l := p.a.peers["n2"].links[Bulk]
+		l := p.a.peer("n2").links[Bulk]
 		p.ra.await(t, "bulk is connected", func() bool { return l.session.Load() != nil })
 		const more = 12 // MiB than the wire, the stalled reader and the writer hold, so that some wait in the queue
 		for len(outcomes) <= more {
@@ -478,13 +478,14 @@ func TestCallers(t *testing.T) {
 		change func(h *hello)
 		want   string
 	}{
-		"a later protocol":   {func(h *hello) { h.low, h.high = 3, 4 }, "node n3 speaks protocol 3 to 4, this node 1"},
-		"an unknown member":  {func(h *hello) { h.from = "n9" }, "node n9 is not a member"},
-		"itself":             {func(h *hello) { h.from = "n1" }, "node n1 is not a member"},
-		"one who errs":       {func(h *hello) { h.to = "n2" }, `node n3 looks for a node "n2", this is n1`},
-		"one of another":     {func(h *hello) { h.cluster[3] = 1 }, "node n3 is of another cluster"},
-		"one without a name": {func(h *hello) { h.from = "" }, ""},
-		"an unknown class":   {func(h *hello) { h.class = 9 }, ""},
+		"a later protocol":    {func(h *hello) { h.low, h.high = 3, 4 }, "node n3 speaks protocol 3 to 4, this node 2"},
+		"an earlier protocol": {func(h *hello) { h.low, h.high = 1, 1 }, "node n3 speaks protocol 1, this node 2"},
+		"an unknown member":   {func(h *hello) { h.from = "n9" }, "node n9 is not a member"},
+		"itself":              {func(h *hello) { h.from = "n1" }, "node n1 is not a member"},
+		"one who errs":        {func(h *hello) { h.to = "n2" }, `node n3 looks for a node "n2", this is n1`},
+		"one of another":      {func(h *hello) { h.cluster[3] = 1 }, "node n3 is of another cluster"},
+		"one without a name":  {func(h *hello) { h.from = "" }, ""},
+		"an unknown class":    {func(h *hello) { h.class = 9 }, ""},
 	}
 	both(t, func(t *testing.T, j joiner) {
 		r := newRecorder(echo)
@@ -631,12 +632,13 @@ func TestSilenceWhileAsleep(t *testing.T) {
 
 // lonelySession has one request and nobody who writes or reads.
 func lonelySession(t *testing.T) (*session, <-chan outcome) {
-	m, err := newMesh(Config{Self: "n1", Peers: map[string]string{"n2": ""}, Handler: newRecorder(silent)})
+	m, err := newMesh(Config{Self: "n1", Peers: map[string]Peer{"n2": {}}, Handler: newRecorder(silent)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	near := &pipe{ends: &ends{over: make(chan struct{}), forget: func() {}}}
-	s := newSession(m, m.peers["n2"], Requests, near, true)
+	s := newSession(m, m.peer("n2"), hello{from: "n2"}, near)
+	s.dialled = true
 	out := make(chan outcome, 1)
 	s.ask(Frame{Msg: fetch("k")}, time.Now().Add(10*time.Hour), func(m vnode.Message, err error) { out <- outcome{m, err} })
 	return s, out
@@ -683,8 +685,9 @@ func TestConfigErrors(t *testing.T) {
 		"no handler":        {Config{Self: "n1"}, "no Handler"},
 		"no name":           {Config{Handler: r}, "name"},
 		"a long name":       {Config{Self: strings.Repeat("x", 256), Handler: r}, "256 bytes"},
-		"a nameless peer":   {Config{Self: "n1", Handler: r, Peers: map[string]string{"": "x"}}, "name of a peer"},
-		"a peer of itself":  {Config{Self: "n1", Handler: r, Peers: map[string]string{"n1": "x"}}, "peer of itself"},
+		"a nameless peer":   {Config{Self: "n1", Handler: r, Peers: map[string]Peer{"": {}}}, "name of a peer"},
+		"a peer of itself":  {Config{Self: "n1", Handler: r, Peers: map[string]Peer{"n1": {}}}, "peer of itself"},
+		"a long address":    {Config{Self: "n1", Handler: r, Advertise: strings.Repeat("x", maxAddress+1)}, "513 bytes"},
 		"no such interface": {Config{Self: "n1", Handler: r, Listen: "192.0.2.1:1"}, "192.0.2.1"},
 	}
 	for name, tt := range tests {

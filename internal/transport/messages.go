@@ -25,12 +25,27 @@ const (
 	kindCensus  kind = 4
 	kindPing    kind = 5
 	kindForward kind = 6
+	kindPull    kind = 7
+	kindDeliver kind = 8
+
+	kindLog      kind = 0x10
+	kindStateAsk kind = 0x11
+	kindPropose  kind = 0x12
+	kindKnock    kind = 0x13
+	kindJobsAsk  kind = 0x14
 
 	kindStored    = answerBit | 1
 	kindFetched   = answerBit | 2
 	kindListed    = answerBit | 3
 	kindPong      = answerBit | 5
 	kindForwarded = answerBit | 6
+	kindPulled    = answerBit | 7
+	kindDelivered = answerBit | 8
+	kindLogged    = answerBit | 0x10
+	kindStateGive = answerBit | 0x11
+	kindProposed  = answerBit | 0x12
+	kindWelcome   = answerBit | 0x13
+	kindJobsGive  = answerBit | 0x14
 	kindRefusal   = answerBit | 0x40
 	kindFailure   = answerBit | 0x41
 )
@@ -39,8 +54,10 @@ func (k kind) answer() bool { return k&answerBit != 0 }
 
 func (k kind) known() bool {
 	switch k {
-	case kindStore, kindFetch, kindList, kindCensus, kindPing, kindForward,
-		kindStored, kindFetched, kindListed, kindPong, kindForwarded, kindRefusal, kindFailure:
+	case kindStore, kindFetch, kindList, kindCensus, kindPing, kindForward, kindPull, kindDeliver,
+		kindLog, kindStateAsk, kindPropose, kindKnock, kindJobsAsk,
+		kindStored, kindFetched, kindListed, kindPong, kindForwarded, kindPulled, kindDelivered,
+		kindLogged, kindStateGive, kindProposed, kindWelcome, kindJobsGive, kindRefusal, kindFailure:
 		return true
 	}
 	return false
@@ -61,6 +78,27 @@ func kindOf(m vnode.Message) kind {
 		return kindPing
 	case *coordinator.Forward:
 		return kindForward
+	case *vnode.Pull:
+		return kindPull
+	case *vnode.Deliver:
+		return kindDeliver
+	case *Log:
+		return kindLog
+	case *StateAsk:
+		return kindStateAsk
+	case *Propose:
+		return kindPropose
+	case *Knock:
+		return kindKnock
+	case *JobsAsk:
+		return kindJobsAsk
+	}
+	return answerKindOf(m)
+}
+
+// answerKindOf is kindOf for answers.
+func answerKindOf(m vnode.Message) kind {
+	switch m.(type) {
 	case *vnode.Stored:
 		return kindStored
 	case *vnode.Fetched:
@@ -71,6 +109,20 @@ func kindOf(m vnode.Message) kind {
 		return kindPong
 	case *coordinator.Forwarded:
 		return kindForwarded
+	case *vnode.Pulled:
+		return kindPulled
+	case *vnode.Delivered:
+		return kindDelivered
+	case *Logged:
+		return kindLogged
+	case *StateGive:
+		return kindStateGive
+	case *Proposed:
+		return kindProposed
+	case *Welcome:
+		return kindWelcome
+	case *JobsGive:
+		return kindJobsGive
 	case *vnode.Refusal:
 		return kindRefusal
 	case *vnode.Failure:
@@ -79,8 +131,16 @@ func kindOf(m vnode.Message) kind {
 	return 0
 }
 
-// message appends what the message carries; a Ping and a Pong carry nothing.
-func (e *encoder) message(m vnode.Message) {
+// message appends what the message carries. A Ping, a Pong and a Logged carry nothing.
+func (e *encoder) message(k kind, m vnode.Message) {
+	if k.answer() {
+		e.answer(m)
+		return
+	}
+	e.request(m)
+}
+
+func (e *encoder) request(m vnode.Message) {
 	switch m := m.(type) {
 	case *vnode.Store:
 		e.u16(uint16(m.Home))
@@ -102,6 +162,22 @@ func (e *encoder) message(m vnode.Message) {
 		e.bool(m.Deleted)
 		e.options(&m.Options)
 		e.value(&m.Value)
+	case *vnode.Pull:
+		e.u16(uint16(m.Home))
+		e.bytes("After", m.After, maxAfter)
+		e.count("Limit", m.Limit)
+		e.bool(m.Bare)
+		e.bool(m.Whole)
+	case *vnode.Deliver:
+		e.u16(uint16(m.Home))
+		e.itemList(m.Items)
+	default:
+		e.topology(m)
+	}
+}
+
+func (e *encoder) answer(m vnode.Message) {
+	switch m := m.(type) {
 	case *vnode.Stored:
 		e.bool(m.Live)
 	case *vnode.Fetched:
@@ -113,18 +189,71 @@ func (e *encoder) message(m vnode.Message) {
 	case *coordinator.Forwarded:
 		e.receipt(&m.Receipt)
 		e.error(m.Err)
+	case *vnode.Pulled:
+		e.itemList(m.Items)
+		e.badItems(m.Bad)
+		e.bytes("Last", m.Last, maxAfter)
+		e.bool(m.More)
+	case *vnode.Delivered:
+		e.results(m.Results)
 	case *vnode.Refusal:
 		e.u8(uint8(m.Code))
 		e.text(m.Text)
+		e.uvarint(m.Epoch)
 	case *vnode.Failure:
 		e.u8(uint8(m.Code))
 		e.text(m.Text)
+	default:
+		e.topology(m)
+	}
+}
+
+// topology appends what a message about the topology carries.
+func (e *encoder) topology(m vnode.Message) {
+	switch m := m.(type) {
+	case *Log:
+		e.bytes("log message", m.Data, maxLog)
+	case *StateAsk:
+		e.uvarint(m.Have)
+	case *StateGive:
+		e.bytes("state", m.State, maxState)
+	case *JobsGive:
+		e.bytes("jobs", m.Jobs, maxState)
+	case *Propose:
+		e.id(m.ID)
+		e.bytes("command", m.Command, maxCommand)
+	case *Proposed:
+		e.string("code", m.Code, maxName)
+		e.text(m.Text)
+	case *Knock:
+		e.string("name", m.Name, maxName)
+		e.id(m.ID)
+		e.id(m.Cluster)
+		e.u32(m.Partitions)
+		e.u32(m.Replicas)
+		e.string("version", m.Version, maxAddress)
+		e.string("address", m.Address, maxAddress)
+	case *Welcome:
+		e.id(m.Cluster)
+		e.u32(m.Partitions)
+		e.u32(m.Replicas)
+		e.u32(m.TargetN)
+		e.string("name", m.Name, maxName)
+		e.text(m.Refusal)
+		e.bytes("state", m.State, maxState)
 	}
 }
 
 // message takes what a message of a known kind carries. The fields of a
 // composite literal are taken in the order in which they stand.
 func (d *decoder) message(k kind) vnode.Message {
+	if k.answer() {
+		return d.answer(k)
+	}
+	return d.request(k)
+}
+
+func (d *decoder) request(k kind) vnode.Message {
 	switch k {
 	case kindStore:
 		return &vnode.Store{Home: d.partition(), Key: d.key(), Object: d.bytes("object", kv.MaxObject)}
@@ -138,6 +267,16 @@ func (d *decoder) message(k kind) vnode.Message {
 		return &vnode.Ping{}
 	case kindForward:
 		return &coordinator.Forward{Key: d.key(), Deleted: d.bool(), Options: d.options(), Value: d.value()}
+	case kindPull:
+		return &vnode.Pull{Home: d.partition(), After: d.bytes("After", maxAfter), Limit: d.count("Limit"), Bare: d.bool(), Whole: d.bool()}
+	case kindDeliver:
+		return &vnode.Deliver{Home: d.partition(), Items: d.itemList()}
+	}
+	return d.topology(k)
+}
+
+func (d *decoder) answer(k kind) vnode.Message {
+	switch k {
 	case kindStored:
 		return &vnode.Stored{Live: d.bool()}
 	case kindFetched:
@@ -148,10 +287,47 @@ func (d *decoder) message(k kind) vnode.Message {
 		return &vnode.Pong{}
 	case kindForwarded:
 		return &coordinator.Forwarded{Receipt: d.receipt(), Err: d.error()}
+	case kindPulled:
+		return &vnode.Pulled{Items: d.itemList(), Bad: d.badItems(), Last: d.bytes("Last", maxAfter), More: d.bool()}
+	case kindDelivered:
+		return &vnode.Delivered{Results: d.results()}
 	case kindRefusal:
-		return &vnode.Refusal{Code: vnode.Code(d.u8()), Text: d.text()}
+		return &vnode.Refusal{Code: vnode.Code(d.u8()), Text: d.text(), Epoch: d.uvarint()}
 	case kindFailure:
 		return &vnode.Failure{Code: vnode.Code(d.u8()), Text: d.text()}
+	}
+	return d.topology(k)
+}
+
+// topology takes a message about the topology.
+func (d *decoder) topology(k kind) vnode.Message {
+	switch k {
+	case kindLog:
+		return &Log{Data: d.bytes("log message", maxLog)}
+	case kindLogged:
+		return &Logged{}
+	case kindJobsAsk:
+		return &JobsAsk{}
+	case kindStateAsk:
+		return &StateAsk{Have: d.uvarint()}
+	case kindJobsGive:
+		return &JobsGive{Jobs: d.bytes("jobs", maxState)}
+	case kindStateGive:
+		return &StateGive{State: d.bytes("state", maxState)}
+	case kindPropose:
+		return &Propose{ID: d.id(), Command: d.bytes("command", maxCommand)}
+	case kindProposed:
+		return &Proposed{Code: d.string("code", maxName), Text: d.text()}
+	case kindKnock:
+		return &Knock{
+			Name: d.string("name", maxName), ID: d.id(), Cluster: d.id(), Partitions: d.u32(), Replicas: d.u32(),
+			Version: d.string("version", maxAddress), Address: d.string("address", maxAddress),
+		}
+	case kindWelcome:
+		return &Welcome{
+			Cluster: d.id(), Partitions: d.u32(), Replicas: d.u32(), TargetN: d.u32(),
+			Name: d.string("name", maxName), Refusal: d.text(), State: d.bytes("state", maxState),
+		}
 	}
 	return nil
 }
@@ -199,15 +375,89 @@ func (d *decoder) keys() []string {
 	return keys
 }
 
+// leastItem is the least bytes of an item: a key of two names, hash, no object.
+const leastItem = 3 + 2 + 8 + 1
+
+func (e *encoder) itemList(items []vnode.Item) {
+	e.items("items", len(items), maxItems)
+	for i := range items {
+		e.key(items[i].Key)
+		e.u64(items[i].Hash)
+		e.bytes("object", items[i].Object, kv.MaxObject)
+	}
+}
+
+func (d *decoder) itemList() []vnode.Item {
+	n := d.items("items", leastItem, maxItems)
+	if n == 0 {
+		return nil
+	}
+	items := make([]vnode.Item, n)
+	for i := range items {
+		items[i] = vnode.Item{Key: d.key(), Hash: d.u64(), Object: d.bytes("object", kv.MaxObject)}
+	}
+	return items
+}
+
+// leastBad is the least bytes of an item that cannot be read: no key, no text.
+const leastBad = 2
+
+func (e *encoder) badItems(bad []vnode.BadItem) {
+	e.items("unreadable items", len(bad), maxItems)
+	for i := range bad {
+		known := bad[i].Key != kv.Key{}
+		e.bool(known)
+		if known {
+			e.key(bad[i].Key)
+		}
+		e.text(bad[i].Text)
+	}
+}
+
+func (d *decoder) badItems() []vnode.BadItem {
+	n := d.items("unreadable items", leastBad, maxItems)
+	if n == 0 {
+		return nil
+	}
+	bad := make([]vnode.BadItem, n)
+	for i := range bad {
+		if d.bool() {
+			bad[i].Key = d.key()
+		}
+		bad[i].Text = d.text()
+	}
+	return bad
+}
+
+func (e *encoder) results(results []vnode.ItemResult) {
+	e.items("results", len(results), maxItems)
+	for _, r := range results {
+		e.u8(uint8(r))
+	}
+}
+
+func (d *decoder) results() []vnode.ItemResult {
+	n := d.items("results", 1, maxItems)
+	if n == 0 {
+		return nil
+	}
+	results := make([]vnode.ItemResult, n)
+	for i := range results {
+		results[i] = vnode.ItemResult(d.u8())
+	}
+	return results
+}
+
 func (e *encoder) options(o *kv.WriteOptions) {
 	e.bytes("context", o.Context, kv.MaxContext)
 	for _, n := range []int{o.N, int(o.W), int(o.DW), int(o.PW), int(o.R), int(o.PR), o.NodeConfirms} {
 		e.varint(int64(n))
 	}
 	e.bool(o.ReturnBody)
+	e.toggle(o.SloppyQuorum)
 	e.varint(int64(o.Timeout))
 	e.varint(int64(o.Linger))
-	e.b = append(e.b, o.RequestID[:]...)
+	e.id(o.RequestID)
 }
 
 func (d *decoder) options() (o kv.WriteOptions) {
@@ -218,10 +468,27 @@ func (d *decoder) options() (o kv.WriteOptions) {
 	}
 	o.NodeConfirms = int(d.varint())
 	o.ReturnBody = d.bool()
+	o.SloppyQuorum = d.toggle()
 	o.Timeout = time.Duration(d.varint())
 	o.Linger = time.Duration(d.varint())
-	copy(o.RequestID[:], d.take(len(o.RequestID)))
+	o.RequestID = d.id()
 	return o
+}
+
+func (e *encoder) toggle(t kv.Toggle) {
+	if t < kv.Unset || t > kv.Off {
+		e.fail("%d is neither on, off nor unset", t)
+	}
+	e.u8(uint8(t))
+}
+
+func (d *decoder) toggle() kv.Toggle {
+	v := d.u8()
+	if v > uint8(kv.Off) {
+		d.fail("%d is neither on, off nor unset", v)
+		return kv.Unset
+	}
+	return kv.Toggle(v)
 }
 
 // value appends the body as package object encodes it, and then what is not
@@ -302,7 +569,7 @@ func (d *decoder) receipt() (r kv.Receipt) {
 
 // The roles and results by their numbers on the wire, which are fixed.
 var (
-	roles   = []kv.Role{"", kv.Primary, kv.Fallback}
+	roles   = []kv.Role{"", kv.Primary, kv.Fallback, kv.Incoming}
 	results = []kv.Result{"", kv.OK, kv.Found, kv.NotFound, kv.Down, kv.Refused, kv.Failed, kv.Pending}
 )
 

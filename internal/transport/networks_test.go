@@ -1,8 +1,9 @@
 package transport
 
 import (
+	"context"
 	"errors"
-	"maps"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -32,15 +33,26 @@ type network struct {
 	open func() joiner
 }
 
-// joiner makes nodes n1, n2 and n3 of one cluster, all of which know each
-// other.
+// joiner makes nodes of one cluster: n1, n2 and n3, all of which know each
+// other, and whoever else its configuration says.
 type joiner interface {
+	// join adds a node. Without peers in its configuration it knows the others of
+	// n1, n2 and n3.
 	join(name string, c Config) (*Mesh, error)
+
+	// address is where a node of the name is, or would be.
+	address(name string) string
+
+	// elsewhere is an address at which nobody is.
+	elsewhere() string
+
+	// knock asks at the door of the node at an address.
+	knock(ctx context.Context, address string, c KnockConfig, f Frame) (vnode.Message, error)
 }
 
 var networks = []network{
 	{"grpc", func() joiner { return &tcp{addresses: map[string]string{}} }},
-	{"memory", func() joiner { return memory{NewMemory()} }},
+	{"memory", func() joiner { return &memory{net: NewMemory()} }},
 }
 
 // both runs a test on both kinds of network.
@@ -53,29 +65,65 @@ func both(t *testing.T, test func(t *testing.T, j joiner)) {
 // names are the members of every test cluster.
 var names = []string{"n1", "n2", "n3"}
 
-type memory struct{ net *Network }
-
-func (m memory) join(name string, c Config) (*Mesh, error) {
-	c.Self, c.Peers = name, map[string]string{}
+// others are the peers of a node.
+func others(j joiner, name string) map[string]Peer {
+	peers := map[string]Peer{}
 	for _, n := range names {
 		if n != name {
-			c.Peers[n] = n
+			peers[n] = Peer{Address: j.address(n)}
 		}
 	}
+	return peers
+}
+
+type memory struct {
+	net  *Network
+	made int // addresses
+}
+
+func (m *memory) join(name string, c Config) (*Mesh, error) {
+	c.Self = name
+	if c.Peers == nil {
+		c.Peers = others(m, name)
+	}
 	return m.net.Join(c)
+}
+
+func (m *memory) address(name string) string { return name }
+
+func (m *memory) elsewhere() string {
+	m.made++
+	return fmt.Sprint("elsewhere ", m.made)
+}
+
+func (m *memory) knock(ctx context.Context, address string, c KnockConfig, f Frame) (vnode.Message, error) {
+	return m.net.KnockAt(ctx, address, c, f)
 }
 
 type tcp struct{ addresses map[string]string }
 
 func (n *tcp) join(name string, c Config) (*Mesh, error) {
-	for _, other := range names {
-		if n.addresses[other] == "" {
-			n.addresses[other] = freeAddress()
-		}
+	c.Self = name
+	if c.Listen == "" {
+		c.Listen = n.address(name)
 	}
-	c.Self, c.Listen, c.Peers = name, n.addresses[name], maps.Clone(n.addresses)
-	delete(c.Peers, name)
+	if c.Peers == nil {
+		c.Peers = others(n, name)
+	}
 	return Listen(c)
+}
+
+func (n *tcp) address(name string) string {
+	if n.addresses[name] == "" {
+		n.addresses[name] = freeAddress()
+	}
+	return n.addresses[name]
+}
+
+func (n *tcp) elsewhere() string { return freeAddress() }
+
+func (n *tcp) knock(ctx context.Context, address string, c KnockConfig, f Frame) (vnode.Message, error) {
+	return KnockAt(ctx, address, c, f)
 }
 
 // freeAddress is one on which nobody listens.
@@ -91,24 +139,43 @@ func freeAddress() string {
 // recorder is a Handler that keeps what it is told, and serves with a function.
 type recorder struct {
 	server func(from string, f Frame, reply func(vnode.Message))
+	door   func(f Frame, reply func(vnode.Message)) // nil: it never answers
 
 	mu      sync.Mutex
 	heard   map[string]int
+	epochs  map[string][]uint64 // that were told
+	moved   map[string][]string
 	refused map[string][]error
 	changed chan struct{} // closed and replaced with each news
 }
 
 func newRecorder(server func(from string, f Frame, reply func(vnode.Message))) *recorder {
-	return &recorder{server: server, heard: map[string]int{}, refused: map[string][]error{}, changed: make(chan struct{})}
+	return &recorder{
+		server: server, heard: map[string]int{}, epochs: map[string][]uint64{}, moved: map[string][]string{}, refused: map[string][]error{}, changed: make(chan struct{}),
+	}
 }
 
 func (r *recorder) Serve(from string, f Frame, reply func(vnode.Message)) { r.server(from, f, reply) }
 
-func (r *recorder) Heard(node string) {
+func (r *recorder) Heard(node string, epoch uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.heard[node]++
+	r.epochs[node] = append(r.epochs[node], epoch)
 	r.news()
+}
+
+func (r *recorder) Moved(node, address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moved[node] = append(r.moved[node], address)
+	r.news()
+}
+
+func (r *recorder) Knocked(f Frame, reply func(vnode.Message)) {
+	if r.door != nil {
+		r.door(f, reply)
+	}
 }
 
 func (r *recorder) Refused(node string, err error) {

@@ -29,6 +29,8 @@ func (e *encoder) u64(v uint64)     { e.b = binary.BigEndian.AppendUint64(e.b, v
 func (e *encoder) uvarint(v uint64) { e.b = binary.AppendUvarint(e.b, v) }
 func (e *encoder) varint(v int64)   { e.b = binary.AppendVarint(e.b, v) }
 
+func (e *encoder) id(id [16]byte) { e.b = append(e.b, id[:]...) }
+
 func (e *encoder) bool(v bool) {
 	if v {
 		e.u8(1)
@@ -181,6 +183,11 @@ func (d *decoder) varint() int64 {
 	}
 	d.b = d.b[n:]
 	return v
+}
+
+func (d *decoder) id() (id [16]byte) {
+	copy(id[:], d.take(len(id)))
+	return id
 }
 
 func (d *decoder) bool() bool {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,10 @@ type wire interface {
 	// received grows with whatever comes, be it a part of a message.
 	received() uint64
 
+	// allow lets so many bytes come in all. An accepted wire breaks when there
+	// are more; before the first call, when there is more than a hello.
+	allow(bytes uint64)
+
 	// close ends both directions, so that send and recv return. It does not
 	// block. From an accepted wire the peer still gets what was sent before.
 	close()
@@ -33,10 +38,25 @@ type wire interface {
 	release()
 }
 
-// batchHead is the size of the field before the frames of a batch: for how many milliseconds
-// the batch waited in the sender's queue, which its requests' timeouts do not know. A batch
-// without frames is a heartbeat.
-const batchHead = 4
+// batchHead is the size of the fields before the frames of a batch: for how many milliseconds
+// the batch waited in the sender's queue, which its requests' timeouts do not know, and the
+// epoch that the sender has when it writes. A batch without frames is a heartbeat.
+const batchHead = 4 + 8
+
+// headOf reads what stands before the frames of a batch.
+func headOf(b []byte) (waited time.Duration, epoch uint64, frames []byte, err error) {
+	if len(b) < batchHead {
+		return 0, 0, nil, fmt.Errorf("%w: a batch of %d bytes", ErrFrame, len(b))
+	}
+	waited = time.Duration(binary.BigEndian.Uint32(b)) * time.Millisecond
+	return waited, binary.BigEndian.Uint64(b[4:]), b[batchHead:], nil
+}
+
+// seal writes what stands before the frames of a batch.
+func seal(b []byte, waited time.Duration, epoch uint64) {
+	binary.BigEndian.PutUint32(b, uint32(waited.Milliseconds()))
+	binary.BigEndian.PutUint64(b[4:], epoch)
+}
 
 // batch is frames on their way to be sent as one message.
 type batch struct {
@@ -58,11 +78,16 @@ type pending struct {
 type session struct {
 	mesh    *Mesh
 	peer    *peer
+	theirs  hello
 	class   Class
-	dialled bool // by this node: requests go out and answers come in
+	dialled bool   // by this node: requests go out and answers come in
+	address string // that was dialled
+	moves   uint64 // how often the peer had moved when it was
 	wire    wire
 	since   time.Time
 	lastID  atomic.Uint64
+	said    atomic.Uint64 // the epoch in what was written last
+	epoch   atomic.Uint64 // the epoch in what came last
 
 	wake chan struct{} // there is something to write; holds one
 	over chan struct{} // closed when the session has ended
@@ -85,13 +110,16 @@ type session struct {
 	sentAt    time.Time // when that was
 }
 
-func newSession(m *Mesh, p *peer, c Class, w wire, dialled bool) *session {
+// newSession makes an accepted session from the other's hello.
+func newSession(m *Mesh, p *peer, theirs hello, w wire) *session {
 	now := time.Now()
-	return &session{
-		mesh: m, peer: p, class: c, dialled: dialled, wire: w, since: now,
+	s := &session{
+		mesh: m, peer: p, theirs: theirs, class: theirs.class, wire: w, since: now,
 		wake: make(chan struct{}, 1), over: make(chan struct{}),
 		asks: map[uint64]pending{}, heardAt: now, sentAt: now,
 	}
+	s.epoch.Store(theirs.epoch)
+	return s
 }
 
 // run serves the session until it ends, and returns why.
@@ -113,7 +141,9 @@ func (s *session) ask(f Frame, deadline time.Time, done func(vnode.Message, erro
 	}
 	f.ID = s.lastID.Add(1)
 	f.Response = false
-	f.Epoch = s.mesh.cfg.Epoch()
+	if f.Epoch == 0 {
+		f.Epoch = s.mesh.cfg.Epoch()
+	}
 	f.Timeout = min(left, kv.MaxTimeout)
 	b, err := encodeBatch(&f)
 	if err == nil {
@@ -235,9 +265,15 @@ func (s *session) write() {
 		if !ok {
 			return
 		}
-		binary.BigEndian.PutUint32(*b.b, uint32(time.Since(b.born).Milliseconds()))
+		epoch := s.mesh.cfg.Epoch()
+		seal(*b.b, time.Since(b.born), epoch)
+		s.said.Store(epoch)
 		s.peer.sent(b.frames, len(*b.b))
-		if err := s.wire.send(b.b); err != nil {
+		err := s.wire.send(b.b)
+		if errors.Is(err, io.EOF) {
+			return // the peer has closed: the reader takes what it has said before, and ends the session
+		}
+		if err != nil {
 			s.end(err)
 			return
 		}
@@ -340,13 +376,14 @@ func (s *session) read() error {
 
 // receive serves the requests of a batch and appends its answers to out.
 func (s *session) receive(b []byte, out []answer) ([]answer, error) {
-	if len(b) < batchHead {
-		return out, fmt.Errorf("%w: a batch of %d bytes", ErrFrame, len(b))
-	}
 	size := len(b)
-	waited := time.Duration(binary.BigEndian.Uint32(b)) * time.Millisecond
+	waited, epoch, b, err := headOf(b)
+	if err != nil {
+		return out, err
+	}
+	s.hear(epoch)
 	var frames uint64
-	for b = b[batchHead:]; len(b) > 0 && !s.ended(); frames++ {
+	for ; len(b) > 0 && !s.ended(); frames++ {
 		f, rest, err := DecodeFrame(b)
 		var unknown *UnknownKindError
 		if err != nil && !errors.As(err, &unknown) {
@@ -370,6 +407,18 @@ func (s *session) receive(b []byte, out []answer) ([]answer, error) {
 	s.peer.received(frames, size)
 	return out, nil
 }
+
+// hear notes the peer's epoch, and tells of a new one.
+func (s *session) hear(epoch uint64) {
+	s.epoch.Store(epoch)
+	if s.counts() && epoch > s.peer.epoch.Load() {
+		s.peer.tell(time.Now(), epoch)
+	}
+}
+
+// counts is true if what comes says that the peer is there: a node that can only
+// be heard, and not asked, is of no use.
+func (s *session) counts() bool { return s.dialled && s.class == Requests }
 
 // serve hands a request to the handler, unless its time is over.
 func (s *session) serve(f Frame, waited time.Duration) {
@@ -408,8 +457,8 @@ func (s *session) tick(now, awake time.Time) {
 	t := &s.mesh.cfg.Timing
 	if heard := s.wire.received(); heard != s.heard {
 		s.heard, s.heardAt = heard, now
-		if s.dialled && s.class == Requests {
-			s.peer.tell(now) // a node that can only be heard, and not asked, is of no use
+		if s.counts() {
+			s.peer.tell(now, s.epoch.Load())
 		}
 	}
 	if now.Sub(s.heardAt) > t.Silence && now.Sub(awake) > t.Silence {
@@ -420,14 +469,15 @@ func (s *session) tick(now, awake time.Time) {
 	s.expire(now)
 }
 
-// beat queues a heartbeat if nothing was written for a while and nothing waits
-// to be.
+// beat queues a heartbeat if nothing waits to be written, and nothing was for a
+// while, or nothing that had this node's epoch.
 func (s *session) beat(now time.Time) {
+	news := s.mesh.cfg.Epoch() > s.said.Load()
 	s.mu.Lock()
 	if s.taken != s.lastTaken {
 		s.lastTaken, s.sentAt = s.taken, now
 	}
-	if s.cause != nil || len(s.batches) > 0 || now.Sub(s.sentAt) < s.mesh.cfg.Timing.Heartbeat {
+	if s.cause != nil || len(s.batches) > 0 || !news && now.Sub(s.sentAt) < s.mesh.cfg.Timing.Heartbeat {
 		s.mu.Unlock()
 		return
 	}

@@ -17,7 +17,8 @@ type Stats struct {
 // PeerStats is one peer's part, over both classes and both directions.
 type PeerStats struct {
 	Node      string
-	Address   string
+	Address   string    // that is dialled
+	Epoch     uint64    // that it had when it was last heard; 0: it was not
 	Connected bool      // for requests, this node to the peer
 	Since     time.Time // when that connection was made; zero: there is none
 	LastError string    // why the last one ended or failed; empty: none did
@@ -58,7 +59,7 @@ func (m *Mesh) Stats() Stats {
 	m.mu.Lock()
 	st := Stats{Rejected: m.rejected, LastRejection: m.why}
 	m.mu.Unlock()
-	for _, p := range m.peers {
+	for _, p := range *m.peers.Load() {
 		st.Peers = append(st.Peers, p.stats())
 	}
 	slices.SortFunc(st.Peers, func(a, b PeerStats) int { return cmp.Compare(a.Node, b.Node) })
@@ -71,7 +72,7 @@ func (m *Mesh) Stats() Stats {
 
 func (p *peer) stats() PeerStats {
 	st := PeerStats{
-		Node: p.name, Address: p.address,
+		Node: p.name, Address: p.where.Load().first(), Epoch: p.epoch.Load(),
 		FramesOut: p.framesOut.Load(), FramesIn: p.framesIn.Load(),
 		BatchesOut: p.batchesOut.Load(), BatchesIn: p.batchesIn.Load(),
 		BytesOut: p.bytesOut.Load(), BytesIn: p.bytesIn.Load(),
@@ -79,7 +80,7 @@ func (p *peer) stats() PeerStats {
 	}
 	l := p.links[Requests]
 	if s := l.session.Load(); s != nil {
-		st.Connected, st.Since = true, s.since
+		st.Connected, st.Since, st.Address = true, s.since, s.address
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,11 +17,16 @@
 //	X ── bulk ──────▶ Y      dialled when first used
 //	X ◀────── bulk ── Y
 //
+// Who the other nodes are may change at any time (Mesh.SetPeers). One who is not
+// a member of the cluster, and may become one, is heard at the door: a
+// connection for one question and its answer (KnockAt).
+//
 // The bytes are drawn in docs/formats.md.
 package transport
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/vnode"
@@ -34,17 +39,23 @@ type Class uint8
 const (
 	Requests Class = 0 // what a client waits for
 	Bulk     Class = 1 // hand-off and repair, which may fill a connection
+	Door     Class = 2 // one question of somebody who need not be a member; see KnockAt
 )
 
-// classes is how many there are.
+// classes is how many there are between members.
 const classes = 2
 
-// String is "requests" or "bulk".
+// String is "requests", "bulk" or "door".
 func (c Class) String() string {
-	if c == Bulk {
+	switch c {
+	case Requests:
+		return "requests"
+	case Bulk:
 		return "bulk"
+	case Door:
+		return "door"
 	}
-	return "requests"
+	return fmt.Sprintf("class %d", uint8(c))
 }
 
 // The ways in which a request ends without an answer. The errors that Ask
@@ -59,9 +70,10 @@ var (
 // Transport sends requests to other nodes.
 type Transport interface {
 	// Ask sends f to a node and calls done exactly once: with the answer, or with
-	// an error that wraps ErrNotSent, ErrLost or ErrExpired. Ask never blocks. It sets f's ID, Epoch
-	// and Timeout itself. Done runs on a goroutine of the transport, or within
-	// Ask if the request cannot be sent; it must not block.
+	// an error that wraps ErrNotSent, ErrLost or ErrExpired. Ask never blocks. It sets f's ID
+	// and Timeout itself. F's Epoch is that of the topology by which the node was
+	// chosen; 0: the newest that this node has. Done runs on a goroutine of the
+	// transport, or within Ask if the request cannot be sent; it must not block.
 	//
 	// The Bulk connection is dialled by the first request for it, which itself
 	// ends with ErrNotSent.
@@ -83,10 +95,23 @@ type Handler interface {
 	Serve(from string, f Frame, reply func(vnode.Message))
 
 	// Heard says that something has just come from the node on the connection
-	// for this node's requests. It is called at most every 100 ms for each node.
-	Heard(node string)
+	// for this node's requests, and the epoch that the node had. It is called at
+	// most every 100 ms for each node, and at once when the epoch is newer than
+	// the one last told. An epoch that is older means that the node has lost
+	// what it knew, or that two calls have overtaken each other.
+	Heard(node string, epoch uint64)
 
 	// Refused says that the connection for requests to the node cannot be made, or broke,
 	// and why. It is called after every failed attempt.
 	Refused(node string, err error)
+
+	// Moved says that the node has connected from another address than the one
+	// that is known of it, and where it says that it is reached. This node dials
+	// that from now on, until SetPeers gives another.
+	Moved(node, address string)
+
+	// Knocked carries out a Knock, Propose or StateAsk that came through the
+	// door, of which the sender may be anybody. F.Timeout is what is left of its
+	// time. Reply may be called once, from any goroutine, or never.
+	Knocked(f Frame, reply func(vnode.Message))
 }

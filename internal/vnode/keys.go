@@ -8,7 +8,10 @@ import (
 )
 
 // The kinds of storage keys: the first byte of each.
-const kindObject = 1
+const (
+	kindObject = 1
+	kindVnode  = 3 // what a vnode keeps about itself
+)
 
 // homeLen is the length of kind, vnode partition and home partition.
 const homeLen = 1 + 2 + 2
@@ -43,6 +46,55 @@ func appendBucket(dst []byte, p, home ring.Partition, b kv.Bucket) []byte {
 	return append(dst, b.Name...)
 }
 
+// keyOf is the key whose object is at dk, a key of the kind that DataKey makes.
+func keyOf(dk []byte) (kv.Key, bool) {
+	if len(dk) < homeLen+1 {
+		return kv.Key{}, false
+	}
+	typ, rest, ok := cut(dk[homeLen+1:], int(dk[homeLen]))
+	if !ok || len(rest) < 2 {
+		return kv.Key{}, false
+	}
+	bucket, name, ok := cut(rest[2:], int(binary.BigEndian.Uint16(rest)))
+	if !ok {
+		return kv.Key{}, false
+	}
+	return kv.Key{Type: string(typ), Bucket: string(bucket), Name: string(name)}, true
+}
+
+// cut parts b after n bytes.
+func cut(b []byte, n int) (first, rest []byte, ok bool) {
+	if n > len(b) {
+		return nil, nil, false
+	}
+	return b[:n], b[n:], true
+}
+
+// cursorKey is where vnode p keeps how far a job that fills it has come with a home:
+//
+//	┌──────┬───────┬──────┬─────┐
+//	│ 3    │ vnode │ home │ job │ → the Cursor of a Fill
+//	│ u8   │ u16   │ u16  │ u64 │
+//	└──────┴───────┴──────┴─────┘
+func cursorKey(p, home ring.Partition, job uint64) []byte {
+	b := binary.BigEndian.AppendUint16([]byte{kindVnode}, uint16(p))
+	b = binary.BigEndian.AppendUint16(b, uint16(home))
+	return binary.BigEndian.AppendUint64(b, job)
+}
+
+// cursorLen is the length of a cursorKey, which tells it from other keys of the kind.
+const cursorLen = homeLen + 8
+
+// lackingKey is there while vnode p waits for data that it should hold:
+//
+//	┌──────┬───────┬─────┐
+//	│ 3    │ vnode │ "L" │ → nothing
+//	│ u8   │ u16   │ u8  │
+//	└──────┴───────┴─────┘
+func lackingKey(p ring.Partition) []byte {
+	return append(binary.BigEndian.AppendUint16([]byte{kindVnode}, uint16(p)), 'L')
+}
+
 func homeOf(key []byte) ring.Partition {
 	return ring.Partition(binary.BigEndian.Uint16(key[3:homeLen]))
 }
@@ -53,8 +105,12 @@ func vnodeStart(p ring.Partition) []byte {
 
 func vnodeEnd(p ring.Partition) []byte { return prefixEnd(vnodeStart(p)) }
 
+func homeStart(p, home ring.Partition) []byte {
+	return binary.BigEndian.AppendUint16(vnodeStart(p), uint16(home))
+}
+
 func homeEnd(p, home ring.Partition) []byte {
-	return prefixEnd(binary.BigEndian.AppendUint16(vnodeStart(p), uint16(home)))
+	return prefixEnd(homeStart(p, home))
 }
 
 // prefixEnd is the first key after all that begin with the prefix.

@@ -56,6 +56,78 @@ type (
 
 	// Ping asks for a Pong.
 	Ping struct{}
+
+	// Pull asks for a page of what the vnode holds of one home, in storage
+	// order, from the first after After on. Pulled answers.
+	Pull struct {
+		Home  ring.Partition
+		After []byte // a Pulled's Last; empty: from the start
+		Limit int    // bytes of objects, of which the last one may bring more
+		Bare  bool   // hashes only
+		Whole bool   // refused with CodeLacking by a vnode that lacks data which it should hold
+	}
+
+	// Deliver brings objects of one home to be merged, or, where an item has no
+	// Object, asks whether this version is wanted. Delivered answers, when all that it
+	// speaks of is durable.
+	Deliver struct {
+		Home  ring.Partition
+		Items []Item
+	}
+
+	// Drop asks the vnode to forget objects that others now hold, each only if
+	// it is still the version named. It stays on its node. Dropped answers.
+	Drop struct {
+		Home  ring.Partition
+		Items []Item // without Objects
+	}
+
+	// Fill merges a page of a Pull into the vnode and, in the same batch, keeps how
+	// far the job is. It stays on its node. Delivered answers.
+	Fill struct {
+		Home   ring.Partition
+		Items  []Item
+		Job    uint64
+		Cursor []byte // kept for Job and Home; nil: forget it
+	}
+
+	// Fence asks for a Fenced once all writes that came before are applied.
+	Fence struct{}
+
+	// Homes asks which home partitions the vnode holds anything of. HomesFound
+	// answers.
+	Homes struct{}
+
+	// Resume asks how far a Fill's Job has come with a home. It stays on its node.
+	// Resumed answers.
+	Resume struct {
+		Home ring.Partition
+		Job  uint64
+	}
+
+	// SetLacking marks the vnode as one that waits for data which it should hold,
+	// or takes the mark away; a restart keeps it. See Lacking. It stays on its node.
+	// Stored answers.
+	SetLacking struct {
+		On bool
+	}
+)
+
+// Item is one object on its way between vnodes.
+type Item struct {
+	Key    kv.Key
+	Hash   uint64 // of the object's encoding
+	Object []byte // nil: only the version is meant
+}
+
+// ItemResult says what has become of an item of a Deliver or Fill.
+type ItemResult uint8
+
+// The results, as they travel. Their numbers are fixed.
+const (
+	ItemHeld   ItemResult = 1 // what the vnode holds includes it, durably
+	ItemWanted ItemResult = 2 // it was not sent, and should be
+	ItemBad    ItemResult = 3 // it cannot be decoded, or what is stored cannot be read: it was not merged
 )
 
 // Write is the new version that Coordinate makes.
@@ -94,11 +166,44 @@ type (
 	// Pong answers Ping.
 	Pong struct{}
 
+	// Pulled is a page of objects. What cannot be read is named, and skipped.
+	Pulled struct {
+		Items []Item
+		Bad   []BadItem
+		Last  []byte // where the page ends: the After of the next Pull
+		More  bool
+	}
+
+	// Delivered says what has become of each item.
+	Delivered struct {
+		Results []ItemResult
+	}
+
+	// Dropped says how many items were dropped, and how many stay because they
+	// have changed.
+	Dropped struct {
+		Gone, Kept int
+	}
+
+	// Fenced answers a Fence.
+	Fenced struct{}
+
+	// HomesFound are the home partitions of which the vnode holds anything, in order.
+	HomesFound struct {
+		Homes []ring.Partition
+	}
+
+	// Resumed carries the Cursor of the job's last Fill; nil: there is none.
+	Resumed struct {
+		Cursor []byte
+	}
+
 	// Refusal says that the request was not carried out and certainly changed
 	// nothing: it may go elsewhere.
 	Refusal struct {
-		Code Code
-		Text string
+		Code  Code
+		Text  string
+		Epoch uint64 // of CodeStale: the one that the node has
 	}
 
 	// Failure says that the request was tried and failed. If it was a write, it
@@ -108,6 +213,12 @@ type (
 		Text string
 	}
 )
+
+// BadItem is an object that cannot be read.
+type BadItem struct {
+	Key  kv.Key // zero if even the key cannot be told
+	Text string
+}
 
 // Code says why a request was refused or failed.
 type Code uint8
@@ -127,6 +238,8 @@ const (
 	CodeTooLarge    Code = 11 // the object would be too large
 	CodeExpired     Code = 12 // the deadline had passed on arrival
 	CodeUnsupported Code = 13 // a message of a later version
+	CodeStale       Code = 14 // the sender's epoch is older than the last change of the key's places
+	CodeLacking     Code = 15 // the vnode still waits for data that it should hold: nothing can be read from it
 )
 
 func (*Coordinate) Message() {}
@@ -135,10 +248,24 @@ func (*Fetch) Message()      {}
 func (*List) Message()       {}
 func (*Census) Message()     {}
 func (*Ping) Message()       {}
+func (*Pull) Message()       {}
+func (*Deliver) Message()    {}
+func (*Drop) Message()       {}
+func (*Fill) Message()       {}
+func (*Fence) Message()      {}
+func (*Homes) Message()      {}
+func (*Resume) Message()     {}
+func (*SetLacking) Message() {}
 func (*Minted) Message()     {}
 func (*Stored) Message()     {}
 func (*Fetched) Message()    {}
 func (*Listed) Message()     {}
 func (*Pong) Message()       {}
+func (*Pulled) Message()     {}
+func (*Delivered) Message()  {}
+func (*Dropped) Message()    {}
+func (*Fenced) Message()     {}
+func (*HomesFound) Message() {}
+func (*Resumed) Message()    {}
 func (*Refusal) Message()    {}
 func (*Failure) Message()    {}

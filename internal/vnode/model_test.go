@@ -21,6 +21,8 @@ type model struct {
 	counter uint64
 	stamp   object.Stamp
 	objects map[kv.Key]object.Object
+	cursor  []byte
+	renewed int // how many times it became a new actor
 }
 
 // handle is what each command is answered, without the siblings' limit.
@@ -32,12 +34,79 @@ func (m *model) handle(wallMs int64, cmd vnode.Message) (early, durable vnode.Me
 			panic(err)
 		}
 		live := m.objects[c.Key].Live(wallMs)
+		m.learn(in)
 		m.objects[c.Key] = object.Merge(m.objects[c.Key], in)
 		return nil, &vnode.Stored{Live: live}
 	case *vnode.Coordinate:
 		return m.coordinate(wallMs, c)
+	case *vnode.Deliver:
+		return nil, &vnode.Delivered{Results: m.items(c.Items)}
+	case *vnode.Fill:
+		m.cursor = c.Cursor
+		return nil, &vnode.Delivered{Results: m.items(c.Items)}
+	case *vnode.Drop:
+		return nil, m.drop(c)
+	case *vnode.Fence:
+		return &vnode.Fenced{}, nil
 	}
 	panic("no command")
+}
+
+func (m *model) items(items []vnode.Item) []vnode.ItemResult {
+	var results []vnode.ItemResult
+	for _, it := range items {
+		old, held := m.objects[it.Key]
+		in, err := object.Decode(it.Object)
+		switch {
+		case it.Object == nil && held && vnode.HashOf(old.Encode()) == it.Hash:
+			results = append(results, vnode.ItemHeld)
+		case it.Object == nil:
+			results = append(results, vnode.ItemWanted)
+		case err != nil:
+			results = append(results, vnode.ItemBad)
+		default:
+			m.learn(in)
+			m.objects[it.Key] = object.Merge(old, in)
+			results = append(results, vnode.ItemHeld)
+		}
+	}
+	return results
+}
+
+// learn takes note of dots of its own that the vnode never made, since it is a new
+// actor whenever it has forgotten anything.
+func (m *model) learn(in object.Object) {
+	if in.Clock.Counter(m.actor) > m.counter {
+		m.renew()
+	}
+}
+
+// renew leaves it to the vnode what its next actor is.
+func (m *model) renew() {
+	v := vnode.New(vnode.Config{Actor: m.actor, Counter: 1}, storage.NewMemory())
+	var b storage.Batch
+	v.Handle(0, []vnode.Message{&vnode.Store{Key: key, Object: object.Write(object.Object{}, nil,
+		object.Sibling{Dot: object.Dot{Actor: m.actor, Counter: 2}}).Encode()}}, &b)
+	m.actor, m.counter = v.Incarnation()
+	m.renewed++
+}
+
+func (m *model) drop(c *vnode.Drop) *vnode.Dropped {
+	d := &vnode.Dropped{}
+	for _, it := range c.Items {
+		old, held := m.objects[it.Key]
+		switch {
+		case held && vnode.HashOf(old.Encode()) == it.Hash:
+			delete(m.objects, it.Key)
+			d.Gone++
+		case held:
+			d.Kept++
+		}
+	}
+	if d.Gone > 0 && m.counter > 0 {
+		m.renew()
+	}
+	return d
 }
 
 func (m *model) coordinate(wallMs int64, c *vnode.Coordinate) (early, durable vnode.Message) {
@@ -73,7 +142,51 @@ type history struct {
 }
 
 func (h *history) command() vnode.Message {
-	k := kv.Key{Bucket: "b", Name: fmt.Sprint("k", rapid.IntRange(0, 2).Draw(h.T, "key"))}
+	switch rapid.IntRange(0, 9).Draw(h.T, "kind") {
+	case 0:
+		return &vnode.Deliver{Home: 1, Items: h.items()}
+	case 1:
+		return &vnode.Fill{Home: 1, Items: h.items(), Job: 7, Cursor: rapid.SampledFrom([][]byte{nil, {}, {1}, {2, 3}}).Draw(h.T, "cursor")}
+	case 2:
+		return &vnode.Drop{Home: 1, Items: h.items()}
+	case 3:
+		return &vnode.Fence{}
+	}
+	return h.request()
+}
+
+// items are versions that were once here or there, with and without their
+// objects, and some that are none.
+func (h *history) items() []vnode.Item {
+	var items []vnode.Item
+	for range rapid.IntRange(1, 4).Draw(h.T, "items") {
+		k := h.key()
+		it := vnode.Item{Key: k, Hash: 1}
+		if known := h.known[k]; len(known) > 0 {
+			old := rapid.SampledFrom(known).Draw(h.T, "version")
+			if rapid.Bool().Draw(h.T, "last") {
+				old = known[len(known)-1]
+			}
+			it.Object = old.Encode()
+			it.Hash = vnode.HashOf(it.Object)
+		}
+		switch rapid.IntRange(0, 4).Draw(h.T, "item") {
+		case 0:
+			it.Object = []byte("no object")
+		case 1, 2:
+			it.Object = nil
+		}
+		items = append(items, it)
+	}
+	return items
+}
+
+func (h *history) key() kv.Key {
+	return kv.Key{Bucket: "b", Name: fmt.Sprint("k", rapid.IntRange(0, 2).Draw(h.T, "key"))}
+}
+
+func (h *history) request() vnode.Message {
+	k := h.key()
 	var seen object.Vector
 	if known := h.known[k]; len(known) > 0 {
 		old := rapid.SampledFrom(known).Draw(h.T, "known")
@@ -126,6 +239,7 @@ func TestHistoriesAgainstAModel(t *testing.T) {
 		for wall := range int64(rapid.IntRange(1, 8).Draw(t, "batches")) {
 			var cmds []vnode.Message
 			var want vnode.Outcome
+			h.here.renewed = 0
 			for i := range rapid.IntRange(1, 5).Draw(t, "commands") {
 				c := h.command()
 				cmds = append(cmds, c)
@@ -143,6 +257,15 @@ func TestHistoriesAgainstAModel(t *testing.T) {
 			for i, v := range vnodes {
 				var batch storage.Batch
 				got := v.Handle(wall, cmds, &batch)
+				news := 0
+				for _, n := range got.Notes {
+					if n.Kind == vnode.NoteNewActor {
+						news++
+					}
+				}
+				if got.Notes = nil; news != h.here.renewed {
+					t.Fatalf("with a cache of %d it became a new actor %d times; want %d", caches[i], news, h.here.renewed)
+				}
 				for _, a := range got.Early {
 					if r, ok := a.Msg.(*vnode.Refusal); ok {
 						r.Text = ""
@@ -168,9 +291,13 @@ func TestHistoriesAgainstAModel(t *testing.T) {
 // compare checks that exactly the model's objects are stored.
 func (h *history) compare(e *storage.Memory, cache int) {
 	n := 0
-	err := e.Scan(nil, nil, func([]byte, []byte) bool { n++; return true })
+	err := e.Scan(nil, []byte{2}, func([]byte, []byte) bool { n++; return true })
 	if err != nil || n != len(h.here.objects) {
 		h.Fatalf("with a cache of %d there are %d keys, %v; want %d", cache, n, err, len(h.here.objects))
+	}
+	r, ok := vnode.Read(e, 3, 1, &vnode.Resume{Home: 1, Job: 7}).(*vnode.Resumed)
+	if !ok || (r.Cursor == nil) != (h.here.cursor == nil) || !bytes.Equal(r.Cursor, h.here.cursor) {
+		h.Fatalf("with a cache of %d the cursor is %x; want %x", cache, r.Cursor, h.here.cursor)
 	}
 	for k, o := range h.here.objects {
 		got, err := e.Get(vnode.DataKey(3, 1, k))

@@ -20,8 +20,10 @@ const (
 	maxListed = 4 << 20
 )
 
-// Read answers a Fetch, List, Census or Ping for partition p from what is
-// applied. It needs no turn at the vnode, and may run beside its Handle.
+// Read answers a Fetch, List, Census, Pull, Homes, Resume or Ping for partition
+// p from what is applied. It needs no turn at the vnode, and may run beside its
+// Handle. It does not look whether the vnode is Lacking: who serves it keeps that
+// in memory, and asks Lacks first.
 func Read(store storage.Reader, p ring.Partition, wallMs int64, msg Message) Message {
 	switch m := msg.(type) {
 	case *Fetch:
@@ -30,6 +32,12 @@ func Read(store storage.Reader, p ring.Partition, wallMs int64, msg Message) Mes
 		return list(store, p, wallMs, m)
 	case *Census:
 		return census(store, p, wallMs, m)
+	case *Pull:
+		return pull(store, p, m)
+	case *Homes:
+		return homes(store, p)
+	case *Resume:
+		return resume(store, p, m)
 	case *Ping:
 		return &Pong{}
 	}

@@ -101,6 +101,8 @@ type NoteKind string
 const (
 	NoteCorrupt  NoteKind = "corrupt"   // a stored object failed its checksum
 	NoteNewActor NoteKind = "new_actor" // the vnode has forgotten something, and goes on as a new actor
+	NoteBadItem  NoteKind = "bad_item"  // an object that was handed over cannot be decoded, and was left out
+	NoteUnread   NoteKind = "unread"    // the engine could not read a stored object
 )
 
 // turn is the handling of one batch.
@@ -113,8 +115,8 @@ type turn struct {
 	out     Outcome
 }
 
-// Handle carries out a batch of Coordinate and Store commands, in order. It
-// appends their changes to b, which must be applied before the next Handle.
+// Handle carries out a batch of commands, in order: Coordinate, Store, Deliver,
+// Fill, Drop, Fence and SetLacking. It appends their changes to b, which must be applied before the next Handle.
 // Should b not be applied, the vnode must not be used any more.
 func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
 	t := turn{Vnode: v, wallMs: wallMs, batch: b}
@@ -126,6 +128,17 @@ func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
 			t.coordinate(i, m)
 		case *Store:
 			t.merge(i, m)
+		case *Deliver:
+			t.deliver(i, m)
+		case *Fill:
+			t.fill(i, m)
+		case *Drop:
+			t.drop(i, m)
+		case *SetLacking:
+			t.setLacking(i, m)
+		case *Fence:
+			// Early answers wait for the batch to be applied, and so for all that came before.
+			t.out.Early = append(t.out.Early, Answer{i, &Fenced{}})
 		default:
 			t.refuse(i, CodeInvalid, fmt.Sprintf("a vnode does not handle %T", m))
 		}
@@ -242,21 +255,7 @@ func (t *turn) merge(i int, m *Store) {
 		t.refuse(i, CodeInvalid, fmt.Sprintf("the object of %s sent here: %v", m.Key, err))
 		return
 	}
-	if in.Clock.Counter(t.actor) > t.counter {
-		t.forgot(m.Key, "another replica knows writes of this vnode that it never made")
-	}
-	dk := DataKey(t.partition, m.Home, m.Key)
-	changed := true
-	head, err := t.head(dk)
-	if err == nil {
-		changed, err = t.join(dk, m.Object, in, head)
-	}
-	if isCorrupt(err) {
-		t.note(NoteCorrupt, m.Key, err.Error())
-		t.forgot(m.Key, "a corrupt object was replaced")
-		t.write(dk, in, m.Object, tombstone(in))
-		err = nil
-	}
+	head, changed, err := t.absorb(m.Home, m.Key, m.Object, in)
 	if err != nil {
 		t.refuseRead(i, m.Key, err)
 		return
@@ -269,6 +268,28 @@ func (t *turn) merge(i int, m *Store) {
 	// A version that changed nothing is answered with the rest all the same: what
 	// it repeats may not be durable yet.
 	t.stored(i, live)
+}
+
+// absorb brings the object in, whose encoding is enc, together with what is
+// stored. It returns the head of what was stored before, and whether in was
+// anything new. An error means that nothing was changed.
+func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Object) (head object.Object, changed bool, err error) {
+	if in.Clock.Counter(t.actor) > t.counter {
+		t.forgot(k, "another replica knows writes of this vnode that it never made")
+	}
+	dk := DataKey(t.partition, home, k)
+	changed = true
+	head, err = t.head(dk)
+	if err == nil {
+		changed, err = t.join(dk, enc, in, head)
+	}
+	if isCorrupt(err) {
+		t.note(NoteCorrupt, k, err.Error())
+		t.forgot(k, "a corrupt object was replaced")
+		t.write(dk, in, enc, tombstone(in))
+		err = nil
+	}
+	return head, changed, err
 }
 
 // join stores the merge of in, whose encoding is enc, and what is stored. It
@@ -303,9 +324,7 @@ func tombstone(o object.Object) bool {
 // write puts the object into the engine batch.
 func (t *turn) write(dk []byte, obj object.Object, enc []byte, deleted bool) {
 	if planted.Is(planted.DeleteErases) && deleted {
-		t.batch.Delete(dk)
-		t.remember(dk, nil)
-		t.heads.put(dk, object.Object{})
+		t.erase(dk)
 		return
 	}
 	t.batch.Set(dk, enc)

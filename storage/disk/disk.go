@@ -325,7 +325,8 @@ func (e *Engine) readError(err error) error {
 
 // Apply implements storage.Engine. It copies each key and value once, into
 // memory that is used again. It returns a *FullError while the disk is nearly
-// full, and an error for a batch larger than MaxBatchBytes. A batch that was
+// full, unless the batch only deletes, or is urgent, and a quarter of the reserve is left;
+// and an error for a batch larger than MaxBatchBytes. A batch that was
 // applied with sync false may also be waited for: that makes it durable now,
 // or answers storage.ErrClosed after Close, which has made it durable.
 func (e *Engine) Apply(b *storage.Batch, sync bool) (storage.Commit, error) {
@@ -358,12 +359,13 @@ func (e *Engine) Apply(b *storage.Batch, sync bool) (storage.Commit, error) {
 
 // admit returns the size of the batch, or why it is refused.
 func (e *Engine) admit(b *storage.Batch) (int, error) {
-	if full := e.space.full.Load(); full != nil {
-		return 0, full
-	}
-	size := 0
+	size, adds := 0, false
 	for _, op := range b.Ops {
 		size += opBytes + len(op.Key) + len(op.Value)
+		adds = adds || !op.Delete
+	}
+	if full := e.space.full.Load(); full != nil && (adds && !b.Urgent || full.Free < full.Need/urgentPart) {
+		return 0, full
 	}
 	if size > MaxBatchBytes {
 		return 0, fmt.Errorf("storage/disk: a batch of %d bytes is larger than %d", size, MaxBatchBytes)

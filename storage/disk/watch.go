@@ -18,6 +18,7 @@ const (
 	// bytes and one part in so many of the file system.
 	maxReserve   = 1 << 30
 	reservePart  = 20
+	urgentPart   = 4 // a part in so many of the reserve must be free for urgent batches, and those that only delete
 	hysteresis   = 4 // a part in so many of the reserve must be free beyond it to end read-only
 	measureAfter = 8 // free space is measured again after a part in so many of the reserve is written
 )

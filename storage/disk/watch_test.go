@@ -65,9 +65,25 @@ func TestAFullDiskRefusesWritesUntilThereIsSpace(t *testing.T) {
 			t.Error("Metrics do not say that the engine is read-only")
 		}
 
+		urgent := storage.Batch{Urgent: true}
+		urgent.Set([]byte("urgent"), []byte("1"))
+		var deletes storage.Batch
+		deletes.Delete([]byte("none"))
+		for _, b := range []*storage.Batch{&urgent, &deletes} {
+			if c, err := e.Apply(b, true); err != nil || c.Wait() != nil {
+				t.Errorf("%v has no room in the reserve: %v", b, err)
+			}
+		}
+		disk.free.Store(249)
+		tick()
+		for _, b := range []*storage.Batch{&urgent, &deletes} {
+			if _, err := e.Apply(b, true); !errors.As(err, &full) {
+				t.Errorf("%v uses up the last of the reserve: %v", b, err)
+			}
+		}
 		disk.free.Store(1249)
 		tick()
-		if _, err := e.Apply(&storage.Batch{}, true); !errors.As(err, &full) || full.Free != 1249 {
+		if _, err := e.Apply(&refused, true); !errors.As(err, &full) || full.Free != 1249 {
 			t.Errorf("Apply with less than a quarter beyond the reserve: %v", err)
 		}
 		disk.free.Store(1250)
@@ -91,7 +107,9 @@ func TestTheReserveFollowsTheSizeOfTheFileSystem(t *testing.T) {
 		disk.free.Store(tt.need - 1)
 		e := open(t, "/data", Options{FS: disk})
 		var full *FullError
-		if _, err := e.Apply(&storage.Batch{}, true); !errors.As(err, &full) || full.Need != tt.need {
+		var b storage.Batch
+		b.Set([]byte("k"), nil)
+		if _, err := e.Apply(&b, true); !errors.As(err, &full) || full.Need != tt.need {
 			t.Errorf("of %d bytes: %v, want a reserve of %d", tt.total, err, tt.need)
 		}
 		closing(t, e)

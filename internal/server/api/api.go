@@ -9,6 +9,11 @@
 //	GET /_tanodb/explain/buckets/B/keys/K                Explanation
 //	GET /_tanodb/ping                                    Ping
 //	GET /_tanodb/status                                  tanodb.Status
+//	GET /_tanodb/cluster                                 tanodb.ClusterState
+//	GET /_tanodb/cluster/transfers                       Transfers
+//	GET /_tanodb/cluster/plan                            tanodb.Plan
+//	POST /_tanodb/cluster/stage                          tanodb.Change, and the same as answer
+//	POST /_tanodb/cluster/join and so on                 Join, Commit, Clear, Down, Recover, Repair, Limits
 //
 // Every status from 400 on comes with an Error.
 package api

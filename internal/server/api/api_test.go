@@ -60,7 +60,7 @@ func replyOf(partitions int) *rapid.Generator[kv.Reply] {
 		return kv.Reply{
 			Partition: kv.Partition{Index: rapid.IntRange(0, partitions-1).Draw(t, "partition"), Of: partitions},
 			Node:      rapid.StringMatching("[a-z]+").Draw(t, "node"),
-			Role:      rapid.SampledFrom([]kv.Role{kv.Primary, kv.Fallback}).Draw(t, "role"),
+			Role:      rapid.SampledFrom([]kv.Role{kv.Primary, kv.Fallback, kv.Incoming}).Draw(t, "role"),
 			Result:    rapid.SampledFrom([]kv.Result{kv.OK, kv.Found, kv.NotFound, kv.Down, kv.Refused, kv.Failed, kv.Pending}).Draw(t, "result"),
 			Elapsed:   time.Duration(rapid.IntRange(0, 1e6).Draw(t, "elapsed")) * time.Microsecond,
 			Error:     rapid.String().Draw(t, "error"),

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 
+	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/kv"
 )
 
 // Code names what went wrong, for a program to branch on.
 type Code string
 
-// The codes. Each but the last two stands for the error of package kv of that name.
+// The codes. Each but the last three stands for the error of package kv of that
+// name. A change of the cluster that is refused has a code of its own, that of its
+// tanodb.ClusterError.
 const (
 	CodeNotFound        Code = "not_found"
 	CodeTimeout         Code = "timeout"
@@ -24,7 +27,8 @@ const (
 	CodeClosed          Code = "closed"
 	CodeInternal        Code = "internal"
 	CodeCanceled        Code = "canceled"
-	CodeRequest         Code = "request" // the HTTP request itself: its route, method or body
+	CodeNoMajority      Code = "no_majority" // the topology cannot change now
+	CodeRequest         Code = "request"     // the HTTP request itself: its route, method or body
 )
 
 // sentinels pairs each code with its error. An error that matches several takes
@@ -48,8 +52,13 @@ var sentinels = []struct {
 	{CodeInternal, kv.ErrInternal},
 }
 
-// CodeOf is the code of an error of package kv, CodeInternal for any other.
+// CodeOf is the code of an error of package kv or of a tanodb.ClusterError, and
+// CodeInternal for any other.
 func CodeOf(err error) Code {
+	var refused *tanodb.ClusterError
+	if errors.As(err, &refused) && refused.Code != "" {
+		return Code(refused.Code)
+	}
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {
 			return s.code
@@ -86,11 +95,12 @@ type Error struct {
 
 // NewError converts an error, with the context and the replies that came with it.
 func NewError(err error, c kv.Context, replies []kv.Reply) Error {
+	code := CodeOf(err)
 	out := Error{
 		Text:       err.Error(),
-		Code:       CodeOf(err),
+		Code:       code,
 		InDoubt:    errors.Is(err, kv.ErrInDoubt),
-		Timeout:    errors.Is(err, kv.ErrTimeout) || errors.Is(err, context.DeadlineExceeded),
+		Timeout:    errors.Is(err, kv.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) || code == CodeTimeout,
 		Context:    c,
 		Partitions: ringSize(replies),
 		Replies:    Replies(replies),

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -44,15 +45,20 @@ var (
 	errVTag        = &requestError{http.StatusNotFound, "not found\n"}
 	errModified    = &requestError{http.StatusConflict, "modified\n"}
 	errCondition   = &requestError{http.StatusPreconditionFailed, "the precondition of the request does not hold\n"}
+	errOrderType   = &requestError{http.StatusUnsupportedMediaType, "Content-Type must be application/json\n"}
+	errOrderLarge  = &requestError{http.StatusRequestEntityTooLarge, "the body is too large; the limit is " + strconv.Itoa(maxOrder) + " bytes\n"}
 	errListLarge   = &requestError{http.StatusBadRequest, "the keys are too many for one answer; list them with keys=stream\n"}
 )
 
 // statusOf is the one place where errors become statuses.
 func statusOf(err error) int {
 	var bad *requestError
+	var refused *tanodb.ClusterError
 	switch {
 	case errors.As(err, &bad):
 		return bad.status
+	case errors.As(err, &refused):
+		return statusOfCluster(api.Code(refused.Code))
 	case errors.Is(err, kv.ErrNotFound):
 		return http.StatusNotFound
 	case errors.Is(err, kv.ErrInvalid), errors.Is(err, kv.ErrContext):
@@ -67,6 +73,17 @@ func statusOf(err error) int {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
+}
+
+// statusOfCluster is the status of a change of the cluster that was not made.
+func statusOfCluster(code api.Code) int {
+	switch code {
+	case api.CodeNoMajority, api.CodeTimeout:
+		return http.StatusServiceUnavailable
+	case api.CodeInvalid:
+		return http.StatusBadRequest
+	}
+	return http.StatusConflict
 }
 
 // text is the body of an error on Riak's routes. Replicas is N of the bucket.

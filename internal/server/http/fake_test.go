@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -24,11 +25,13 @@ type fake struct {
 	fail     error      // what every operation ends with; nil: none
 	failLate bool       // the first page of a listing does not fail
 	replies  []kv.Reply // what comes with fail
+	moving   []tanodb.TransferState
 
 	mu     sync.Mutex // guards what follows
 	read   kv.ReadOptions
 	write  kv.WriteOptions
-	writes int // how many were tried
+	writes int      // how many were tried
+	orders []string // what was asked of the cluster, as a call would be written
 }
 
 func newFake() *fake { return &fake{registry: prometheus.NewRegistry()} }
@@ -94,6 +97,52 @@ func (f *fake) Status() tanodb.Status {
 		Members: []tanodb.MemberState{{Name: "n1", Up: true}, {Name: "n2", Up: true}, {Name: "n3"}},
 		Storage: tanodb.StorageState{Engine: "memory"},
 	}
+}
+
+func (f *fake) Cluster() tanodb.ClusterState {
+	return tanodb.ClusterState{Node: "n1", Epoch: 7, Owners: []string{"n1", "n2"}}
+}
+
+func (f *fake) ClusterTransfers(context.Context) ([]tanodb.TransferState, error) {
+	return f.moving, f.fail
+}
+
+// ordered notes what was asked of the cluster.
+func (f *fake) ordered(format string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.orders = append(f.orders, fmt.Sprintf(format, args...))
+	return f.fail
+}
+
+func (f *fake) Join(_ context.Context, address string, o tanodb.JoinOptions) error {
+	return f.ordered("join %s %+v", address, o)
+}
+
+func (f *fake) Stage(_ context.Context, c tanodb.Change) error { return f.ordered("stage %s", c) }
+
+func (f *fake) ClusterPlan(context.Context) (tanodb.Plan, error) {
+	return tanodb.Plan{ID: "p1", Epoch: 7, Moves: []tanodb.PairMoves{{From: "n1", To: "n2", Partitions: 3}}}, f.fail
+}
+
+func (f *fake) ClusterCommit(_ context.Context, plan string) error {
+	return f.ordered("commit %s", plan)
+}
+
+func (f *fake) ClusterClear(context.Context) error { return f.ordered("clear") }
+
+func (f *fake) ClusterDown(_ context.Context, node string) error { return f.ordered("down %s", node) }
+
+func (f *fake) ClusterRecover(_ context.Context, survivors []string) error {
+	return f.ordered("recover %s", survivors)
+}
+
+func (f *fake) Repair(_ context.Context, target string) (int, error) {
+	return 21, f.ordered("repair %s", target)
+}
+
+func (f *fake) SetTransferLimits(_ context.Context, perNode int, rate int64) error {
+	return f.ordered("limits %d %d", perNode, rate)
 }
 
 func (f *fake) Metrics() prometheus.Gatherer { return f.registry }

@@ -10,6 +10,8 @@
 //	GET                    /_tanodb/buckets/B/keys?limit&token, or ?replicas=true
 //	GET PUT DELETE         /_tanodb/buckets/B/keys/K        with each replica's reply
 //	GET                    /_tanodb/explain/buckets/B/keys/K
+//	GET                    /_tanodb/cluster  and below it  /transfers  /plan
+//	POST                   /_tanodb/cluster/join  and so on; see cluster.go
 //
 // Every /buckets may be /types/T/buckets; the type "default" is the default
 // one. Names are percent-encoded and may hold any bytes, an escaped slash too;
@@ -40,6 +42,7 @@ import (
 // Node is what is served. *tanodb.Node is one.
 type Node interface {
 	kv.Store
+	Cluster
 
 	// Ping asks a partition that is taken by chance.
 	Ping(ctx context.Context) (kv.Reply, error)
@@ -136,6 +139,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, h.node.Status())
 	case metrics:
 		h.metrics.ServeHTTP(w, r)
+	default:
+		h.cluster(w, r, t)
 	}
 }
 

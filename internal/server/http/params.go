@@ -15,7 +15,7 @@ import (
 //	n_val           use only this many replicas
 //	r pr w dw pw rw a number, or one, quorum, all, default; rw stands for r and w of a delete
 //	node_confirms   a number of distinct nodes
-//	basic_quorum notfound_ok returnbody   true, false or default
+//	basic_quorum notfound_ok sloppy_quorum returnbody   true, false or default
 //	timeout         milliseconds for the whole request
 //
 // On Riak's routes, where others than these are ignored, as there:
@@ -38,6 +38,7 @@ type params struct {
 	nodeConfirms int
 	basicQuorum  kv.Toggle
 	notFoundOK   kv.Toggle
+	sloppyQuorum kv.Toggle
 	returnBody   bool
 	timeout      time.Duration
 	linger       time.Duration
@@ -113,6 +114,8 @@ func (p *params) set(name, value string) (known bool, err error) {
 		p.basicQuorum, err = parseToggle(name, value)
 	case "notfound_ok":
 		p.notFoundOK, err = parseToggle(name, value)
+	case "sloppy_quorum":
+		p.sloppyQuorum, err = parseToggle(name, value)
 	case "returnbody":
 		p.returnBody, err = parseBool(name, value)
 	case "timeout":
@@ -216,6 +219,7 @@ func (p *params) read() kv.ReadOptions {
 		NodeConfirms: p.nodeConfirms,
 		NotFoundOK:   p.notFoundOK,
 		BasicQuorum:  p.basicQuorum,
+		SloppyQuorum: p.sloppyQuorum,
 		Head:         p.head,
 		Tombstones:   p.tombstones,
 		Timeout:      p.timeout,
@@ -231,6 +235,7 @@ func (p *params) write(c kv.Context) kv.WriteOptions {
 		DW:           p.dw,
 		PW:           p.pw,
 		NodeConfirms: p.nodeConfirms,
+		SloppyQuorum: p.sloppyQuorum,
 		ReturnBody:   p.returnBody,
 		Timeout:      p.timeout,
 		Linger:       p.linger,

@@ -24,6 +24,9 @@ func TestParametersOfARead(t *testing.T) {
 		"basic_quorum=true&notfound_ok=false":   {BasicQuorum: kv.On, NotFoundOK: kv.Off},
 		"basic_quorum=FALSE&notfound_ok=True":   {BasicQuorum: kv.Off, NotFoundOK: kv.On},
 		"basic_quorum=default":                  {},
+		"sloppy_quorum=false":                   {SloppyQuorum: kv.Off},
+		"sloppy_quorum=true":                    {SloppyQuorum: kv.On},
+		"sloppy_quorum=default":                 {},
 		"timeout=1500":                          {Timeout: 1500 * time.Millisecond},
 		"timeout=86400000":                      {Timeout: kv.MaxTimeout},
 		"w=2&dw=2&pw=2&rw=2":                    {},
@@ -39,16 +42,18 @@ func TestParametersOfARead(t *testing.T) {
 
 func TestParametersOfAWrite(t *testing.T) {
 	for query, want := range map[string]kv.WriteOptions{
-		"":                 {},
-		"w=1&dw=2&pw=3":    {W: 1, DW: 2, PW: 3},
-		"w=all&dw=quorum":  {W: kv.All, DW: kv.Majority},
-		"w=0":              {W: kv.None},
-		"node_confirms=1":  {NodeConfirms: 1},
-		"n_val=1":          {N: 1},
-		"timeout=1":        {Timeout: time.Millisecond},
-		"returnbody=TRUE":  {ReturnBody: true},
-		"returnbody=false": {},
-		"r=2&pr=2&rw=2":    {},
+		"":                    {},
+		"w=1&dw=2&pw=3":       {W: 1, DW: 2, PW: 3},
+		"w=all&dw=quorum":     {W: kv.All, DW: kv.Majority},
+		"w=0":                 {W: kv.None},
+		"node_confirms=1":     {NodeConfirms: 1},
+		"n_val=1":             {N: 1},
+		"sloppy_quorum=false": {SloppyQuorum: kv.Off},
+		"sloppy_quorum=TRUE":  {SloppyQuorum: kv.On},
+		"timeout=1":           {Timeout: time.Millisecond},
+		"returnbody=TRUE":     {ReturnBody: true},
+		"returnbody=false":    {},
+		"r=2&pr=2&rw=2":       {},
 	} {
 		f := newFake()
 		newClient(t, f).do("PUT", k1+"?"+query, "1", plain)
@@ -65,6 +70,7 @@ func TestParametersOfADelete(t *testing.T) {
 		"rw=2&w=1":               {W: 1},
 		"rw=2&r=1":               {R: 1},
 		"timeout=7":              {Timeout: 7 * time.Millisecond},
+		"sloppy_quorum=false":    {SloppyQuorum: kv.Off},
 	} {
 		f := newFake()
 		newClient(t, f).do("DELETE", k1+"?"+query, "")
@@ -82,8 +88,8 @@ func TestParametersOfOurOwnRoutes(t *testing.T) {
 	if diff := cmp.Diff(want, f.read); diff != "" {
 		t.Error(diff)
 	}
-	c.want(200, "PUT", "/_tanodb"+k1+"?linger=10000&w=3", "1", plain)
-	if diff := cmp.Diff(kv.WriteOptions{W: 3, Linger: kv.MaxLinger}, f.write); diff != "" {
+	c.want(200, "PUT", "/_tanodb"+k1+"?linger=10000&w=3&sloppy_quorum=false", "1", plain)
+	if diff := cmp.Diff(kv.WriteOptions{W: 3, Linger: kv.MaxLinger, SloppyQuorum: kv.Off}, f.write); diff != "" {
 		t.Error(diff)
 	}
 	for _, name := range []string{"nonsense", "vtag", "keys", "W"} {
@@ -110,6 +116,7 @@ func TestParametersThatCannotBeMeant(t *testing.T) {
 		"rw=QUORUM":             quorum("rw"),
 		"basic_quorum=yes":      "basic_quorum query parameter must be true or false\n",
 		"notfound_ok=1":         "notfound_ok query parameter must be true or false\n",
+		"sloppy_quorum=1":       "sloppy_quorum query parameter must be true or false\n",
 		"returnbody=x":          "returnbody query parameter must be true or false\n",
 		"timeout=x":             "Bad timeout value \"x\"\n",
 		"timeout=-1":            "Bad timeout value \"-1\"\n",

@@ -23,6 +23,18 @@ const (
 	bucket  // the keys of a bucket
 	object  // a key
 	explain // a key's preference list
+
+	clusterState
+	clusterTransfers
+	clusterPlan
+	clusterStage
+	clusterJoin
+	clusterCommit
+	clusterClear
+	clusterDown
+	clusterRecover
+	clusterRepair
+	clusterLimits
 )
 
 // target is a path that was understood.
@@ -47,6 +59,18 @@ var simple = map[string]resource{
 	ownPrefix + "/ping":    ping,
 	ownPrefix + "/status":  status,
 	ownPrefix + "/metrics": metrics,
+
+	ownPrefix + "/cluster":           clusterState,
+	ownPrefix + "/cluster/transfers": clusterTransfers,
+	ownPrefix + "/cluster/plan":      clusterPlan,
+	ownPrefix + "/cluster/stage":     clusterStage,
+	ownPrefix + "/cluster/join":      clusterJoin,
+	ownPrefix + "/cluster/commit":    clusterCommit,
+	ownPrefix + "/cluster/clear":     clusterClear,
+	ownPrefix + "/cluster/down":      clusterDown,
+	ownPrefix + "/cluster/recover":   clusterRecover,
+	ownPrefix + "/cluster/repair":    clusterRepair,
+	ownPrefix + "/cluster/limits":    clusterLimits,
 }
 
 // parsePath reads the path of a request as it came, escaped. A path that names
@@ -145,6 +169,7 @@ var (
 	bucketMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost}
 	objectMethods = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete}
 	ownMethods    = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}
+	orderMethods  = []string{http.MethodPost}
 )
 
 func (t target) allowed() []string {
@@ -155,6 +180,8 @@ func (t target) allowed() []string {
 		return objectMethods
 	case t.resource == bucket && !t.own:
 		return bucketMethods
+	case orders[t.resource] != nil:
+		return orderMethods
 	}
 	return readMethods
 }

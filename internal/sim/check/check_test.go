@@ -103,6 +103,20 @@ var mutations = []struct {
 		get.Read = remove(get.Read, put.Write)
 		return true
 	}},
+	{"a read finds nothing of a key that has a value", "present", func(h *History, seed uint64) bool {
+		get := find(h, seed, func(op *Op) bool {
+			deleted := slices.ContainsFunc(h.Ops, func(d Op) bool { return d.Key == op.Key && d.Kind == Delete && d.Start <= op.End })
+			put := slices.ContainsFunc(h.Ops, func(p Op) bool {
+				return p.Key == op.Key && p.Kind == Put && p.Outcome == Done && p.End < op.Start
+			})
+			return op.Kind == Get && put && !deleted
+		})
+		if get == nil {
+			return false
+		}
+		get.Read, get.Fresh = nil, false
+		return true
+	}},
 	{"a list has a key twice", "listing", func(h *History, seed uint64) bool {
 		op := find(h, seed, func(op *Op) bool { return len(op.Listed) > 0 })
 		if op == nil {

@@ -50,7 +50,7 @@ func generate(seed uint64, n int) *History {
 func (m *model) begin(kind Kind, key string) Op {
 	m.now += 700 * time.Millisecond
 	return Op{
-		Client: m.rnd.IntN(3), Node: "n1", Kind: kind, Key: key, Fresh: true,
+		Client: m.rnd.IntN(3), Node: "n1", Kind: kind, Key: key, Fresh: true, Overlaps: true, Spread: true,
 		Start: m.now, End: m.now + 10*time.Millisecond, Due: m.now + time.Second, Outcome: Done,
 	}
 }

@@ -44,21 +44,23 @@ func (o Outcome) String() string { return [...]string{"open", "done", "failed", 
 
 // Op is one operation of a client. Instants count from the start of the run.
 type Op struct {
-	Client  int
-	Node    string // where the client sent it
-	Kind    Kind
-	Key     string // of a List, what its bucket's keys begin with
-	Write   ID     // of a Put or Delete
-	Seen    []ID   // what the context of a Put or Delete had seen
-	Start   time.Duration
-	End     time.Duration // when it was answered; meaningless while Open
-	Due     time.Duration // when it had to be answered at the latest
-	Gone    bool          // the node that ran it went away, so nobody can answer
-	Outcome Outcome
-	Error   string // of a Failed or Doubt outcome
-	Read    []ID   // what a Get, or a Put that returns the body, saw
-	Listed  []string
-	Fresh   bool // no fault is near, and the quorums overlap: reads see all writes acknowledged before them
+	Client   int
+	Node     string // where the client sent it
+	Kind     Kind
+	Key      string // of a List, what its bucket's keys begin with
+	Write    ID     // of a Put or Delete
+	Seen     []ID   // what the context of a Put or Delete had seen
+	Start    time.Duration
+	End      time.Duration // when it was answered; meaningless while Open
+	Due      time.Duration // when it had to be answered at the latest
+	Gone     bool          // the node that ran it went away, so nobody can answer
+	Outcome  Outcome
+	Error    string // of a Failed or Doubt outcome
+	Read     []ID   // what a Get, or a Put that returns the body, saw
+	Listed   []string
+	Fresh    bool // the quorums overlap, and nobody stands in: reads see all writes acknowledged before them
+	Overlaps bool // of a Get: as Fresh, but somebody may stand in
+	Spread   bool // no fault is near, and nobody stands in: a write comes to all its replicas soon, and a list shows it
 }
 
 // String is the operation on one line.
@@ -112,6 +114,7 @@ func All(h *History) []Violation {
 	found = append(found, Siblings(g)...)
 	found = append(found, Honest(g)...)
 	found = append(found, Fresh(g)...)
+	found = append(found, Present(g)...)
 	found = append(found, Listing(g)...)
 	return append(found, Answered(g)...)
 }

@@ -10,7 +10,7 @@ import (
 const spreads = time.Second
 
 // Listing finds lists with a key twice, with a key that nobody ever put, and,
-// where Fresh is set, without a key that certainly held a value all the while.
+// where Spread is set, without a key that certainly held a value all the while.
 // The Key of a List is the beginning that the bucket's keys share.
 func Listing(g *Graph) []Violation {
 	var found []Violation
@@ -36,7 +36,7 @@ func (g *Graph) listed(op *Op) []Violation {
 			found = append(found, Violation{"listing", key, fmt.Sprintf("never put, but listed by %v", op)})
 		}
 	}
-	if !op.Fresh {
+	if !op.Spread {
 		return found
 	}
 	for _, key := range sortedKeys(g.lines) {
@@ -69,7 +69,7 @@ func (g *Graph) heldValue(key string, list *Op) bool {
 		if w.Kind == Delete && w.Start <= list.End {
 			return false
 		}
-		held = held || w.Kind == Put && w.Fresh && w.Outcome == Done && w.End+spreads < list.Start
+		held = held || w.Kind == Put && w.Spread && w.Outcome == Done && w.End+spreads < list.Start
 	}
 	return held
 }

@@ -1,0 +1,115 @@
+package handoff
+
+import (
+	"fmt"
+
+	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/vnode"
+)
+
+// Objection is why node self, whose topology is s, does not carry out a message
+// to its vnode p whose sender went by the given epoch; nil: it does. It is to be
+// asked when the message is carried out, not when it arrives.
+//
+//   - A client's request that goes by places which have changed since is stale:
+//     who has them now may not have been asked.
+//   - A node gives data away only when it knows of the change that calls for it,
+//     and so refuses the writes that the receiver was not sent. That is asked of the
+//     fence already: what was taken before it is in what is given away.
+//   - A node that exits takes nothing in.
+//   - A node drops nothing that it should hold.
+//
+// A sender that knows more than this node is served: what it asks for does no
+// harm.
+func Objection(s *membership.State, self string, p ring.Partition, epoch uint64, m vnode.Message) vnode.Message {
+	if size := s.Ring().Size(); int(p) >= size {
+		return &vnode.Refusal{Code: vnode.CodeInvalid, Text: fmt.Sprintf("the ring has no partition %d", p)}
+	}
+	switch m := m.(type) {
+	case *vnode.Coordinate:
+		if m := exiting(s, self); m != nil {
+			return m
+		}
+		return stale(s, m.Home, epoch)
+	case *vnode.Store:
+		if m := exiting(s, self); m != nil {
+			return m
+		}
+		return stale(s, m.Home, epoch)
+	case *vnode.Deliver:
+		return exiting(s, self)
+	case *vnode.Fence:
+		return behind(s, self, 0, epoch)
+	case *vnode.Fetch:
+		return stale(s, m.Home, epoch)
+	case *vnode.List:
+		return stale(s, m.Home, epoch)
+	case *vnode.Pull:
+		return behind(s, self, m.Home, epoch)
+	case *vnode.Drop:
+		return needed(s, self, p, m.Home)
+	}
+	return nil
+}
+
+// exiting refuses what would make a node that goes hold anything again.
+func exiting(s *membership.State, self string) vnode.Message {
+	if me, ok := s.Member(self); !ok || me.Status != membership.StatusExiting {
+		return nil
+	}
+	return &vnode.Refusal{Code: vnode.CodeNotMine, Text: fmt.Sprintf("node %s leaves the cluster, and holds nothing any more", self)}
+}
+
+func outside(s *membership.State, home ring.Partition) vnode.Message {
+	if int(home) < s.Ring().Size() {
+		return nil
+	}
+	return &vnode.Refusal{Code: vnode.CodeInvalid, Text: fmt.Sprintf("the ring has no partition %d", home)}
+}
+
+func stale(s *membership.State, home ring.Partition, epoch uint64) vnode.Message {
+	if m := outside(s, home); m != nil {
+		return m
+	}
+	since := s.Since(home)
+	if epoch >= since || planted.Is(planted.NoFence) {
+		return nil
+	}
+	return &vnode.Refusal{Code: vnode.CodeStale, Epoch: s.Epoch(),
+		Text: fmt.Sprintf("the request goes by epoch %d, and the places of its key have changed at %d", epoch, since)}
+}
+
+func behind(s *membership.State, self string, home ring.Partition, epoch uint64) vnode.Message {
+	if m := outside(s, home); m != nil {
+		return m
+	}
+	if epoch <= s.Epoch() || planted.Is(planted.NoFence) {
+		return nil
+	}
+	return &vnode.Refusal{Code: vnode.CodeStale, Epoch: s.Epoch(),
+		Text: fmt.Sprintf("node %s is at epoch %d, and gives data away only at %d", self, s.Epoch(), epoch)}
+}
+
+func needed(s *membership.State, self string, p, home ring.Partition) vnode.Message {
+	if m := outside(s, home); m != nil {
+		return m
+	}
+	if !Placed(s, self, p, home) {
+		return nil
+	}
+	return &vnode.Refusal{Code: vnode.CodeStale, Epoch: s.Epoch(),
+		Text: fmt.Sprintf("node %s should hold these keys at epoch %d, and drops none", self, s.Epoch())}
+}
+
+// Placed reports whether vnode p of the node should hold the keys of a home, by
+// what is now or by what a transfer makes of it.
+func Placed(s *membership.State, node string, p, home ring.Partition) bool {
+	for _, place := range ring.Places(s.Ring(), s.Next(), home, s.Replicas(), s.Replicas()) {
+		if place.Partition == p && place.Node == node {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,139 @@
+package vnode
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// HashOf is the Hash of an Item whose object has this encoding. It is never 0.
+// An object is dropped because somebody else holds one of this hash, so it is
+// cut from a hash for which no one can make two objects meet at will.
+func HashOf(encoding []byte) uint64 {
+	sum := sha256.Sum256(encoding)
+	return max(1, binary.BigEndian.Uint64(sum[:]))
+}
+
+// deliver takes what another vnode hands over. The answer waits until all of it
+// is durable, also what was here before: the sender will forget it.
+func (t *turn) deliver(i int, m *Deliver) {
+	d := &Delivered{Results: make([]ItemResult, len(m.Items))}
+	after := t.left
+	for n := range m.Items {
+		t.left = after + len(m.Items) - n - 1
+		d.Results[n], _ = t.item(m.Home, &m.Items[n])
+	}
+	t.out.Durable = append(t.out.Durable, Answer{i, d})
+}
+
+// fill takes a page that this vnode has asked for. How far the job is, it keeps
+// only if nothing of the page is missing because the engine could not be read.
+func (t *turn) fill(i int, m *Fill) {
+	d := &Delivered{Results: make([]ItemResult, len(m.Items))}
+	after := t.left
+	var broken error
+	for n := range m.Items {
+		t.left = after + len(m.Items) - n - 1
+		var err error
+		if d.Results[n], err = t.item(m.Home, &m.Items[n]); err != nil {
+			broken = err
+		}
+	}
+	if broken != nil {
+		t.out.Durable = append(t.out.Durable, Answer{i, &Failure{Code: CodeStorage, Text: broken.Error()}})
+		return
+	}
+	ck := cursorKey(t.partition, m.Home, m.Job)
+	if m.Cursor == nil {
+		t.batch.Delete(ck)
+	} else {
+		t.batch.Set(ck, m.Cursor)
+	}
+	t.out.Durable = append(t.out.Durable, Answer{i, d})
+}
+
+// item takes one object, or says whether it should be sent. The error is that
+// of an engine that cannot be read, which a later try may mend.
+func (t *turn) item(home ring.Partition, it *Item) (ItemResult, error) {
+	if it.Object == nil {
+		return t.offered(home, it)
+	}
+	in, err := object.Decode(it.Object)
+	if err != nil {
+		t.note(NoteBadItem, it.Key, err.Error())
+		return ItemBad, nil
+	}
+	if _, _, err := t.absorb(home, it.Key, it.Object, in); err != nil {
+		t.note(NoteUnread, it.Key, err.Error())
+		return ItemBad, err
+	}
+	return ItemHeld, nil
+}
+
+// offered says whether this very version is here. Of any other one the hash does
+// not tell which is newer, so the object must come. One that cannot be read is
+// none.
+func (t *turn) offered(home ring.Partition, it *Item) (ItemResult, error) {
+	enc, err := t.bytes(DataKey(t.partition, home, it.Key))
+	switch {
+	case isCorrupt(err):
+		t.note(NoteCorrupt, it.Key, err.Error())
+		return ItemWanted, nil
+	case err != nil:
+		t.note(NoteUnread, it.Key, err.Error())
+		return ItemBad, err
+	case enc == nil || HashOf(enc) != it.Hash:
+		return ItemWanted, nil
+	}
+	return ItemHeld, nil
+}
+
+// drop forgets objects that others hold. A vnode that has issued dots
+// goes on as a new actor then: a clock of its old one would claim to contain
+// what is not here any more.
+func (t *turn) drop(i int, m *Drop) {
+	d := &Dropped{}
+	var last kv.Key
+	after := t.left
+	for n := range m.Items {
+		t.left = after + len(m.Items) - n - 1
+		it := &m.Items[n]
+		dk := DataKey(t.partition, m.Home, it.Key)
+		enc, err := t.bytes(dk)
+		if err != nil {
+			t.note(NoteUnread, it.Key, err.Error())
+		}
+		switch {
+		case err != nil || enc != nil && HashOf(enc) != it.Hash && !planted.Is(planted.DropChanged):
+			d.Kept++
+		case enc != nil:
+			t.erase(dk)
+			d.Gone++
+			last = it.Key
+		}
+	}
+	if d.Gone > 0 && t.counter > 0 && !planted.Is(planted.DropKeepsActor) {
+		t.forgot(last, "objects were handed over and dropped")
+	}
+	t.out.Durable = append(t.out.Durable, Answer{i, d})
+}
+
+// erase removes the object in the engine batch.
+func (t *turn) erase(dk []byte) {
+	t.batch.Delete(dk)
+	t.remember(dk, nil)
+	t.heads.put(dk, object.Object{})
+}
+
+func (t *turn) setLacking(i int, m *SetLacking) {
+	if m.On {
+		t.batch.Set(lackingKey(t.partition), nil)
+	} else {
+		t.batch.Delete(lackingKey(t.partition))
+	}
+	t.stored(i, false)
+}

@@ -1,0 +1,106 @@
+package tanodb
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tanodb/tanodb/kv"
+)
+
+// openOn opens a node with a directory on a memory network.
+func openOn(t *testing.T, network *MemoryNetwork, dir, name string, o Options) *Node {
+	t.Helper()
+	o.Name, o.Network = name, network
+	return open(t, dir, o)
+}
+
+func TestJoiningTakesNothingAlong(t *testing.T) {
+	network := NewMemoryNetwork()
+	n1 := openOn(t, network, t.TempDir(), "n1", Options{})
+	dir := t.TempDir()
+	n2 := openOn(t, network, dir, "n2", Options{})
+	write(t, n2, "k", "mine")
+	var ce *ClusterError
+	if err := n2.Join(t.Context(), "n1", JoinOptions{}); !errors.As(err, &ce) || ce.Code != "not_empty" {
+		t.Errorf("a node with data joins: %v", err)
+	}
+	if err := n2.Join(t.Context(), "nowhere", JoinOptions{}); err == nil {
+		t.Error("a node joins nobody")
+	}
+	write(t, n2, "l", "still writes")
+	if c := n1.Cluster(); len(c.Members) != 1 {
+		t.Errorf("the refused node has become a member: %+v", c.Members)
+	}
+}
+
+func TestANodeThatWasAloneJoins(t *testing.T) {
+	network := NewMemoryNetwork()
+	n1 := openOn(t, network, t.TempDir(), "n1", Options{})
+	write(t, n1, "k", "v")
+	dir := t.TempDir()
+	n2 := openOn(t, network, dir, "n2", Options{})
+	id, alone := n2.home.id, n2.Status().Cluster
+	if err := n2.Join(t.Context(), "n1", JoinOptions{Auto: true}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-n2.Reopen():
+	default:
+		t.Error("the node does not ask to be opened again")
+	}
+	if _, err := n2.Put(t.Context(), kv.Key{Bucket: "b", Name: "lost"}, kv.Value{}, kv.WriteOptions{}); !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("a write that would be lost is accepted: %v", err)
+	}
+	join, err := os.ReadFile(filepath.Join(dir, joinFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shut(t, n2)
+	n2 = openOn(t, network, dir, "n2", Options{})
+	if s := n2.Status(); s.NodeID != id || s.Cluster == alone || s.Cluster != n1.Status().Cluster {
+		t.Errorf("the node is %s of cluster %s; it was %s of %s", s.NodeID, s.Cluster, id, alone)
+	}
+	WaitUp(t, n1, n2)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	joined := func() bool { c := n2.Cluster(); return c.Ready && c.Members[1].Partitions > 0 }
+	for end := time.After(time.Minute); !joined(); {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatalf("the node gets nothing: %+v", n2.Cluster())
+		}
+	}
+	if _, err := n2.Get(t.Context(), kv.Key{Bucket: "b", Name: "k"}, kv.ReadOptions{}); err != nil {
+		t.Error(err)
+	}
+	shut(t, n2)
+
+	// A JOIN file that comes back from a backup is one of the past.
+	if err := os.WriteFile(filepath.Join(dir, joinFile), join, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n2 = openOn(t, network, dir, "n2", Options{})
+	if _, err := os.Stat(filepath.Join(dir, joinFile)); !os.IsNotExist(err) {
+		t.Errorf("the old JOIN file is still there: %v", err)
+	}
+	if held, err := n2.holdsNothing(); err != nil || held {
+		t.Errorf("the node has given up what it held (%v)", err)
+	}
+}
+
+func TestParseJoin(t *testing.T) {
+	good := joinHeader + "\ncluster 00\naddress n1:1\nauto true\n"
+	if j, cluster, err := parseJoin([]byte(good)); err != nil || cluster != "00" || len(j.addresses) != 1 || !j.options.Auto {
+		t.Errorf("%+v, %q, %v", j, cluster, err)
+	}
+	for _, bad := range []string{"", "tanodb-join 2\n", joinHeader + "\n", strings.Replace(good, "address", "adress", 1), strings.Replace(good, "cluster", "clusters", 1)} {
+		if _, _, err := parseJoin([]byte(bad)); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}

@@ -1,0 +1,639 @@
+package tanodb
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	crand "crypto/rand"
+
+	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/transport"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
+)
+
+const (
+	// logTick is how often the topology log is told that time passes.
+	logTick = 100 * time.Millisecond
+
+	// stewardTick is how often a node looks whether it has something to propose:
+	// its own address, and as the leader the end of transfers.
+	stewardTick = 500 * time.Millisecond
+
+	// maxLogEvents is how many events may wait for the topology log. Messages of
+	// other nodes beyond that are dropped, which raft takes for a bad network.
+	maxLogEvents = 4096
+
+	// departWithin is how long requests in progress may take on a node that is no
+	// member any more.
+	departWithin = time.Second
+
+	// stateTimeout bounds the question for a newer topology.
+	stateTimeout = 5 * time.Second
+)
+
+// topology runs the node's part of the topology log, and holds the newest
+// State that the node knows: the log's own, or a newer one from another node. A
+// State is committed whoever brings it, so data never waits for the log.
+type topology struct {
+	node    *Node
+	current atomic.Pointer[membership.State]
+	turn    sync.Mutex // of adopt: what follows from a State is done before the next
+
+	events chan membership.LogEvent
+	writes chan *logWrite
+	orders chan func()   // what is to be done between two events
+	news   chan struct{} // a node has shown a newer epoch; holds one
+
+	held *membership.LogWrite // a batch that the full disk has refused; of the goroutine that steps the log
+	keep sync.Mutex           // of given: a newer State is never overwritten by an older one
+
+	mu        sync.Mutex
+	log       *membership.Log
+	waiting   map[membership.CommandID]chan error
+	epochs    map[string]uint64      // by node, the newest that it is known to have
+	asking    map[string]bool        // by node: a newer State is being fetched from it
+	refresh   map[string][]refresher // by node: who waits for that
+	proposed  map[uint64]time.Time   // by transfer, when Settled was last proposed
+	announced time.Time
+}
+
+// refresher waits for a State of an epoch.
+type refresher struct {
+	epoch uint64
+	done  func()
+}
+
+// logWrite is a batch of the log on its way to the disk.
+type logWrite struct {
+	log    *membership.Log // whose it is: a recovery begins another
+	number uint64
+	commit storage.Commit
+}
+
+// newTopology goes on with the log of the engine, or begins one with the state.
+func newTopology(n *Node, first *membership.State) (*topology, error) {
+	t := &topology{
+		node: n, events: make(chan membership.LogEvent, maxLogEvents), writes: make(chan *logWrite, maxLogEvents), orders: make(chan func()), news: make(chan struct{}, 1),
+		waiting: make(map[membership.CommandID]chan error), epochs: make(map[string]uint64), proposed: make(map[uint64]time.Time),
+		asking: make(map[string]bool), refresh: make(map[string][]refresher),
+	}
+	var err error
+	if t.log, err = t.open(first); err != nil {
+		return nil, err
+	}
+	if init := t.log.Init(); len(init.Ops) > 0 {
+		commit, err := n.engine.Apply(&init, true)
+		if err == nil {
+			err = commit.Wait()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("tanodb: beginning the topology log: %w", err)
+		}
+	}
+	t.current.Store(t.log.State())
+	return t, nil
+}
+
+// open opens the log that the engine keeps, or one that begins with first.
+func (t *topology) open(first *membership.State) (*membership.Log, error) {
+	log, err := membership.OpenLog(membership.LogOptions{Self: t.node.self, Seed: t.node.random(), Tick: logTick}, t.node.engine, first)
+	if err != nil {
+		return nil, fmt.Errorf("tanodb: %w", err)
+	}
+	return log, nil
+}
+
+// state is the newest topology that this node knows.
+func (n *Node) state() *membership.State { return n.topology.current.Load() }
+
+// adopt makes a State the node's, unless it has a newer one.
+func (t *topology) adopt(s *membership.State) {
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	if s.Epoch() <= t.current.Load().Epoch() {
+		return
+	}
+	was, _ := t.current.Load().Member(t.node.self)
+	t.current.Store(s)
+	defer t.refreshed(s.Epoch())
+	n := t.node
+	if n.network != nil {
+		n.network.SetPeers(n.peers(s))
+	}
+	n.live.members(s)
+	n.movers.adopted()
+	if !t.belongs(s) {
+		t.depart(was.Status)
+	}
+}
+
+// belongs reports whether this node is a member.
+func (t *topology) belongs(s *membership.State) bool {
+	m, ok := s.Member(t.node.self)
+	return ok && m.Status != membership.StatusLeft && (m.ID == ([16]byte{}) || m.ID == t.node.home.nodeID())
+}
+
+// depart ends a node that is no member any more, once the requests in progress have had
+// a moment to end. Was is what it was before, empty: unknown.
+func (t *topology) depart(was membership.Status) {
+	t.node.leaving.Do(func() {
+		why := ErrRemoved
+		if was == membership.StatusExiting {
+			why = ErrLeft
+		}
+		t.node.closing.Store(true)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), departWithin)
+			defer cancel()
+			t.node.requests.drain(ctx)
+			if why == ErrLeft {
+				if err := t.node.home.markLeft(); err != nil {
+					t.node.log.Error("the directory does not say that its node has left", "error", err)
+				}
+			}
+			t.node.fail(why)
+		}()
+	})
+}
+
+// Serve runs the log until the context ends. It is a suture.Service.
+func (t *topology) Serve(ctx context.Context) error {
+	var synced sync.WaitGroup
+	defer synced.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	synced.Go(func() { t.syncWrites(ctx) })
+	synced.Go(func() { t.node.arrive(ctx) })
+	tick := time.NewTicker(logTick)
+	defer tick.Stop()
+	steward := time.NewTicker(stewardTick)
+	defer steward.Stop()
+	for {
+		select {
+		case ev := <-t.events:
+			t.step(ev)
+		case do := <-t.orders:
+			do()
+		case <-tick.C:
+			t.retry()
+			t.step(membership.LogTick{})
+		case <-steward.C:
+			t.steward()
+		case <-t.news:
+			t.steward()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// syncWrites waits for the log's batches to be durable, in order.
+func (t *topology) syncWrites(ctx context.Context) {
+	for {
+		select {
+		case w := <-t.writes:
+			if err := w.commit.Wait(); err != nil {
+				t.node.fail(fmt.Errorf("tanodb: making the topology log durable: %w", err))
+				return
+			}
+			if !t.order(ctx, func() { t.durable(w) }) {
+				t.writes <- w // for the next Serve; there is one at a time, so there is room
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// order has something done between two events; false: it will not be.
+func (t *topology) order(ctx context.Context, do func()) bool {
+	select {
+	case t.orders <- do:
+		return true
+	case <-ctx.Done():
+	case <-t.node.gone:
+	}
+	return false
+}
+
+// durable tells the log that a batch is on the disk, unless it is that of a log
+// which a recovery has replaced.
+func (t *topology) durable(w *logWrite) {
+	if w.log == t.log {
+		t.step(membership.LogDurable{Write: w.number})
+	}
+}
+
+// feed gives the log an event that must not be lost.
+func (t *topology) feed(ev membership.LogEvent) {
+	select {
+	case t.events <- ev:
+	case <-t.node.gone:
+	}
+}
+
+// step gives the log an event, and does what it wants done.
+func (t *topology) step(ev membership.LogEvent) {
+	t.mu.Lock()
+	effects := t.log.Step(ev, nil)
+	t.mu.Unlock()
+	t.perform(effects)
+}
+
+func (t *topology) perform(effects []membership.LogEffect) {
+	for _, e := range effects {
+		switch e := e.(type) {
+		case membership.LogWrite:
+			t.write(e)
+		case membership.LogSend:
+			t.send(e)
+		case membership.LogAdopt:
+			t.adopt(e.State)
+		case membership.LogOutcome:
+			t.outcome(e.ID, e.Err)
+		case membership.LogBroken:
+			t.node.log.Error("the topology log of this node cannot go on; restart the node; reads and writes go on meanwhile",
+				"node", t.node.self, "error", e.Err)
+		}
+	}
+}
+
+// write puts a batch of the log into the engine. A node whose disk is full takes
+// no part in the topology until there is room.
+func (t *topology) write(e membership.LogWrite) {
+	e.Batch.Urgent = true
+	commit, err := t.node.engine.Apply(&e.Batch, true)
+	if errors.Is(err, storage.ErrFull) {
+		t.held = &e
+		return
+	}
+	if err != nil {
+		t.node.fail(fmt.Errorf("tanodb: the engine refuses the topology log: %w", err))
+		return
+	}
+	t.writes <- &logWrite{t.log, e.Write, commit}
+}
+
+// retry writes what the full disk has refused.
+func (t *topology) retry() {
+	if t.held == nil {
+		return
+	}
+	e := *t.held
+	t.held = nil
+	t.write(e)
+}
+
+// send takes a message of the log to another node. It may get lost.
+func (t *topology) send(e membership.LogSend) {
+	n := t.node
+	if n.network == nil {
+		return
+	}
+	f := transport.Frame{Msg: &transport.Log{Data: e.Data}}
+	class := transport.Requests
+	if e.Bulk {
+		class = transport.Bulk
+	}
+	n.network.Ask(e.To, class, f, time.Now().Add(stateTimeout), func(_ vnode.Message, err error) {
+		if err != nil {
+			select {
+			case t.events <- membership.LogUnreachable{Node: e.To}:
+			default:
+			}
+		}
+	})
+}
+
+// received takes a message of another node's log.
+func (t *topology) received(from string, m *transport.Log) {
+	select {
+	case t.events <- membership.LogReceived{From: from, Data: m.Data}:
+	default: // raft sends again
+	}
+}
+
+// outcome tells whoever waits for a command.
+func (t *topology) outcome(id membership.CommandID, err error) {
+	t.mu.Lock()
+	done := t.waiting[id]
+	delete(t.waiting, id)
+	t.mu.Unlock()
+	if done != nil {
+		done <- err
+	}
+}
+
+// propose puts a command into the topology and waits for what becomes of it.
+func (t *topology) propose(ctx context.Context, c membership.Command) error {
+	var id membership.CommandID
+	if _, err := crand.Read(id[:]); err != nil {
+		return fmt.Errorf("tanodb: no randomness: %w", err)
+	}
+	return t.proposeAs(ctx, id, c)
+}
+
+func (t *topology) proposeAs(ctx context.Context, id membership.CommandID, c membership.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	t.mu.Lock()
+	if t.waiting[id] != nil {
+		t.mu.Unlock()
+		return &ClusterError{Code: "repeated", Text: "this change is being made already"}
+	}
+	t.waiting[id] = done
+	t.mu.Unlock()
+	t.feed(membership.LogPropose{ID: id, Command: c})
+	select {
+	case err := <-done:
+		return clusterError(err)
+	case <-t.node.gone:
+		return kv.ErrClosed
+	case <-t.node.failed:
+		return kv.ErrClosed
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	delete(t.waiting, id)
+	waits := t.log.Waits()
+	t.mu.Unlock()
+	t.feed(membership.LogGiveUp{ID: id})
+	if waits == "" {
+		waits = "no answer came from the topology log in time; the change may still be made: look at `tanodb cluster status`"
+	}
+	return &ClusterError{Code: codeWaiting, Text: "the topology cannot change now: " + waits + "; reads and writes go on"}
+}
+
+// steward proposes what this node sees to: what is known of itself, and, as the
+// leader, the end of transfers that everybody knows of.
+func (t *topology) steward() {
+	n := t.node
+	s := t.current.Load()
+	if !t.belongs(s) {
+		t.depart("")
+		return
+	}
+	t.announce(s)
+	t.mu.Lock()
+	leads := t.log.Leader() == n.self
+	epochs := maps.Clone(t.epochs)
+	t.mu.Unlock()
+	if !leads {
+		return
+	}
+	epochs[n.self] = s.Epoch()
+	for _, id := range s.Settleable(epochs, n.live.up) {
+		if time.Since(t.proposed[id]) < changeTimeout/3 {
+			continue
+		}
+		t.proposed[id] = time.Now()
+		t.background(membership.Settled{Transfer: id})
+	}
+	maps.DeleteFunc(t.proposed, func(_ uint64, at time.Time) bool { return time.Since(at) > changeTimeout })
+}
+
+// announce makes the topology know this node's id and address.
+func (t *topology) announce(s *membership.State) {
+	n := t.node
+	me, ok := s.Member(n.self)
+	if !ok || me.Status == membership.StatusLeft || time.Since(t.announced) < 5*time.Second {
+		return
+	}
+	address := n.advertised(me.Address)
+	if me.ID == n.home.nodeID() && me.Address == address && me.Status != membership.StatusDown {
+		return
+	}
+	t.announced = time.Now()
+	t.background(membership.Announce{Name: n.self, ID: n.home.nodeID(), Address: address})
+}
+
+// background proposes a command that nobody waits for.
+func (t *topology) background(c membership.Command) {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), changeTimeout/3)
+		defer cancel()
+		if err := t.propose(ctx, c); err != nil && !t.node.closing.Load() {
+			t.node.log.Debug("a change of the topology has to wait", "node", t.node.self, "change", fmt.Sprintf("%+v", c), "why", err)
+		}
+	}()
+}
+
+// heard notes the epoch of another node, and asks it if it knows more.
+func (t *topology) heard(node string, epoch uint64) {
+	t.mu.Lock()
+	news := t.epochs[node] < epoch
+	if news {
+		t.epochs[node] = epoch
+	}
+	t.mu.Unlock()
+	if news {
+		select {
+		case t.news <- struct{}{}:
+		default:
+		}
+	}
+	if epoch > t.current.Load().Epoch() {
+		t.catchUp(node, epoch, nil)
+	}
+}
+
+func (t *topology) epochOf(node string) uint64 {
+	if node == t.node.self {
+		return t.current.Load().Epoch()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.epochs[node]
+}
+
+// catchUp fetches the topology of a node, which has this epoch. It calls done
+// when this node has it, from wherever, or when nothing came of the question.
+func (t *topology) catchUp(node string, epoch uint64, done func()) {
+	t.mu.Lock()
+	if done != nil {
+		t.refresh[node] = append(t.refresh[node], refresher{epoch, done})
+	}
+	asked := t.asking[node]
+	t.asking[node] = true
+	t.mu.Unlock()
+	if asked {
+		t.refreshed(t.current.Load().Epoch()) // it may have come since the caller looked
+		return
+	}
+	f := transport.Frame{Msg: &transport.StateAsk{Have: t.current.Load().Epoch()}}
+	t.node.network.Ask(node, transport.Requests, f, time.Now().Add(stateTimeout), func(m vnode.Message, err error) {
+		if give, ok := m.(*transport.StateGive); err == nil && ok && len(give.State) > 0 {
+			go func() {
+				t.given(node, give.State)
+				t.asked(node)
+			}()
+			return
+		}
+		t.asked(node)
+	})
+}
+
+// given adopts a State that another node has sent, once it is on the disk. On a full
+// disk it is adopted all the same: a node that goes by an old topology serves
+// nobody.
+func (t *topology) given(from string, b []byte) {
+	s, err := membership.DecodeState(b)
+	if err == nil && s.Cluster() != t.current.Load().Cluster() {
+		err = errors.New("it is that of another cluster")
+	}
+	if err != nil {
+		t.node.log.Error("a node has sent a topology that is not one", "node", t.node.self, "from", from, "error", err)
+		return
+	}
+	t.keep.Lock()
+	defer t.keep.Unlock()
+	if s.Epoch() <= t.current.Load().Epoch() {
+		return
+	}
+	batch := storage.Batch{Urgent: true}
+	membership.KeepGiven(&batch, s)
+	commit, err := t.node.engine.Apply(&batch, true)
+	if err == nil {
+		err = commit.Wait()
+	}
+	if err != nil && !errors.Is(err, storage.ErrFull) {
+		t.node.fail(fmt.Errorf("tanodb: keeping the topology: %w", err))
+		return
+	}
+	t.adopt(s)
+}
+
+// asked ends a question for the topology: those who have waited for it go on.
+func (t *topology) asked(node string) {
+	t.mu.Lock()
+	delete(t.asking, node)
+	waiting := t.refresh[node]
+	delete(t.refresh, node)
+	t.mu.Unlock()
+	for _, w := range waiting {
+		w.done()
+	}
+}
+
+// refreshed lets those go on who have waited for no newer epoch than this.
+func (t *topology) refreshed(epoch uint64) {
+	var served []refresher
+	t.mu.Lock()
+	for node, waiting := range t.refresh {
+		var rest []refresher
+		for _, w := range waiting {
+			if w.epoch <= epoch {
+				served = append(served, w)
+			} else {
+				rest = append(rest, w)
+			}
+		}
+		t.refresh[node] = rest
+	}
+	t.mu.Unlock()
+	for _, w := range served {
+		go w.done()
+	}
+}
+
+// give answers a StateAsk.
+func (t *topology) give(m *transport.StateAsk) *transport.StateGive {
+	s := t.current.Load()
+	if s.Epoch() <= m.Have {
+		return &transport.StateGive{}
+	}
+	return &transport.StateGive{State: s.Encode()}
+}
+
+// carry proposes a command for another node.
+func (t *topology) carry(m *transport.Propose, reply func(vnode.Message)) {
+	c, err := membership.DecodeCommand(m.Command)
+	if err != nil {
+		reply(&vnode.Refusal{Code: vnode.CodeInvalid, Text: err.Error()})
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), changeTimeout/3)
+		defer cancel()
+		p := &transport.Proposed{}
+		if err := t.proposeAs(ctx, m.ID, c); err != nil {
+			p.Code, p.Text = "in_doubt", err.Error()
+			var ce *ClusterError
+			if errors.As(err, &ce) {
+				p.Code = ce.Code
+			}
+		}
+		reply(p)
+	}()
+}
+
+// recover makes the survivors the voters of a new log that begins where the
+// kept one ends.
+func (t *topology) recover(ctx context.Context, survivors []string) error {
+	t.node.log.Warn("THE TOPOLOGY IS RECOVERED FROM SURVIVORS: its last changes may be lost; if the other voters still live there are now two topologies",
+		"node", t.node.self, "survivors", survivors)
+	done := make(chan error, 1)
+	if !t.order(ctx, func() { done <- t.restart(survivors) }) {
+		return kv.ErrClosed
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// restart replaces the log. It runs between two events of the log.
+func (t *topology) restart(survivors []string) error {
+	batch, s, err := membership.Recover(t.node.engine, t.node.self, survivors)
+	if err != nil {
+		return &ClusterError{Code: "invalid", Text: err.Error()}
+	}
+	commit, err := t.node.engine.Apply(&batch, true)
+	if err == nil {
+		err = commit.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("tanodb: keeping the recovered topology: %w", err)
+	}
+	log, err := t.open(nil)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.log = log
+	t.mu.Unlock()
+	t.adopt(s)
+	return nil
+}
+
+// logState is what the log says of itself.
+type logState struct {
+	leader string
+	voters []string
+	waits  string
+}
+
+func (t *topology) status() logState {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return logState{leader: t.log.Leader(), voters: t.log.Voters(), waits: t.log.Waits()}
+}
+
+func nodeID(id [16]byte) string {
+	if id == ([16]byte{}) {
+		return ""
+	}
+	return hex.EncodeToString(id[:])
+}

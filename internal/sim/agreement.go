@@ -117,6 +117,34 @@ func (v *invariants) planned(s *Sim, old, state *membership.State) {
 	}
 }
 
+// fenced checks that a vnode which knows that the places of a key have changed
+// carries out no client's request for it that goes by what they were before.
+func (v *invariants) fenced(n *node, p ring.Partition, epoch uint64, m vnode.Message) {
+	var home ring.Partition
+	switch m := m.(type) {
+	case *vnode.Coordinate:
+		home = m.Home
+	case *vnode.Store:
+		home = m.Home
+	case *vnode.Fetch:
+		home = m.Home
+	case *vnode.List:
+		home = m.Home
+	default:
+		return
+	}
+	then := v.states[epoch]
+	if then == nil || n.state == nil || epoch >= n.state.Epoch() {
+		return
+	}
+	had := ring.Places(then.state.Ring(), then.state.Next(), home, then.state.Replicas(), then.state.Replicas())
+	has := ring.Places(n.state.Ring(), n.state.Next(), home, n.state.Replicas(), n.state.Replicas())
+	if !slices.Equal(had, has) {
+		n.s.fail("fence", noKey, "%s/%d carries out a %T that goes by the places %v of epoch %d, and knows that they are %v at %d",
+			n.name, p, m, had, epoch, has, n.state.Epoch())
+	}
+}
+
 // settled checks that a transfer is over only when the majority of each list of
 // replicas that it has replaced know of the new one: nothing goes by the
 // old one any more, then.

@@ -24,7 +24,7 @@ import (
 //   - a write is acknowledged only when as many replicas as were asked for hold
 //     it durably;
 //   - all nodes with one epoch have one topology, and no change of owners takes
-//     a copy away from an acknowledged write; see agreed and flip.
+//     a copy away from an acknowledged write; see agreed, flip and fenced.
 type invariants struct {
 	dots   map[object.Dot]check.ID
 	minted map[kv.Key]*lineage

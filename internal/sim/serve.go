@@ -120,6 +120,7 @@ func (n *node) read(p ring.Partition, epoch uint64, m vnode.Message) vnode.Messa
 			return refusal
 		}
 	}
+	n.s.inv.fenced(n, p, epoch, m)
 	return vnode.Read(n.disk.mem, p, n.wallMs(), m)
 }
 
@@ -164,6 +165,7 @@ func (n *node) turn(p ring.Partition) {
 	msgs := make([]vnode.Message, len(cmds))
 	orders := make([]order, len(cmds))
 	for i, c := range cmds {
+		n.s.inv.fenced(n, p, c.epoch, c.msg)
 		msgs[i], orders[i] = c.msg, newOrder(p, c.msg)
 	}
 	var b storage.Batch

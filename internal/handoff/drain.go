@@ -54,7 +54,7 @@ func (d *drain) next(m *Manager) (request, bool) {
 			}
 		}
 		if len(d.targets) == 0 {
-			return request{wait: "there is no place left that should hold it"}, true
+			return request{wait: "no node that should hold it is there yet"}, true
 		}
 		return request{node: m.self, to: d.q, msg: &vnode.Pull{Home: d.home, After: d.after, Limit: m.limits.PageBytes}}, true
 	}

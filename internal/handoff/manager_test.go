@@ -241,6 +241,28 @@ func TestADrainFollowsItsTarget(t *testing.T) {
 }
 
 // What belongs on several places is dropped when all of them have it.
+// What stands in for a dead owner is one of the copies of what it took. While
+// no other node is to have the partition, it stays where it is: that the other replicas
+// have it too would make one copy less of it.
+func TestADrainWaitsForTheHeirOfADeadOwner(t *testing.T) {
+	s := newScript(t, Limits{})
+	gone := func(node string) bool { return node == "n3" }
+	s.adopt(Topology{Epoch: 1, Ring: testRing(t), Gone: gone})
+	one[Look](s)
+	s.feed(Holdings{Vnodes: []Holding{{Partition: 2, Homes: []ring.Partition{2}}}})
+	none[Ask](s)
+	none[Do](s)
+	jobs := s.m.Jobs()
+	if len(jobs) != 1 || jobs[0].Error != "no node that should hold it is there yet" {
+		t.Fatalf("%+v", jobs)
+	}
+	s.adopt(Topology{Epoch: 2, Ring: testRing(t), Next: testRing(t).With(2, "n4"), Gone: gone})
+	answer[*vnode.Pull](s, &vnode.Pulled{Items: items(1), Last: []byte{1}})
+	if a := one[Ask](s); a.Node != "n4" || a.To != 2 {
+		t.Errorf("offered to %+v; want n4", a)
+	}
+}
+
 func TestADrainAsksEveryTarget(t *testing.T) {
 	s := newScript(t, Limits{})
 	now := testRing(t)

@@ -42,14 +42,15 @@ func (t *Topology) stray(node string, q, home ring.Partition) bool {
 func (t *Topology) known(p ring.Partition) bool { return int(p) < t.Ring.Size() }
 
 // targets are the places that should hold what is stray in vnode q: those of the
-// same partition or, if there are none that can take it, all places of the home.
+// same partition or, if the home has none, all places of the home. If the node of
+// the same partition is gone for ever there is no target until another one is to
+// have it: what stands in for it is a copy that counts.
 func (t *Topology) targets(q, home ring.Partition) []ring.Replica {
-	all := slices.DeleteFunc(t.places(home), func(r ring.Replica) bool { return t.gone(r.Node) })
-	same := slices.DeleteFunc(slices.Clone(all), func(r ring.Replica) bool { return r.Partition != q })
-	if len(same) > 0 {
-		return same
+	all := t.places(home)
+	if slices.ContainsFunc(all, func(r ring.Replica) bool { return r.Partition == q }) {
+		all = slices.DeleteFunc(all, func(r ring.Replica) bool { return r.Partition != q })
 	}
-	return all
+	return slices.DeleteFunc(all, func(r ring.Replica) bool { return t.gone(r.Node) })
 }
 
 // part is one place to be filled with one home, and all the places to pull it

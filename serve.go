@@ -21,6 +21,12 @@ func (s peerSide) Heard(node string, epoch uint64) {
 	s.topology.heard(node, epoch)
 }
 
+// Outdated implements transport.Handler.
+func (s peerSide) Outdated(node string, epoch uint64) error {
+	<-s.joined
+	return s.topology.outdated(node, epoch)
+}
+
 // Moved implements transport.Handler. The node itself tells the topology where it is.
 func (s peerSide) Moved(node, address string) {
 	s.log.Info("a node has moved", "node", s.self, "peer", node, "address", address)

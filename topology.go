@@ -45,7 +45,8 @@ const (
 type topology struct {
 	node    *Node
 	current atomic.Pointer[membership.State]
-	turn    sync.Mutex // of adopt: what follows from a State is done before the next
+	kept    atomic.Uint64 // the newest epoch that is durable here, which is what others are shown
+	turn    sync.Mutex    // of adopt: what follows from a State is done before the next
 
 	events chan membership.LogEvent
 	writes chan *logWrite
@@ -57,12 +58,15 @@ type topology struct {
 
 	mu        sync.Mutex
 	log       *membership.Log
+	safety    safety
 	waiting   map[membership.CommandID]chan error
 	epochs    map[string]uint64      // by node, the newest that it is known to have
 	asking    map[string]bool        // by node: a newer State is being fetched from it
 	refresh   map[string][]refresher // by node: who waits for that
 	proposed  map[uint64]time.Time   // by transfer, when Settled was last proposed
 	announced time.Time
+
+	renumbered int // how often another number was asked for
 }
 
 // refresher waits for a State of an epoch.
@@ -90,15 +94,12 @@ func newTopology(n *Node, first *membership.State) (*topology, error) {
 		return nil, err
 	}
 	if init := t.log.Init(); len(init.Ops) > 0 {
-		commit, err := n.engine.Apply(&init, true)
-		if err == nil {
-			err = commit.Wait()
-		}
-		if err != nil {
+		if err := t.keepNow(&init); err != nil {
 			return nil, fmt.Errorf("tanodb: beginning the topology log: %w", err)
 		}
 	}
 	t.current.Store(t.log.State())
+	t.kept.Store(t.log.State().Epoch())
 	return t, nil
 }
 
@@ -113,6 +114,13 @@ func (t *topology) open(first *membership.State) (*membership.Log, error) {
 
 // state is the newest topology that this node knows.
 func (n *Node) state() *membership.State { return n.topology.current.Load() }
+
+// adoptKept is adopt for a State that this node does not forget in a crash.
+func (t *topology) adoptKept(s *membership.State) {
+	for have := t.kept.Load(); have < s.Epoch() && !t.kept.CompareAndSwap(have, s.Epoch()); have = t.kept.Load() {
+	}
+	t.adopt(s)
+}
 
 // adopt makes a State the node's, unless it has a newer one.
 func (t *topology) adopt(s *membership.State) {
@@ -243,8 +251,11 @@ func (t *topology) feed(ev membership.LogEvent) {
 
 // step gives the log an event, and does what it wants done.
 func (t *topology) step(ev membership.LogEvent) {
+	var effects []membership.LogEffect
 	t.mu.Lock()
-	effects := t.log.Step(ev, nil)
+	if t.safety != doubted {
+		effects = t.log.Step(ev, nil)
+	}
 	t.mu.Unlock()
 	t.perform(effects)
 }
@@ -257,7 +268,7 @@ func (t *topology) perform(effects []membership.LogEffect) {
 		case membership.LogSend:
 			t.send(e)
 		case membership.LogAdopt:
-			t.adopt(e.State)
+			t.adoptKept(e.State)
 		case membership.LogOutcome:
 			t.outcome(e.ID, e.Err)
 		case membership.LogBroken:
@@ -383,15 +394,21 @@ func (t *topology) steward() {
 		t.depart("")
 		return
 	}
-	t.announce(s)
+	t.keepLate()
 	t.mu.Lock()
 	leads := t.log.Leader() == n.self
+	wanted := t.log.Wanted()
 	epochs := maps.Clone(t.epochs)
 	t.mu.Unlock()
+	if wanted != 0 {
+		t.renumber(s, wanted)
+		return
+	}
+	t.announce(s)
 	if !leads {
 		return
 	}
-	epochs[n.self] = s.Epoch()
+	epochs[n.self] = t.kept.Load()
 	for _, id := range s.Settleable(epochs, n.live.up) {
 		if time.Since(t.proposed[id]) < changeTimeout/3 {
 			continue
@@ -484,8 +501,8 @@ func (t *topology) catchUp(node string, epoch uint64, done func()) {
 }
 
 // given adopts a State that another node has sent, once it is on the disk. On a full
-// disk it is adopted all the same: a node that goes by an old topology serves
-// nobody.
+// disk it is adopted all the same, since a node that goes by an old topology serves
+// nobody; but it is not shown to others until it could be kept.
 func (t *topology) given(from string, b []byte) {
 	s, err := membership.DecodeState(b)
 	if err == nil && s.Cluster() != t.current.Load().Cluster() {
@@ -497,20 +514,44 @@ func (t *topology) given(from string, b []byte) {
 	}
 	t.keep.Lock()
 	defer t.keep.Unlock()
-	if s.Epoch() <= t.current.Load().Epoch() {
+	if s.Epoch() <= t.current.Load().Epoch() || t.isDoubted() {
 		return
 	}
-	batch := storage.Batch{Urgent: true}
+	batch := storage.Batch{}
 	membership.KeepGiven(&batch, s)
-	commit, err := t.node.engine.Apply(&batch, true)
-	if err == nil {
-		err = commit.Wait()
-	}
-	if err != nil && !errors.Is(err, storage.ErrFull) {
+	switch err := t.keepNow(&batch); {
+	case err == nil:
+		t.adoptKept(s)
+	case errors.Is(err, storage.ErrFull):
+		t.adopt(s)
+	default:
 		t.node.fail(fmt.Errorf("tanodb: keeping the topology: %w", err))
+	}
+}
+
+// keepNow makes a batch of the topology durable.
+func (t *topology) keepNow(b *storage.Batch) error {
+	b.Urgent = true
+	commit, err := t.node.engine.Apply(b, true)
+	if err != nil {
+		return err
+	}
+	return commit.Wait()
+}
+
+// keepLate keeps the State that the full disk has refused.
+func (t *topology) keepLate() {
+	t.keep.Lock()
+	defer t.keep.Unlock()
+	s := t.current.Load()
+	if t.kept.Load() >= s.Epoch() {
 		return
 	}
-	t.adopt(s)
+	var batch storage.Batch
+	membership.KeepGiven(&batch, s)
+	if t.keepNow(&batch) == nil {
+		t.adoptKept(s)
+	}
 }
 
 // asked ends a question for the topology: those who have waited for it go on.
@@ -600,21 +641,31 @@ func (t *topology) restart(survivors []string) error {
 	if err != nil {
 		return &ClusterError{Code: "invalid", Text: err.Error()}
 	}
-	commit, err := t.node.engine.Apply(&batch, true)
-	if err == nil {
-		err = commit.Wait()
-	}
-	if err != nil {
+	if err := t.keepNow(&batch); err != nil {
 		return fmt.Errorf("tanodb: keeping the recovered topology: %w", err)
 	}
+	if err := t.reopen(); err != nil {
+		return err
+	}
+	t.adoptKept(s)
+	return nil
+}
+
+// reopen goes on with the log as the engine has it now. It runs between two
+// events of the log.
+func (t *topology) reopen() error {
 	log, err := t.open(nil)
 	if err != nil {
 		return err
 	}
+	if init := log.Init(); len(init.Ops) > 0 {
+		if err := t.keepNow(&init); err != nil {
+			return fmt.Errorf("tanodb: beginning the topology log: %w", err)
+		}
+	}
 	t.mu.Lock()
 	t.log = log
 	t.mu.Unlock()
-	t.adopt(s)
 	return nil
 }
 

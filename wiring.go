@@ -20,7 +20,7 @@ func (n *Node) join() (*transport.Mesh, error) {
 		Advertise:  n.o.Advertise,
 		Cluster:    n.state().Cluster(),
 		Partitions: n.state().Ring().Size(),
-		Epoch:      func() uint64 { return n.state().Epoch() },
+		Epoch:      n.topology.kept.Load,
 		Peers:      n.peers(n.state()),
 		Handler:    peerSide{n},
 		Listen:     n.o.Listen,

@@ -210,6 +210,24 @@ func (m *Memory) Crash(keep int) *Memory {
 	return after
 }
 
+// Image returns a second engine with all that is applied and durable now: what a
+// backup of the disk would hold. The two have nothing to do with each other
+// from then on.
+func (m *Memory) Image() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.tree == nil {
+		return NewMemory()
+	}
+	image := &Memory{tree: m.tree.Copy(), applied: m.durable()}
+	for _, u := range slices.Backward(m.undo) {
+		for _, b := range slices.Backward(u) {
+			image.change(b)
+		}
+	}
+	return image
+}
+
 // Fail makes every later call, also the waiting for a batch that is not yet
 // durable, answer err: a disk that broke. The first fault stays; only Crash
 // ends it.

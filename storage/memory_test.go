@@ -204,3 +204,39 @@ func BenchmarkMemory(b *testing.B) {
 		}
 	})
 }
+
+// TestImageIsWhatIsDurable: what was applied and is not durable is not in it,
+// and neither engine sees what the other does from then on.
+func TestImageIsWhatIsDurable(t *testing.T) {
+	m := storage.NewMemory()
+	put := func(e *storage.Memory, key, value string) {
+		t.Helper()
+		if _, err := e.Apply(&storage.Batch{Ops: []storage.Op{{Key: []byte(key), Value: []byte(value)}}}, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(m, "a", "1")
+	m.MakeDurable(1)
+	put(m, "a", "2")
+	put(m, "b", "2")
+	image := m.Image()
+	put(image, "c", "3")
+	for _, c := range []struct {
+		e         *storage.Memory
+		key, want string
+	}{
+		{m, "a", "2"}, {m, "b", "2"}, {m, "c", ""},
+		{image, "a", "1"}, {image, "b", ""}, {image, "c", "3"},
+	} {
+		got, err := c.e.Get([]byte(c.key))
+		if string(got) != c.want || (c.want == "") != errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("%s is %q, %v; want %q", c.key, got, err, c.want)
+		}
+	}
+	if m.Applied() != 3 || image.Applied() != 2 || image.Durable() != 1 {
+		t.Errorf("applied %d and %d, durable %d", m.Applied(), image.Applied(), image.Durable())
+	}
+	if _, err := m.Crash(0).Get([]byte("b")); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("after the crash: %v", err)
+	}
+}

@@ -10,11 +10,13 @@ type Command interface{ command() }
 
 // Announce says where a member is reached. The first one binds the node's id to
 // its name; from then on no other node can have that name. It also ends being
-// down.
+// down. A member whose part in the log is void gets another number there.
 type Announce struct {
 	Name    string
 	ID      [16]byte
 	Address string // empty: as it is
+	Void    uint64 // its number in the log, which is void; 0: it is not
+	Raft    uint64 // the one that it is to have instead
 }
 
 // Stage adds a change to the plan. It replaces the one that is staged for the

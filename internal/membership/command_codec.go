@@ -24,6 +24,8 @@ type announceForm struct {
 	Name    string `json:"name"`
 	ID      hexID  `json:"id"`
 	Address string `json:"address,omitempty"`
+	Void    uint64 `json:"void,omitempty"`
+	Raft    uint64 `json:"raft,omitempty"`
 }
 
 type changeForm struct {
@@ -56,7 +58,7 @@ func EncodeCommand(c Command) []byte {
 	f := commandForm{Version: codecVersion}
 	switch c := c.(type) {
 	case Announce:
-		f.Announce = &announceForm{Name: c.Name, ID: c.ID, Address: c.Address}
+		f.Announce = &announceForm{Name: c.Name, ID: c.ID, Address: c.Address, Void: c.Void, Raft: c.Raft}
 	case Stage:
 		f.Stage = &c.Change
 	case Clear:
@@ -95,7 +97,8 @@ func DecodeCommand(b []byte) (Command, error) {
 // commands are those that are set.
 func (f *commandForm) commands() (list []Command) {
 	if f.Announce != nil {
-		list = append(list, Announce{Name: f.Announce.Name, ID: f.Announce.ID, Address: f.Announce.Address})
+		a := f.Announce
+		list = append(list, Announce{Name: a.Name, ID: a.ID, Address: a.Address, Void: a.Void, Raft: a.Raft})
 	}
 	if f.Stage != nil {
 		list = append(list, Stage{Change: *f.Stage})

@@ -205,6 +205,7 @@ type Log struct {
 	outcomes  []LogOutcome // of this step
 	follows   following
 	end       uint64 // index of the last entry that raft has handed out to be written
+	wanted    uint64 // see Wanted
 	lost      bool   // see LogStatus
 	dropped   uint64 // see LogStatus
 }
@@ -233,7 +234,8 @@ type encodedState struct {
 //     cluster's leader sends the log; the node proposes and votes nothing before.
 //
 // If the store is not empty, first may be nil; it must be of the same cluster.
-// What Init returns must be durable before the first Step.
+// What Init returns must be durable before the first Step. A log that is void
+// does nothing, and says so: see VoidLog.
 func OpenLog(o LogOptions, store storage.Reader, first *State) (*Log, error) {
 	kept, err := loadLog(store)
 	if err != nil {
@@ -243,7 +245,19 @@ func OpenLog(o LogOptions, store storage.Reader, first *State) (*Log, error) {
 		o: o.withDefaults(), kept: kept,
 		heard: map[uint64]uint64{}, strangers: map[uint64]string{}, snapshots: map[uint64]uint64{},
 	}
+	wanted, err := readWanted(store)
+	if err != nil {
+		return nil, err
+	}
+	given, err := readGiven(store)
+	if err != nil {
+		return nil, err
+	}
 	switch {
+	case wanted != 0:
+		if err := l.resume(wanted, given); err != nil || l.wanted != 0 {
+			return l, err
+		}
 	case kept.state == nil && first == nil:
 		return nil, fmt.Errorf("membership: the topology log is empty, and there is no state to begin with")
 	case kept.state != nil && first != nil && first.Cluster() != kept.state.Cluster():
@@ -256,9 +270,7 @@ func OpenLog(o LogOptions, store storage.Reader, first *State) (*Log, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	if err := l.recall(store); err != nil {
-		return nil, err
-	}
+	l.recall(given)
 	return l, nil
 }
 

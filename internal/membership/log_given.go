@@ -22,20 +22,24 @@ func KeepGiven(b *storage.Batch, s *State) {
 	b.Set(key, seal(key, s.Encode()))
 }
 
-// recall goes on with the state that was given last, if it is newer than what the
-// log has come to.
-func (l *Log) recall(store storage.Reader) error {
+// readGiven is the state that was given last, nil if there is none.
+func readGiven(store storage.Reader) (*State, error) {
 	record, err := readRecord(store, logKey('n'))
 	if err != nil || record == nil {
-		return err
+		return nil, err
 	}
 	s, err := DecodeState(record)
 	if err != nil {
-		return fmt.Errorf("membership: topology log: the state that was given: %w", err)
+		return nil, fmt.Errorf("membership: topology log: the state that was given: %w", err)
 	}
-	if s.Cluster() == l.shown.Cluster() && s.Epoch() > l.shown.Epoch() {
-		l.shown = s
+	return s, nil
+}
+
+// recall goes on with the state that was given last, if it is newer than what the
+// log has come to.
+func (l *Log) recall(given *State) {
+	if given != nil && given.Cluster() == l.shown.Cluster() && given.Epoch() > l.shown.Epoch() {
+		l.shown = given
 		l.rename()
 	}
-	return nil
 }

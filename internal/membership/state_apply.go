@@ -197,6 +197,9 @@ func (d *draft) announce(c Announce) *ChangeError {
 	case c.Address != "" && addressProblem(c.Address) != "":
 		return refused(codeInvalid, "node %s has the address %s, %s", c.Name, quote(c.Address), addressProblem(c.Address))
 	}
+	if c.Void != 0 && slices.ContainsFunc(d.members, func(x member) bool { return c.Raft == 0 || x.Raft == c.Raft && x.Name != c.Name }) {
+		return refused(codeInvalid, "node %s cannot have the number %x in the topology log", c.Name, c.Raft)
+	}
 	if other := d.withID(c.ID); other != nil && other.Name != c.Name {
 		return refused(codeIDTaken, "this node is the member %s already; start it under that name", other.Name)
 	}
@@ -206,6 +209,9 @@ func (d *draft) announce(c Announce) *ChangeError {
 	}
 	if m.Status == StatusDown {
 		m.Status, m.before = m.before, ""
+	}
+	if c.Void != 0 && c.Void == m.Raft {
+		m.Raft = c.Raft
 	}
 	return nil
 }

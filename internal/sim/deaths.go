@@ -21,7 +21,7 @@ const lossPatience = 4 * time.Second
 // lose takes data away, if lost says what, once it can be spared. A write whose
 // only copies are on one disk cannot survive the loss of that disk, and that is
 // no bug. So the clients pause, all keys are read from all replicas, which
-// repairs them, nothing is on its way to another place, and the data is lost
+// repairs them, nothing is where others should have it, and the data is lost
 // only if others hold durably all that it holds. The same rule keeps a second
 // disk from being lost before the first one is made up for.
 func (s *Sim) lose(ready func() bool, lost func()) {
@@ -35,7 +35,7 @@ func (s *Sim) lose(ready func() bool, lost func()) {
 		switch {
 		case s.healed:
 			return
-		case s.changing() == "" && s.stray() == "" && !s.anyLacks() && ready():
+		case s.stray() == "" && !s.anyLacks() && ready():
 			s.wiped = s.now
 			lost()
 		case s.now < until:
@@ -53,7 +53,7 @@ func (s *Sim) lose(ready func() bool, lost func()) {
 // for ever.
 func (s *Sim) wipe() {
 	victim := s.anyNode()
-	ready := func() bool { return victim.running && s.covered(victim, everything) }
+	ready := func() bool { return victim.running && s.changing() == "" && s.covered(victim, everything) }
 	if !s.weather.Topology {
 		s.lose(ready, func() {
 			s.count("disk lost")
@@ -110,7 +110,7 @@ func (s *Sim) forget() {
 	victim := s.byName[s.newest.Ring().Owner(p)]
 	of := func(q ring.Partition) bool { return q == p }
 	ready := func() bool {
-		return victim.running && s.newest.Ring().Owner(p) == victim.name && s.covered(victim, of)
+		return victim.running && s.changing() == "" && s.newest.Ring().Owner(p) == victim.name && s.covered(victim, of)
 	}
 	s.lose(ready, func() {
 		s.count("vnode lost")

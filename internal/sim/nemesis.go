@@ -20,6 +20,8 @@ func (s *Sim) faults() []fault {
 		{"restart", w.CleanEvery, func(s *Sim) { s.anyNode().shutdown(s.chaos.about(w.DownFor / 4)) }},
 		{"power", w.PowerEvery, (*Sim).powerLoss},
 		{"wipe", w.WipeEvery, (*Sim).wipe},
+		{"backup", w.RewindEvery / 3, (*Sim).backUp},
+		{"rewind", w.RewindEvery, (*Sim).rewind},
 		{"forget", w.ForgetEvery, (*Sim).forget},
 		{"freeze", w.FreezeEvery, func(s *Sim) { s.anyNode().freeze(s.chaos.about(w.FreezeFor)) }},
 		{"clock", w.JumpEvery, func(s *Sim) { s.anyNode().skew += s.chaos.upTo(2*time.Minute) - time.Minute }},
@@ -40,8 +42,10 @@ func (s *Sim) unleash() {
 			if s.healed {
 				return
 			}
-			s.count("fault: " + f.name)
-			f.do(s)
+			if s.rewound == nil { // nobody else dies, and forgets what the rewound one is to be told
+				s.count("fault: " + f.name)
+				f.do(s)
+			}
 			s.after(s.chaos.about(f.every), again)
 		}
 		s.after(s.chaos.about(f.every), again)

@@ -108,14 +108,15 @@ func (net *network) delay() time.Duration {
 // deliverAfter lets the bytes arrive, if the receiver is still the same incarnation
 // then. The sender may be gone.
 func (net *network) deliverAfter(from, to *node, b []byte) {
-	boot := to.boot
+	boot, life := to.boot, from.life()
 	net.s.after(net.delay(), func() {
-		to.whenAwake(boot, func() { net.arrive(from, to, b) })
+		to.whenAwake(boot, func() { net.arrive(from, to, life, b) })
 	})
 }
 
-// arrive decodes a frame and hands it to its node.
-func (net *network) arrive(from, to *node, b []byte) {
+// arrive decodes a frame, which was sent in some life of its sender, and hands it
+// to its node.
+func (net *network) arrive(from, to *node, life uint64, b []byte) {
 	f, rest, err := transport.DecodeFrame(b)
 	if err != nil || len(rest) > 0 {
 		net.s.fail("codec", noKey, "a frame of %s: %v, %d bytes left", from.name, err, len(rest))
@@ -127,7 +128,7 @@ func (net *network) arrive(from, to *node, b []byte) {
 	}
 	net.s.number(uint64(to.i)<<8 | uint64(from.i))
 	net.s.number(f.ID)
-	to.heard(from, f.Epoch)
+	to.heard(from, life, f.Epoch)
 	if f.Response {
 		to.replied(f)
 		return
@@ -147,11 +148,11 @@ func (net *network) dial(from, to *node) {
 		}
 		return
 	}
-	if net.s.now < to.frozen || !to.knows(from) {
+	if net.s.now < to.frozen || !to.knows(from) || !from.topology.meets(to) || !to.topology.meets(from) {
 		return
 	}
 	l.open, l.boots, l.heard = true, [2]int{from.boot, to.boot}, net.s.now
-	from.heard(to, to.state.Epoch())
+	from.heard(to, to.life(), to.state.Epoch())
 }
 
 // breakLink ends a connection. What was asked on it and not answered is lost.

@@ -38,6 +38,7 @@ type node struct {
 	claimed bool              // it is to join, and waits until it is known
 	state   *membership.State // the newest topology that it knows
 	shown   uint64            // the newest epoch that it has ever had
+	image   image             // of its disk, at some time
 
 	vnodes   []*vnode.Vnode // by partition; nil: not used yet in this incarnation
 	boxes    []mailbox      // by partition
@@ -336,10 +337,10 @@ func (n *node) knows(other *node) bool {
 }
 
 // heard says that a peer is there, with the epoch that it has shown.
-func (n *node) heard(from *node, epoch uint64) {
+func (n *node) heard(from *node, life, epoch uint64) {
 	n.s.net.link(n, from).heard = n.s.now
 	n.changes(n.detector.Heard(n.s.now, from.name))
-	n.topology.heard(from, epoch)
+	n.topology.heard(from, life, epoch)
 }
 
 // refused says that a peer's host is there, but the peer is not.

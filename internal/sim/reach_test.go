@@ -8,7 +8,7 @@ var mustHappen = []string{
 	"batches lost", "connection lost", "disk lost", "forward", "fsync failed", "held to be down",
 	"message doubled", "message lost", "not sent", "overload", "shutdown in order",
 	"fault: break", "fault: clock", "fault: crash", "fault: cut", "fault: disk failure", "fault: freeze",
-	"fault: power", "fault: restart", "fault: slow disk", "fault: wipe",
+	"fault: backup", "fault: rewind", "fault: power", "fault: restart", "fault: slow disk", "fault: wipe",
 	"put done", "put doubt", "put failed", "delete done", "delete doubt", "delete failed",
 	"get done", "get failed", "list done", "list failed",
 	"repair_missing", "repair_stale", "siblings",
@@ -22,6 +22,7 @@ var mustHappen = []string{
 	"committed: join", "committed: leave", "committed: replace", "committed: force-remove", "committed: force-replace", "committed: set",
 	"committed during a partition", "operator: commit: plan_changed", "operator: Down: done", "operator: Clear: done",
 	"topology: given", "topology: caught up from far behind", "topology: a node has left", "topology: a log was cut",
+	"disk rewound", "an outdated disk was made safe", "a void number was replaced",
 	"topology: a command was given up", "stranger turned away",
 }
 

@@ -81,6 +81,7 @@ type Sim struct {
 	wiped   time.Duration     // when data was lost last
 	shown   map[string]bool   // the plans that operators have looked at
 	dead    *node             // has lost its disk, and is not removed yet
+	rewound *node             // has an older disk, and was not told so yet
 	alive   time.Duration     // since when every operation must succeed
 	stopped bool              // clients begin nothing more
 	found   []check.Violation // broken invariants; the first one ends the run

@@ -37,6 +37,10 @@ type topology struct {
 	refresh   []func()                 // called when that has ended
 	proposed  map[uint64]time.Duration // by transfer, when Settled was last proposed
 	announced time.Duration
+	lives     map[string]*membership.Lives // of the other nodes
+	began     uint64                       // the epoch that this life began with
+	doubted   bool                         // the disk is older than that, and is about to be made safe
+	mended    bool                         // it was made safe
 }
 
 // start goes on with the log of the node's disk, or begins one.
@@ -46,24 +50,15 @@ func (t *topology) start(n *node) {
 	if !n.s.weather.Topology {
 		return
 	}
-	log, err := membership.OpenLog(membership.LogOptions{
-		Self: n.name, Seed: n.rnd.Uint64(), Tick: logTick, SnapshotEvery: n.s.weather.SnapshotEvery,
-	}, n.disk.mem, n.begin)
-	if err != nil {
-		n.s.fail("log", noKey, "%s cannot go on: %v", n.name, err)
+	if !t.open() {
 		return
 	}
-	if init := log.Init(); len(init.Ops) > 0 {
-		if _, err := n.disk.mem.Apply(&init, true); err == nil {
-			n.disk.mem.MakeDurable(n.disk.mem.Applied())
-		}
-	}
-	t.log = log
 	t.waiting = make(map[membership.CommandID]func(error))
 	t.epochs = make(map[string]uint64)
 	t.proposed = make(map[uint64]time.Duration)
 	t.announced = -announceEvery
-	n.state = n.s.inv.agreed(n.s, log.State())
+	n.state = n.s.inv.agreed(n.s, t.log.State())
+	t.began, t.lives = n.state.Epoch(), make(map[string]*membership.Lives)
 	if n.state.Epoch() < n.shown {
 		n.s.fail("epochs", noKey, "%s begins with epoch %d, and has gone by %d before", n.name, n.state.Epoch(), n.shown)
 	}
@@ -71,9 +66,28 @@ func (t *topology) start(n *node) {
 	n.every(stewardEvery, t.steward)
 }
 
+// open opens the log as the disk has it.
+func (t *topology) open() bool {
+	n := t.n
+	log, err := membership.OpenLog(membership.LogOptions{
+		Self: n.name, Seed: n.rnd.Uint64(), Tick: logTick, SnapshotEvery: n.s.weather.SnapshotEvery,
+	}, n.disk.mem, n.begin)
+	if err != nil {
+		n.s.fail("log", noKey, "%s cannot go on: %v", n.name, err)
+		return false
+	}
+	if init := log.Init(); len(init.Ops) > 0 {
+		if _, err := n.disk.mem.Apply(&init, true); err == nil {
+			n.disk.mem.MakeDurable(n.disk.mem.Applied())
+		}
+	}
+	t.log = log
+	return true
+}
+
 // feed gives the log an event, and does what it wants done.
 func (t *topology) feed(ev membership.LogEvent) {
-	if t.log == nil {
+	if t.log == nil || t.doubted {
 		return
 	}
 	t.events = append(t.events, ev)
@@ -192,6 +206,10 @@ func (t *topology) steward() {
 	if n.closing {
 		return
 	}
+	if wanted := t.log.Wanted(); wanted != 0 {
+		t.renumber(wanted)
+		return
+	}
 	t.announce()
 	if t.log.Leader() != n.name {
 		return
@@ -221,11 +239,16 @@ func (t *topology) announce() {
 	t.propose(membership.Announce{Name: n.name, ID: n.id, Address: me.Address}, nil)
 }
 
-// heard notes the epoch of another node, and asks it if it knows more.
-func (t *topology) heard(from *node, epoch uint64) {
+// heard notes the epoch that another node has shown in a life, and asks it if it
+// knows more.
+func (t *topology) heard(from *node, life, epoch uint64) {
 	if t.log == nil {
 		return
 	}
+	if t.lives[from.name] == nil {
+		t.lives[from.name] = &membership.Lives{}
+	}
+	t.lives[from.name].Hear(life, epoch)
 	if t.epochs[from.name] < epoch {
 		t.epochs[from.name] = epoch
 	}
@@ -261,6 +284,10 @@ func (t *topology) given(from *node, b []byte) {
 	s, err := membership.DecodeState(b)
 	if err != nil {
 		n.s.fail("codec", noKey, "%s gives %s a topology that is none: %v", from.name, n.name, err)
+		return
+	}
+	if t.doubted {
+		t.caughtUp()
 		return
 	}
 	n.s.count("topology: given")
@@ -306,6 +333,7 @@ func (n *node) leave() {
 	n.gone = true
 	n.stop()
 	n.disk.crash()
+	n.s.mended(n)
 }
 
 // members are the nodes that are in the newest topology and have not left it,
@@ -355,6 +383,9 @@ func (s *Sim) changing() string {
 		}
 	}
 	for _, n := range s.members() {
+		if n.running && n.topology.log.Wanted() != 0 {
+			return n.name + " has no number in the log"
+		}
 		if n.running && n.state.Epoch() != s.newest.Epoch() {
 			return n.name + " does not know the newest topology"
 		}

@@ -54,6 +54,7 @@ type Weather struct {
 	CleanEvery  time.Duration // a restart in order
 	PowerEvery  time.Duration // all crash at once
 	WipeEvery   time.Duration // a node comes back without its disk
+	RewindEvery time.Duration // a node comes back with an older disk
 	FreezeEvery time.Duration
 	FreezeFor   time.Duration
 	Skew        time.Duration // how far the clocks are apart
@@ -113,6 +114,7 @@ func DrawWeather(seed uint64) Weather {
 		w.drawMachines(c)
 	}
 	w.drawChanges(newChance(seed, "changes"))
+	w.drawImages(newChance(seed, "images"))
 	return w
 }
 
@@ -184,6 +186,20 @@ func (w *Weather) drawTopology(c chance) {
 		w.R, w.W = c.between(1, w.Replicas), w.Replicas
 		w.Straggle, w.Plain, w.Strict, w.Writes = 0.2, 0.8, 1, 0.8
 		w.PageBytes, w.MoveJobs, w.Keys, w.ChangeEvery = 1, 1, 100, 500*time.Millisecond
+	}
+}
+
+// drawImages draws whether older disks come back. Where somebody must be able to
+// tell, few others die at that time.
+func (w *Weather) drawImages(c chance) {
+	if w.Calm || !c.hit(0.4) {
+		return
+	}
+	w.RewindEvery = c.about(2 * time.Second)
+	if w.Topology && c.hit(0.7) {
+		w.CrashEvery, w.PowerEvery, w.FreezeEvery, w.CutEvery, w.WipeEvery = 0, 0, 0, 0, 0
+		w.Replicas = max(w.Replicas, 2)
+		w.R, w.W = min(w.R, w.Replicas), max(w.W, w.Replicas-w.R+1)
 	}
 }
 

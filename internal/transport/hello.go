@@ -32,7 +32,12 @@ type hello struct {
 	id         [16]byte // of the sender; zero: it has none
 	address    string   // where the sender is reached; empty: it does not know
 	epoch      uint64   // of the sender's topology
-	refusal    string   // why the sender will not talk; empty: it will
+	life       uint64   // of the sender, see membership.Lives; 0 at the door
+
+	// What the sender has heard of the receiver: its latest life, the newest epoch
+	// in that, and the newest before.
+	met, since, before uint64
+	refusal            string // why the sender will not talk; empty: it will
 }
 
 // append appends the bytes of the hello. The fields up to the names never
@@ -50,6 +55,10 @@ func (h *hello) append(dst []byte) []byte {
 	e.id(h.id)
 	e.string("address", h.address, maxAddress)
 	e.u64(h.epoch)
+	e.u64(h.life)
+	e.u64(h.met)
+	e.u64(h.since)
+	e.u64(h.before)
 	e.text(h.refusal)
 	e.u32(crc32.Checksum(e.b[start:], castagnoli))
 	return e.b
@@ -82,6 +91,8 @@ func decodeHello(b []byte) (h hello, err error) {
 	h.id = d.id()
 	h.address = d.string("address", maxAddress)
 	h.epoch = d.u64()
+	h.life = d.u64()
+	h.met, h.since, h.before = d.u64(), d.u64(), d.u64()
 	h.refusal = d.text()
 	if d.err == nil && h.class > Door {
 		d.fail("a hello of class %d", h.class)

@@ -12,7 +12,7 @@ import (
 func sampleHello() hello {
 	return hello{
 		low: 2, high: 2, cluster: [16]byte{1, 2}, partitions: 64, class: Bulk, from: "n1", to: "n2",
-		id: [16]byte{3, 4}, address: "h:1", epoch: 7, refusal: "because",
+		id: [16]byte{3, 4}, address: "h:1", epoch: 7, life: 5, met: 6, since: 4, before: 3, refusal: "because",
 	}
 }
 

@@ -140,7 +140,12 @@ func (l *link) call(ctx context.Context, at *whereabouts, address string) (wire,
 	var theirs hello
 	if err == nil {
 		mine := m.hello(l.peer.name, l.class)
-		if theirs, err = greet(limited, w, &mine, at.ID); err != nil {
+		if theirs, err = greet(limited, w, &mine, at.ID); err == nil {
+			if why := m.outdated(theirs); why != "" {
+				err = fmt.Errorf("node %s %s", l.peer.name, why)
+			}
+		}
+		if err != nil {
 			w.release()
 		}
 	}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/vnode"
 )
 
@@ -21,6 +23,8 @@ type Mesh struct {
 	cfg     Config
 	wires   wires
 	address string                           // that other nodes are told to dial; empty: none
+	life    uint64                           // of this node, by chance
+	began   uint64                           // the epoch that it had when this life began
 	peers   atomic.Pointer[map[string]*peer] // the map never changes; it is replaced with the lock held
 	callers atomic.Int64                     // at the door
 
@@ -62,6 +66,7 @@ func newMesh(cfg Config) (*Mesh, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Mesh{cfg: cfg, ctx: ctx, cancel: cancel, sessions: map[*session]struct{}{}}
+	m.life, m.began = max(1, rand.Uint64()), cfg.Epoch()
 	peers := make(map[string]*peer, len(cfg.Peers))
 	for name, at := range cfg.Peers {
 		peers[name] = m.newPeer(name, at)
@@ -219,11 +224,32 @@ func (m *Mesh) watch() {
 
 // hello is what this node says to a peer.
 func (m *Mesh) hello(to string, c Class) hello {
-	return hello{
+	h := hello{
 		low: lowProtocol, high: highProtocol,
 		cluster: m.cfg.Cluster, partitions: uint32(m.cfg.Partitions), class: c,
-		from: m.cfg.Self, to: to, id: m.cfg.ID, address: m.address, epoch: m.cfg.Epoch(),
+		from: m.cfg.Self, to: to, id: m.cfg.ID, address: m.address, epoch: m.cfg.Epoch(), life: m.life,
 	}
+	if p := m.peer(to); p != nil {
+		p.news.Lock()
+		h.met, h.since, h.before = p.lives.Now, p.lives.Since, p.lives.Before
+		p.news.Unlock()
+	}
+	return h
+}
+
+// outdated says why there can be no connection with one who has heard this node
+// show a newer epoch in another life than it had when it began this one; empty:
+// there can be one.
+func (m *Mesh) outdated(theirs hello) string {
+	lives := membership.Lives{Now: theirs.met, Since: theirs.since, Before: theirs.before}
+	shown := lives.Shown(m.life)
+	if shown <= m.began {
+		return ""
+	}
+	if err := m.cfg.Handler.Outdated(theirs.from, shown); err != nil {
+		return fmt.Sprintf("has heard this node have epoch %d before: %v", shown, err)
+	}
+	return ""
 }
 
 // accept serves a connection that a peer has made. It returns when it has
@@ -299,7 +325,10 @@ func (m *Mesh) judge(mine *hello, theirs hello) (*peer, string) {
 		}
 		return nil, why
 	}
-	return p, mine.objection(theirs, p.where.Load().ID)
+	if why := mine.objection(theirs, p.where.Load().ID); why != "" {
+		return p, why
+	}
+	return p, m.outdated(theirs)
 }
 
 // reject tells of a caller that was not accepted. The log hears of the same

@@ -141,12 +141,15 @@ type recorder struct {
 	server func(from string, f Frame, reply func(vnode.Message))
 	door   func(f Frame, reply func(vnode.Message)) // nil: it never answers
 
-	mu      sync.Mutex
-	heard   map[string]int
-	epochs  map[string][]uint64 // that were told
-	moved   map[string][]string
-	refused map[string][]error
-	changed chan struct{} // closed and replaced with each news
+	mu     sync.Mutex
+	heard  map[string]int
+	epochs map[string][]uint64 // that were told
+
+	outdated uint64 // the newest epoch that another node has heard of this one
+	objects  error  // what Outdated answers
+	moved    map[string][]string
+	refused  map[string][]error
+	changed  chan struct{} // closed and replaced with each news
 }
 
 func newRecorder(server func(from string, f Frame, reply func(vnode.Message))) *recorder {
@@ -163,6 +166,14 @@ func (r *recorder) Heard(node string, epoch uint64) {
 	r.heard[node]++
 	r.epochs[node] = append(r.epochs[node], epoch)
 	r.news()
+}
+
+func (r *recorder) Outdated(_ string, epoch uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outdated = epoch
+	r.news()
+	return r.objects
 }
 
 func (r *recorder) Moved(node, address string) {

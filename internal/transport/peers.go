@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tanodb/tanodb/internal/membership"
 )
 
 // peer is another member, whether connected or not. When a member goes and one
@@ -22,6 +24,7 @@ type peer struct {
 	news  sync.Mutex
 	told  time.Time     // when the handler was last told that the peer was heard
 	epoch atomic.Uint64 // that it was told then; changes with news held
+	lives membership.Lives
 	counters
 }
 
@@ -210,6 +213,13 @@ func (p *peer) gone() error {
 		return ErrClosed
 	}
 	return fmt.Errorf("%s is not a member any more", p.name)
+}
+
+// shows notes that the peer has shown an epoch in a life.
+func (p *peer) shows(life, epoch uint64) {
+	p.news.Lock()
+	defer p.news.Unlock()
+	p.lives.Hear(life, epoch)
 }
 
 // tell tells the handler that the peer was heard, and its epoch. It does so not

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -289,6 +290,55 @@ func TestEpochGoesBack(t *testing.T) {
 			})
 			b.Close()
 		}
+	})
+}
+
+// A node that begins with an older epoch than it has shown to another one before
+// is told so, whoever dials, and has no connection until it says that it goes on with
+// that. What it shows in this life says nothing.
+func TestNodeBeginsWithAnOlderEpochThanItHasShown(t *testing.T) {
+	both(t, func(t *testing.T, j joiner) {
+		ra := newRecorder(silent)
+		var a *Mesh
+		begin := func(epoch *atomic.Uint64, objects error) (*recorder, *Mesh) {
+			r := newRecorder(silent)
+			r.objects = objects
+			return r, member(t, j, "n2", Config{Timing: quick, Handler: r, Epoch: epoch.Load})
+		}
+		var epoch atomic.Uint64
+		epoch.Store(4)
+		_, b := begin(&epoch, nil)
+		a = member(t, j, "n1", Config{Timing: quick, Handler: ra})
+		shown := func(e uint64) {
+			t.Helper()
+			ra.await(t, fmt.Sprintf("n2 shows epoch %d", e), func() bool {
+				return len(ra.epochs["n2"]) > 0 && slices.Max(ra.epochs["n2"]) == e
+			})
+		}
+		shown(4)
+		epoch.Store(9) // it has come further, and restarts with what it has
+		shown(9)
+		b.Close()
+		rb, b := begin(&epoch, errors.New("no"))
+		rb.await(t, "n2 is back", func() bool { return rb.heard["n1"] > 0 })
+		if rb.outdated != 0 {
+			t.Errorf("epoch %d is held against a node that has it", rb.outdated)
+		}
+		b.Close()
+
+		epoch.Store(7)
+		rb, _ = begin(&epoch, errors.New("the disk is old"))
+		ra.refusedWith(t, "n2", "refuses this node: node n1 has heard this node have epoch 9 before: the disk is old")
+		rb.refusedWith(t, "n1", "node n1 has heard this node have epoch 9 before: the disk is old")
+		if a.Stats().Peers[0].Connected || rb.heard["n1"] > 0 {
+			t.Error("n1 and n2 are connected")
+		}
+		rb.mu.Lock()
+		heard := ra.heard["n2"]
+		rb.objects = nil
+		rb.mu.Unlock()
+		ra.await(t, "n1 hears n2", func() bool { return ra.heard["n2"] > heard })
+		rb.await(t, "n2 hears n1", func() bool { return rb.heard["n1"] > 0 })
 	})
 }
 

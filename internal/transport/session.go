@@ -119,6 +119,7 @@ func newSession(m *Mesh, p *peer, theirs hello, w wire) *session {
 		asks: map[uint64]pending{}, heardAt: now, sentAt: now,
 	}
 	s.epoch.Store(theirs.epoch)
+	p.shows(theirs.life, theirs.epoch)
 	return s
 }
 
@@ -410,7 +411,9 @@ func (s *session) receive(b []byte, out []answer) ([]answer, error) {
 
 // hear notes the peer's epoch, and tells of a new one.
 func (s *session) hear(epoch uint64) {
-	s.epoch.Store(epoch)
+	if s.epoch.Swap(epoch) != epoch {
+		s.peer.shows(s.theirs.life, epoch)
+	}
 	if s.counts() && epoch > s.peer.epoch.Load() {
 		s.peer.tell(time.Now(), epoch)
 	}

@@ -105,6 +105,12 @@ type Handler interface {
 	// and why. It is called after every failed attempt.
 	Refused(node string, err error)
 
+	// Outdated says that the node has heard this one show an epoch, before this
+	// mesh began, that is newer than the one with which it began: its disk is
+	// older than it was. As long as the answer is an error there is no
+	// connection with that node.
+	Outdated(node string, epoch uint64) error
+
 	// Moved says that the node has connected from another address than the one
 	// that is known of it, and where it says that it is reached. This node dials
 	// that from now on, until SetPeers gives another.

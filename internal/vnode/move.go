@@ -131,7 +131,10 @@ func (t *turn) erase(dk []byte) {
 
 func (t *turn) setLacking(i int, m *SetLacking) {
 	if m.On {
-		t.batch.Set(lackingKey(t.partition), nil)
+		MarkLacking(t.batch, t.partition)
+		if t.counter > 0 {
+			t.forgot(kv.Key{}, "it has lost data")
+		}
 	} else {
 		t.batch.Delete(lackingKey(t.partition))
 	}

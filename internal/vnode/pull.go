@@ -237,6 +237,10 @@ func Kept(store storage.Reader) ([]Progress, error) {
 	return all, err
 }
 
+// MarkLacking marks vnode p, which is not at work or is told so besides, as one
+// that is Lacking.
+func MarkLacking(b *storage.Batch, p ring.Partition) { b.Set(lackingKey(p), nil) }
+
 // Lacking reports whether vnode p waits for data that it should hold, as
 // SetLacking has said.
 func Lacking(store storage.Reader, p ring.Partition) (bool, error) {

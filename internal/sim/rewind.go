@@ -1,0 +1,147 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/handoff"
+	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/storage"
+)
+
+// image is a backup of a node's disk.
+type image struct {
+	mem   *storage.Memory
+	times int // which directory it is of
+}
+
+// backUp takes an image of a node's disk.
+func (s *Sim) backUp() {
+	if n := s.anyNode(); n.running {
+		n.image = image{n.disk.mem.Image(), n.times}
+	}
+}
+
+// rewind puts an image of a node's disk in its place. That takes all away which has come to
+// it since, so it happens only if the others hold that. Where there is a topology, somebody
+// must be able to tell: all others know that the node was further, and none of them
+// dies until it was told.
+func (s *Sim) rewind() {
+	victim := s.anyNode()
+	if victim.image.mem == nil || victim.image.times != victim.times || s.rewound != nil || s.dead != nil {
+		return
+	}
+	s.lose(func() bool { return s.rewindable(victim) }, func() {
+		s.count("disk rewound")
+		victim.crash("an image is put in the place of its disk", 500*time.Millisecond)
+		victim.disk.mem, victim.shown = victim.image.mem.Image(), 0
+		s.inv.forget(victim)
+		s.blurred()
+		if s.weather.Topology {
+			s.rewound = victim
+		}
+	})
+}
+
+func (s *Sim) rewindable(victim *node) bool {
+	if !victim.running || !s.isMember(victim) || s.rewound != nil || s.dead != nil || !s.covered(victim, everything) {
+		return false
+	}
+	if !s.weather.Topology {
+		return true
+	}
+	log, err := membership.OpenLog(membership.LogOptions{Self: victim.name}, victim.image.mem, nil)
+	if err != nil {
+		return false // it was about to join
+	}
+	for _, n := range s.members() {
+		if !n.running || n.closing || s.now < n.frozen {
+			return false
+		}
+		if n != victim && n.topology.shownBy(victim, 0) <= log.State().Epoch() {
+			return false
+		}
+		status := n.topology.log.Status()
+		if voters := len(status.Voters); status.Changing || n.topology.log.Wanted() != 0 || slices.Contains(status.Voters, victim.name) && voters-1 <= voters/2 {
+			return false // without its vote there would be no majority, until somebody recovers the topology by hand
+		}
+	}
+	return true
+}
+
+// mended says that a rewound disk does no harm any more.
+func (s *Sim) mended(n *node) {
+	if s.rewound == n {
+		s.rewound = nil
+		s.wiped = s.now // until now it has gone by what was long ago
+	}
+}
+
+// life is the number of a node's present life.
+func (n *node) life() uint64 { return uint64(n.boot) }
+
+// shownBy is the newest epoch that the node is known to have shown before a life
+// of it; 0: before the next.
+func (t *topology) shownBy(n *node, life uint64) uint64 {
+	if l := t.lives[n.name]; l != nil {
+		return l.Shown(life)
+	}
+	return 0
+}
+
+// meets says whether the node can have a connection with another one: not while
+// that knows of a newer epoch in a former life than this one began with.
+func (t *topology) meets(other *node) bool {
+	if t.log == nil || t.mended || other.topology.shownBy(t.n, t.n.life()) <= t.began {
+		return true
+	}
+	if !t.doubted {
+		t.doubted = true
+		t.n.later(0, t.makeSafe)
+	}
+	return false
+}
+
+// makeSafe lets a node go on whose disk is older than what it has shown.
+func (t *topology) makeSafe() {
+	n := t.n
+	b, lack, err := handoff.Outdated(n.disk.mem, n.name, n.state, max(1, n.rnd.Uint64()))
+	if err != nil {
+		n.s.fail("log", noKey, "%s: %v", n.name, err)
+		return
+	}
+	seq, err := n.disk.apply(&b)
+	if err != nil {
+		return // the engine broke and the node is about to stop
+	}
+	n.disk.whenDurable(seq, func(err error) {
+		if err != nil {
+			return
+		}
+		n.s.count("an outdated disk was made safe")
+		n.s.happening(n.s.now, n.name, "has an outdated disk, and is made safe")
+		t.open()
+		n.findLacking()
+		t.doubted, t.mended = false, true
+		n.s.mended(n)
+		n.mover.feed(handoff.Repair{Partitions: lack})
+	})
+}
+
+// renumber has the number in the log replaced by the one that the node wants, and
+// begins the log anew when that is done.
+func (t *topology) renumber(wanted uint64) {
+	n := t.n
+	me, _ := n.state.Member(n.name)
+	if me.Raft == wanted {
+		n.s.count("a void number was replaced")
+		t.open()
+		return
+	}
+	at := n.s.nodes[n.rnd.IntN(len(n.s.nodes))]
+	if n.s.now-t.announced < time.Second || at == n || !at.running || at.closing || n.s.now < at.frozen || !n.s.net.current(n, at) {
+		return
+	}
+	t.announced = n.s.now
+	at.topology.propose(membership.Announce{Name: n.name, ID: n.id, Address: me.Address, Void: me.Raft, Raft: wanted}, nil)
+}

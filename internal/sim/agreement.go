@@ -265,7 +265,7 @@ func (v *invariants) copies(s *Sim, places []ring.Replica, k kv.Key, dot object.
 // erase checks that what a vnode is about to drop is with those who should have
 // it, for what the node knew when it said so, or with somebody else if they have
 // handed it on.
-func (v *invariants) erase(n *node, p, home ring.Partition, key kv.Key, orders []order, op *storage.Op) {
+func (v *invariants) erase(n *node, p, home ring.Partition, key kv.Key, orders []order, op *storage.Op, stored []byte) {
 	i := slices.IndexFunc(orders, func(o order) bool {
 		_, ok := o.msg.(*vnode.Drop)
 		return ok && slices.ContainsFunc(o.data, func(data []byte) bool { return bytes.Equal(data, op.Key) })
@@ -275,6 +275,10 @@ func (v *invariants) erase(n *node, p, home ring.Partition, key kv.Key, orders [
 		return
 	}
 	n.s.count("dropped")
+	if j := slices.IndexFunc(orders[i].data, func(data []byte) bool { return bytes.Equal(data, op.Key) }); vnode.HashOf(stored) != orders[i].msg.(*vnode.Drop).Items[j].Hash {
+		n.s.fail("dropped", key, "%s/%d drops another version than it was told to", n.name, p)
+		return
+	}
 	old := v.latest(n, op.Key).head
 	state := n.mover.drops[orders[i].msg]
 	places := ring.Places(state.Ring(), state.Next(), home, state.Replicas(), state.Replicas())

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/tanodb/tanodb/internal/object"
@@ -120,12 +121,24 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 		switch p, home, key, ok := v.object(op.Key); {
 		case !ok:
 		case op.Delete:
-			v.erase(n, p, home, key, orders, op)
+			v.erase(n, p, home, key, orders, op, n.before(b, i))
 		default:
 			v.write(n, key, op)
 			v.honest(n, key, orders, op)
 		}
 	}
+}
+
+// before is what the node holds under the storage key of a change of a batch,
+// just before that.
+func (n *node) before(b *storage.Batch, change int) []byte {
+	for i := change - 1; i >= 0; i-- {
+		if bytes.Equal(b.Ops[i].Key, b.Ops[change].Key) {
+			return b.Ops[i].Value
+		}
+	}
+	stored, _ := n.disk.mem.Get(b.Ops[change].Key) // else there is nothing, or it is about to crash
+	return stored
 }
 
 // honest checks the clock of a version that a vnode has made itself: it covers

@@ -1,7 +1,9 @@
 package membership_test
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/tanodb/tanodb/internal/membership"
@@ -78,4 +80,63 @@ func cluster8(t *testing.T, names ...string) *membership.State {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// TestRecoveryKeepsWhatTheNodeWasGiven: a state that another node has given is
+// committed, and this one has gone by it; a recovery from it falls behind no such
+// state, and leaves out what its own log has in the place of it.
+func TestRecoveryKeepsWhatTheNodeWasGiven(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		alone bool // it has a command that nobody else has heard of
+	}{
+		{"its log lags behind", false},
+		{"its log has come to something else", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNetwork(t, 15, weather{}, numbered(3)...)
+			one := n.elect()
+			n.cut = func(from, to string) bool { return from == one || to == one }
+			if c.alone {
+				n.set(one, 1)
+			}
+			n.until("it has given up", func() bool { return n.nodes[one].log.Leader() == "" })
+			other := n.names[(slices.Index(n.names, one)+1)%3]
+			n.carriedOut(other, n.set(other, 2))
+			given := n.nodes[other].log.State()
+			var b storage.Batch
+			membership.KeepGiven(&b, given)
+			n.durable(n.nodes[one], &b)
+
+			n.crash(one, 0)
+			_, got, err := membership.Recover(n.nodes[one].disk, one, []string{one})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := given.Jump(1 << 20); !bytes.Equal(got.Encode(), want.Encode()) {
+				t.Errorf("goes on from\n%s\nwant\n%s", got.Encode(), want.Encode())
+			}
+		})
+	}
+}
+
+// TestRecoveryGoesOnAfterWhatWasGiven: a log that has come further than the
+// state that was given counts as a whole.
+func TestRecoveryGoesOnAfterWhatWasGiven(t *testing.T) {
+	n := newNetwork(t, 16, weather{}, numbered(3)...)
+	one := n.elect()
+	n.carriedOut(one, n.set(one, 1))
+	var b storage.Batch
+	membership.KeepGiven(&b, n.nodes[one].log.State())
+	n.durable(n.nodes[one], &b)
+	n.carriedOut(one, n.set(one, 2))
+	want := n.nodes[one].log.State().Jump(1 << 20)
+	n.crash(one, 0)
+	_, got, err := membership.Recover(n.nodes[one].disk, one, []string{one})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Encode(), want.Encode()) {
+		t.Errorf("goes on from\n%s\nwant\n%s", got.Encode(), want.Encode())
+	}
 }

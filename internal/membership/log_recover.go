@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -38,7 +39,14 @@ func Recover(store storage.Reader, self string, survivors []string) (storage.Bat
 	if kept.state == nil || kept.last() == 0 {
 		return storage.Batch{}, nil, fmt.Errorf("membership: %s has no topology log to recover from; choose another survivor", self)
 	}
-	state, err := kept.replay()
+	given, err := readGiven(store)
+	if err != nil {
+		return storage.Batch{}, nil, err
+	}
+	if given != nil && given.Cluster() != kept.state.Cluster() {
+		given = nil
+	}
+	state, err := kept.replay(given)
 	if err != nil {
 		return storage.Batch{}, nil, err
 	}
@@ -55,8 +63,11 @@ func Recover(store storage.Reader, self string, survivors []string) (storage.Bat
 	return b, state, nil
 }
 
-// replay is the state after all entries that are kept.
-func (k *keptLog) replay() (*State, error) {
+// replay is the state after all entries that are kept, and no older one than the
+// state that was given to the node. That one is committed: where the entries come
+// to another state at its epoch, they are those of a leader that could not carry them
+// out, and nothing of them has happened.
+func (k *keptLog) replay(given *State) (*State, error) {
 	state := k.state
 	for _, e := range k.entries[1:] {
 		if e.GetIndex() <= k.index || e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
@@ -67,6 +78,12 @@ func (k *keptLog) replay() (*State, error) {
 			return nil, fmt.Errorf("membership: topology log: entry %d: %w", e.GetIndex(), err)
 		}
 		state = w.applyTo(state)
+		if given != nil && state.Epoch() == given.Epoch() && !bytes.Equal(state.Encode(), given.Encode()) {
+			return given, nil
+		}
+	}
+	if given != nil && given.Epoch() > state.Epoch() {
+		return given, nil
 	}
 	return state, nil
 }

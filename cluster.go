@@ -270,7 +270,8 @@ func parsePartition(s string, size int) (ring.Partition, error) {
 // ClusterRecover makes the survivors the only voters of the topology, when the
 // majority of its voters is gone for ever. It is the last resort: what the lost voters have
 // agreed on among themselves is forgotten, and if they are not really gone there are
-// two topologies. Every survivor must be up; this node must be one of them.
+// two topologies. Every survivor must be up; this node must be one of them. While the
+// topology has a leader it is refused: then there is a majority.
 func (n *Node) ClusterRecover(ctx context.Context, survivors []string) error {
 	if !slices.Contains(survivors, n.self) {
 		return &ClusterError{Code: "invalid", Text: "node " + n.self + " must be among the survivors: ask one that is"}
@@ -282,6 +283,9 @@ func (n *Node) ClusterRecover(ctx context.Context, survivors []string) error {
 		if !n.live.up(name) {
 			return &ClusterError{Code: "not_reachable", Text: "node " + name + " cannot be reached, so it is no survivor"}
 		}
+	}
+	if log := n.topology.status(); log.led {
+		return &ClusterError{Code: "not_lost", Text: "nothing is to be recovered: a majority of the voters is up, and " + log.leader + " leads it; take dead nodes out with force-remove or force-replace"}
 	}
 	return n.topology.recover(ctx, survivors)
 }

@@ -672,6 +672,7 @@ func (t *topology) reopen() error {
 // logState is what the log says of itself.
 type logState struct {
 	leader string
+	led    bool // it can change, as far as this node knows
 	voters []string
 	waits  string
 }
@@ -679,7 +680,7 @@ type logState struct {
 func (t *topology) status() logState {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return logState{leader: t.log.Leader(), voters: t.log.Voters(), waits: t.log.Waits()}
+	return logState{leader: t.log.Leader(), led: t.log.Led(), voters: t.log.Voters(), waits: t.log.Waits()}
 }
 
 func nodeID(id [16]byte) string {

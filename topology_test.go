@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -303,9 +304,16 @@ func TestWithoutAMajorityTheTopologyWaitsAndDataFlows(t *testing.T) {
 
 func TestRecoverFromSurvivors(t *testing.T) {
 	cluster, network := tanodb.NewTestCluster(t, 5, tanodb.Options{})
-	eventually(t, "there are five voters", func() bool { return len(cluster[0].Cluster().Voters) == 5 }, func() string {
-		return fmt.Sprint(cluster[0].Cluster().Voters)
+	eventually(t, "there are five voters, and one leads", func() bool {
+		c := cluster[0].Cluster()
+		return len(c.Voters) == 5 && c.Leader != "" && c.Waits == ""
+	}, func() string {
+		return fmt.Sprintf("%+v", cluster[0].Cluster())
 	})
+	var refused *tanodb.ClusterError
+	if err := cluster[0].ClusterRecover(t.Context(), []string{"n1"}); !errors.As(err, &refused) || refused.Code != "not_lost" {
+		t.Errorf("a recovery while the majority is up: %v", err)
+	}
 	survivors, lost := cluster[:2], cluster[2:]
 	split(network, survivors, lost)
 	for _, n := range lost {
@@ -313,7 +321,9 @@ func TestRecoverFromSurvivors(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the lost ones are missed", func() bool { return cluster[0].Cluster().Waits != "" && !cluster[0].Cluster().Members[4].Up }, func() string {
+	eventually(t, "the lost ones are missed", func() bool {
+		return strings.HasPrefix(cluster[0].Cluster().Waits, "no leader") && !cluster[0].Cluster().Members[4].Up
+	}, func() string {
 		return fmt.Sprintf("%+v", cluster[0].Cluster())
 	})
 	if err := cluster[0].ClusterRecover(t.Context(), []string{"n1", "n5"}); err == nil {

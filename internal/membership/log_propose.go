@@ -230,6 +230,12 @@ func (l *Log) Waits() string {
 	return "no leader yet: the voters are about to elect one"
 }
 
+// Led reports whether the topology can change, as far as this node knows: it
+// hears of a leader or, if it is that itself, of a majority of the voters.
+func (l *Log) Led() bool {
+	return l.Leader() != "" && (l.seen.role != raft.StateLeader || l.shortage() == "")
+}
+
 // shortage says how many voters are reachable if that is too few; empty: it is
 // enough.
 func (l *Log) shortage() string {

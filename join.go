@@ -67,6 +67,9 @@ func (n *Node) Join(ctx context.Context, address string, o JoinOptions) error {
 	if err != nil {
 		return err
 	}
+	if w.Cluster == n.state().Cluster() {
+		return errSelfJoin // by another name or address: of this cluster there is no other node
+	}
 	if err := n.comparable(address, w); err != nil {
 		return err
 	}
@@ -106,6 +109,8 @@ const joinHeader = "tanodb-join 1"
 // again with the same options.
 func (n *Node) Reopen() <-chan struct{} { return n.reopen }
 
+var errSelfJoin = &ClusterError{Code: "self_join", Text: "this node cannot join itself in a cluster"}
+
 // mayJoin says why this node cannot join another cluster.
 func (n *Node) mayJoin(address string) error {
 	switch {
@@ -116,7 +121,7 @@ func (n *Node) mayJoin(address string) error {
 	case len(n.members()) > 1:
 		return &ClusterError{Code: "not_single_node", Text: fmt.Sprintf("this node is already a member of a cluster of %d nodes", len(n.members()))}
 	case address == n.Addr() || address == n.advertised(""):
-		return &ClusterError{Code: "self_join", Text: "this node cannot join itself in a cluster"}
+		return errSelfJoin
 	}
 	empty, err := n.holdsNothing()
 	if err == nil && !empty {

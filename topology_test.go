@@ -405,6 +405,30 @@ func TestARestartedNodeMayMove(t *testing.T) {
 	tanodb.WaitUp(t, cluster...)
 }
 
+// TestANodeDoesNotJoinItself: by whatever address it is told to, it refuses, and
+// goes on.
+func TestANodeDoesNotJoinItself(t *testing.T) {
+	address := freeAddress(t)
+	n, err := tanodb.Open(t.TempDir(), tanodb.Options{Name: "n1", Listen: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, own := range []string{address, "localhost:" + port} {
+		var refused *tanodb.ClusterError
+		if err := n.Join(t.Context(), own, tanodb.JoinOptions{}); !errors.As(err, &refused) || refused.Code != "self_join" {
+			t.Errorf("a node joins itself at %s: %v", own, err)
+		}
+	}
+	if _, err := n.Put(t.Context(), kv.Key{Bucket: "b", Name: "k"}, kv.Value{}, kv.WriteOptions{}); err != nil {
+		t.Errorf("a write after that: %v", err)
+	}
+}
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

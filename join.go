@@ -626,7 +626,12 @@ func (n *Node) seek(ctx context.Context) {
 		knocking, cancel := context.WithTimeout(ctx, knockTimeout)
 		w, err := n.knock(knocking, address)
 		cancel()
-		if err != nil || w.Name == n.self || w.Cluster != n.state().Cluster() {
+		if err != nil || w.Name == n.self {
+			continue
+		}
+		if own := n.state().Cluster(); w.Cluster != own {
+			n.log.Warn("this directory belongs to one cluster, and the option to join names another: the node stays where it is; to join, begin with an empty directory",
+				"node", n.self, "cluster", clusterID(own), "at", address, "other", clusterID(w.Cluster))
 			continue
 		}
 		n.hints.set(w.Name, address, n.state())

@@ -2,6 +2,7 @@ package tanodb
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,6 +92,44 @@ func TestANodeThatWasAloneJoins(t *testing.T) {
 	if held, err := n2.holdsNothing(); err != nil || held {
 		t.Errorf("the node has given up what it held (%v)", err)
 	}
+}
+
+// TestADirectoryOfAnotherClusterSaysThatItStays: a node that is told to join, but
+// whose directory is of a cluster already, does not let that pass in silence.
+func TestADirectoryOfAnotherClusterSaysThatItStays(t *testing.T) {
+	network := NewMemoryNetwork()
+	openOn(t, network, t.TempDir(), "n1", Options{})
+	dir := t.TempDir()
+	n2 := openOn(t, network, dir, "n2", Options{})
+	alone := n2.Status().Cluster
+	shut(t, n2)
+	said := make(lines, 100)
+	n2 = openOn(t, network, dir, "n2", Options{Join: []string{"n1"}, AutoJoin: true, Logger: slog.New(slog.NewTextHandler(said, nil))})
+	for end := time.After(time.Minute); ; {
+		select {
+		case line := <-said:
+			if !strings.Contains(line, "the node stays where it is") {
+				continue
+			}
+			if !strings.Contains(line, "cluster="+alone) || !strings.Contains(line, "at=n1") {
+				t.Errorf("it does not say which: %s", line)
+			}
+			return
+		case <-end:
+			t.Fatal("nothing was said")
+		}
+	}
+}
+
+// lines are what was logged; what is too much is left out.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	select {
+	case l <- string(b):
+	default:
+	}
+	return len(b), nil
 }
 
 func TestParseJoin(t *testing.T) {

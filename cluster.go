@@ -154,9 +154,9 @@ const (
 var ErrLeft = errors.New("tanodb: this node has left its cluster, which has all its data; to take part again, begin with an empty directory")
 
 // ErrRemoved says that a node is no member of its cluster any more without having
-// left: it was removed or replaced by force, or the directory is another's. What it holds
-// was not handed over.
-var ErrRemoved = errors.New("tanodb: this node is no member of its cluster any more: it was removed or replaced by force, or another node has its name; " +
+// left: it was removed or replaced by force, its staged joining was cleared, or the directory
+// is another's. What it holds was not handed over.
+var ErrRemoved = errors.New("tanodb: this node is no member of its cluster any more: it was removed or replaced by force, its joining was cleared, or another node has its name; " +
 	"keep its directory as long as it may hold the only copy of anything; to take part again, begin with an empty one")
 
 // changeTimeout bounds a change of the topology whose context has no end.

@@ -1,6 +1,7 @@
 package tanodb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -320,7 +321,7 @@ func (n *Node) Cluster() ClusterState {
 	}
 	for _, m := range s.Members() {
 		c.Members = append(c.Members, ClusterMember{
-			Name: m.Name, ID: nodeID(m.ID), Address: m.Address, Zone: m.Zone, Weight: m.Weight, Status: string(m.Status),
+			Name: m.Name, ID: nodeID(m.ID), Address: m.Address, Zone: m.Zone, Weight: cmp.Or(m.Weight, membership.DefaultWeight), Status: string(m.Status),
 			Up: n.live.up(m.Name), Since: n.live.since(m.Name), Epoch: n.topology.epochOf(m.Name),
 			Partitions: r.Owned(m.Name), Pending: r.Owned(m.Name) + pending[m.Name], Voter: slices.Contains(log.voters, m.Name),
 		})

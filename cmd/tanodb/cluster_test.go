@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -412,6 +413,23 @@ func TestWaitingForTransfersEnds(t *testing.T) {
 	if code != 1 || !strings.Contains(stderr, "the plan is committed, but 1024 transfers still pending after 1ms") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
+}
+
+// TestPollEndsInTime: what took longer than there is time for is not tried again.
+func TestPollEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 {
+			tries := 0
+			_ = poll(time.Millisecond, time.Millisecond, func() (bool, error) {
+				tries++
+				time.Sleep(time.Second)
+				return false, nil
+			})
+			if tries != 1 {
+				t.Fatalf("tried %d times", tries)
+			}
+		}
+	})
 }
 
 func TestOrdersOfTheCommands(t *testing.T) {

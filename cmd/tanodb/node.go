@@ -61,6 +61,11 @@ func poll(within, every time.Duration, fn func() (final bool, err error)) error 
 		case <-end.C:
 			return err
 		}
+		select {
+		case <-end.C: // that long did fn take
+			return err
+		default:
+		}
 	}
 }
 

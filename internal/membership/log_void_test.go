@@ -155,6 +155,40 @@ func TestVoidLogWaitsForItsOwnNumber(t *testing.T) {
 	}
 }
 
+// TestTheOnlyVoterIsRestored: nobody is left to give it a number, until the other
+// node is made the only voter by hand.
+func TestTheOnlyVoterIsRestored(t *testing.T) {
+	n := newNetwork(t, 32, weather{}, "n1", "n2")
+	voter := n.elect()
+	other := map[string]string{"n1": "n2", "n2": "n1"}[voter]
+	n.carriedOut(voter, n.set(voter, 1))
+	n.rounds(10)
+	image := n.nodes[voter].disk.Image()
+	n.carriedOut(voter, n.set(voter, 2), n.set(voter, 3))
+	n.until("the same epoch", n.same)
+	n.restore(voter, image)
+	was, _ := n.nodes[voter].log.State().Member(voter)
+	n.voids(voter, 77)
+	n.step(n.nodes[other], membership.LogPropose{ID: commandID(4), Command: membership.Announce{Name: voter, ID: [16]byte{1}, Void: was.Raft, Raft: 77}})
+	n.rounds(100)
+	if waits := n.nodes[other].log.Waits(); !strings.Contains(waits, "no leader is heard from") {
+		t.Errorf("it waits: %s", waits)
+	}
+	n.crash(other, 0)
+	b, _, err := membership.Recover(n.nodes[other].disk, other, []string{other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.durable(n.nodes[other], &b)
+	n.start(other)
+	n.until("it leads", func() bool { return n.nodes[other].log.Status().Role == "leader" })
+	n.step(n.nodes[other], membership.LogPropose{ID: commandID(5), Command: membership.Announce{Name: voter, ID: [16]byte{1}, Void: was.Raft, Raft: 77}})
+	n.carriedOut(other, commandID(5))
+	n.gives(other, voter)
+	n.until("both have the same again", n.same)
+	n.carriedOut(voter, n.set(voter, 6))
+}
+
 // TestNumbersThatCannotBe are refused.
 func TestNumbersThatCannotBe(t *testing.T) {
 	s := firstState(t, "n1", "n2")

@@ -179,7 +179,27 @@ func (n *Node) ClusterPlan(context.Context) (Plan, error) {
 	if err != nil {
 		return Plan{}, clusterError(err)
 	}
-	return publicPlan(p), nil
+	plan := publicPlan(p)
+	plan.Warnings = append(plan.Warnings, n.doubts(p)...)
+	return plan, nil
+}
+
+// doubts are what in a plan does not fit with who is up.
+func (n *Node) doubts(p *membership.Plan) []string {
+	var list []string
+	for _, c := range p.Changes {
+		gets := c.With
+		if c.Kind == membership.ChangeJoin {
+			gets = c.Node
+		}
+		if gets != "" && !n.live.up(gets) {
+			list = append(list, fmt.Sprintf("%s is down: what it is to get waits until it is up", gets))
+		}
+		if forced := c.Kind == membership.ChangeForceRemove || c.Kind == membership.ChangeForceReplace; forced && n.live.up(c.Node) {
+			list = append(list, fmt.Sprintf("%s is up: by force, what only it has is lost; leave or replace hands it over", c.Node))
+		}
+	}
+	return list
 }
 
 // ClusterCommit makes the plan of this id happen, unless it is no longer the

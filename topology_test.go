@@ -573,3 +573,33 @@ func TestARemovedNodeIsToldSo(t *testing.T) {
 		t.Errorf("closing a node that was removed: %v", err)
 	}
 }
+
+// TestAPlanWarnsOfWhoIsUp: what a node that is down is to get has to wait, and
+// what one that is up has is not to be lost by force.
+func TestAPlanWarnsOfWhoIsUp(t *testing.T) {
+	cluster, network := tanodb.NewTestCluster(t, 3, tanodb.Options{})
+	n4, err := tanodb.Open("", tanodb.Options{Name: "n4", Network: network, Storage: tanodb.MemoryStorage(), Join: []string{"n1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the joining is staged", func() bool { return len(cluster[0].Cluster().Staged) == 1 }, func() string {
+		return fmt.Sprintf("%+v", cluster[0].Cluster())
+	})
+	if err := n4.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster[0].Stage(t.Context(), tanodb.Change{Kind: tanodb.ChangeForceRemove, Node: "n2"}); err != nil {
+		t.Fatal(err)
+	}
+	warned := func() string {
+		p, err := cluster[0].ClusterPlan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(p.Warnings, "\n")
+	}
+	eventually(t, "the plan says who is up and who is not", func() bool {
+		return strings.Contains(warned(), "n4 is down: what it is to get waits until it is up") &&
+			strings.Contains(warned(), "n2 is up: by force, what only it has is lost")
+	}, warned)
+}

@@ -203,7 +203,7 @@ func (m *Manager) found(h Holdings) {
 	m.looking = false
 	m.lookAt = m.now + lookEvery
 	if m.again {
-		m.lookAt = m.now
+		m.lookAt = m.nextLook()
 	}
 	m.empty = len(h.Vnodes) == 0 && h.Err == "" && !m.stale
 	if h.Err != "" {

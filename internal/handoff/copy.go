@@ -129,7 +129,7 @@ func (c *copying) took(m *Manager, asked, msg vnode.Message) error {
 		if msg.More && bytes.Compare(msg.Last, p.after) <= 0 {
 			return errors.New("the page ends before it begins")
 		}
-		m.charge(pageSize(msg.Items))
+		m.charge(price(msg.Items))
 		c.page = msg
 		return nil
 	case *vnode.Delivered:
@@ -214,6 +214,13 @@ func fillJob(transfer, epoch uint64, p *pull) uint64 {
 	_, _ = h.Write(append(b, p.source.Node...)) // a hash takes everything
 	return h.Sum64()
 }
+
+// objectPrice is what moving an object counts beside its bytes. To read, send,
+// merge and sync one costs both sides about as much as so many bytes more.
+const objectPrice = 1 << 10
+
+// price is what moving the items takes of the budget of bytes.
+func price(items []vnode.Item) int { return pageSize(items) + len(items)*objectPrice }
 
 func pageSize(items []vnode.Item) int {
 	n := 0

@@ -63,7 +63,7 @@ func (d *drain) next(m *Manager) (request, bool) {
 		r := request{node: t.Node, to: t.Partition, paced: true}
 		if d.asked {
 			r.msg = &vnode.Deliver{Home: d.home, Items: d.wanted}
-			r.cost = pageSize(d.wanted)
+			r.cost = price(d.wanted)
 		} else {
 			r.msg = &vnode.Deliver{Home: d.home, Items: bare(d.page.Items)}
 		}

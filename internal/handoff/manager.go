@@ -13,6 +13,7 @@ import (
 
 const (
 	lookEvery    = time.Minute     // between two looks at the disk without another reason
+	lookPause    = time.Second / 2 // between two looks whatever changes: each reads a little of every vnode
 	proposeEvery = 5 * time.Second // a command that does not show in the topology is proposed again
 	waitAgain    = time.Second     // a job that waits for something on this node looks again
 	staleAgain   = 200 * time.Millisecond
@@ -40,6 +41,7 @@ type Manager struct {
 	stale   bool // what the Look at hand finds may be out of date already
 	again   bool // so another one is to follow at once
 	lookAt  time.Duration
+	looked  time.Duration // when the last Look was asked for
 	empty   bool // the last Look found nothing, and nothing has come since
 	leftAt  time.Duration
 
@@ -54,7 +56,7 @@ type dropping struct {
 
 // New returns the Manager of a node that knows nothing yet.
 func New(self string, l Limits) *Manager {
-	return &Manager{self: self, limits: l.withDefaults(), up: make(map[string]bool), byKey: make(map[key]*job)}
+	return &Manager{self: self, limits: l.withDefaults(), looked: -lookPause, up: make(map[string]bool), byKey: make(map[key]*job)}
 }
 
 // work is what a job does, step by step.
@@ -446,10 +448,14 @@ func (m *Manager) look() {
 		return
 	}
 	m.looking, m.stale, m.again = true, false, false
+	m.looked = m.now
 	m.emit(Look{})
 }
 
-func (m *Manager) lookSoon() { m.lookAt, m.stale, m.again = m.now, true, true }
+func (m *Manager) lookSoon() { m.lookAt, m.stale, m.again = m.nextLook(), true, true }
+
+// nextLook is when the disk may be looked at again.
+func (m *Manager) nextLook() time.Duration { return max(m.now, m.looked+lookPause) }
 
 // wake asks for a Tick when there is something to do next.
 func (m *Manager) wake() {

@@ -196,7 +196,7 @@ func TestRefusals(t *testing.T) {
 		{"a setting without a name", three, []membership.Command{membership.Set{Value: "1"}}, "invalid", `"" is no name of a setting: it must be 1 to 64 of the characters A-Z a-z 0-9 . _ -`},
 		{"a setting that is no text", three, []membership.Command{membership.Set{Key: "a", Value: "\xff"}}, "invalid", "the setting a must be text of at most 65536 bytes"},
 		{"a setting that is too long", three, []membership.Command{membership.Set{Key: "a", Value: strings.Repeat("x", 65537)}}, "invalid", "the setting a must be text of at most 65536 bytes"},
-		{"a limit that is none", three, []membership.Command{membership.Set{Key: "transfer_limit", Value: "0"}}, "invalid", `transfer_limit is "0"; it must be a number from 1 to 1024`},
+		{"a limit that is none", three, []membership.Command{membership.Set{Key: "transfer_limit", Value: "0"}}, "invalid", `the limit of transfers of a node (transfer_limit) is "0"; it must be a number from 1 to 1024`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, err := apply(t, tc.state, tc.do...)

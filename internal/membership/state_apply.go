@@ -317,7 +317,7 @@ func settingError(key, value string) *ChangeError {
 		return refused(codeInvalid, "the setting %s must be text of at most %d bytes", key, maxSettingValue)
 	}
 	if n, err := strconv.Atoi(value); key == TransferLimit && value != "" && (err != nil || n < 1 || n > maxTransferLimit) {
-		return refused(codeInvalid, "%s is %s; it must be a number from 1 to %d", key, quote(value), maxTransferLimit)
+		return refused(codeInvalid, "the limit of transfers of a node (%s) is %s; it must be a number from 1 to %d", key, quote(value), maxTransferLimit)
 	}
 	return nil
 }

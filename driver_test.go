@@ -145,6 +145,8 @@ type fragile struct {
 	mu    sync.Mutex
 	apply error
 	wait  error
+
+	reserve bool // a full disk takes what is urgent
 }
 
 func (f *fragile) fail(apply, wait error) {
@@ -156,7 +158,7 @@ func (f *fragile) fail(apply, wait error) {
 func (f *fragile) Apply(b *storage.Batch, sync bool) (storage.Commit, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.apply != nil {
+	if f.apply != nil && !(errors.Is(f.apply, storage.ErrFull) && b.Urgent && f.reserve) {
 		return nil, f.apply
 	}
 	c, err := f.Engine.Apply(b, sync)

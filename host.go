@@ -354,6 +354,7 @@ func (w *worker) handle() (unsynced, bool) {
 	for _, t := range w.turn {
 		w.protect(t, wall)
 	}
+	w.batch.Urgent = w.frees()
 	commit, err := w.node.engine.Apply(&w.batch, w.node.o.Durability == Sync || w.moves())
 	if err != nil {
 		w.notApplied(err)
@@ -393,6 +394,19 @@ func (w *worker) moves() bool {
 		}
 	}
 	return false
+}
+
+// frees reports whether the batch at hand does nothing but give space back, which
+// a disk that is nearly full needs most.
+func (w *worker) frees() bool {
+	for _, t := range w.turn {
+		for _, m := range t.msgs {
+			if _, ok := m.(*vnode.Sweep); !ok {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // strays tells hand-off of writes for keys that this vnode should not hold.

@@ -32,6 +32,7 @@ type metrics struct {
 	batches  prometheus.Counter
 	commands prometheus.Counter
 	moved    *prometheus.CounterVec
+	swept    prometheus.Counter
 }
 
 var (
@@ -59,6 +60,8 @@ func newMetrics(n *Node) *metrics {
 	}
 	m.moved = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tanodb_handoff_bytes_total", Help: "Bytes of objects that hand-off has pulled to this node (in), or sent to others (out)."}, []string{"direction"})
+	m.swept = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tanodb_expired_objects_total", Help: "Objects whose expired values have given their bytes back on this node."})
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tanodb_request_seconds", Help: "Time from a client request's arrival at this node to its answer.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18), // 100 µs to 13 s
@@ -72,7 +75,7 @@ func newMetrics(n *Node) *metrics {
 			m.outcomes[op][o] = m.requests.WithLabelValues(op, o)
 		}
 	}
-	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands, m.moved,
+	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands, m.moved, m.swept,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_requests_in_progress", Help: "Requests that this node coordinates now."},

@@ -140,7 +140,7 @@ func (c *Census) ask(i int, out []Effect) []Effect {
 	c.open++
 	c.closed[i], c.keys[i].Error = false, ""
 	to := ring.Replica{Partition: ring.Partition(i), Node: node, Role: kv.Primary}
-	msg := &vnode.Census{Bucket: c.req.Bucket, Limit: c.req.Options.Limit}
+	msg := &vnode.Census{Bucket: c.req.Bucket, Limit: c.req.Options.Limit, At: c.view.Wall.UnixMilli()}
 	return append(out, Ask{I: c.number[i], To: to, Epoch: c.view.Epoch, Msg: msg})
 }
 

@@ -211,7 +211,7 @@ func (k *Keys) ask(now time.Duration, i int, out []Effect) []Effect {
 		}
 		s.waiting++
 		k.asks = append(k.asks, cover{slot: i, to: to, at: now})
-		m := &vnode.List{Home: s.home, Bucket: k.req.Bucket, After: k.afterIn(s), Limit: k.req.Options.Limit - len(k.keys)}
+		m := &vnode.List{Home: s.home, Bucket: k.req.Bucket, After: k.afterIn(s), Limit: k.req.Options.Limit - len(k.keys), At: k.view.Wall.UnixMilli()}
 		return append(out, Ask{I: len(k.asks) - 1, To: to, Epoch: k.view.Epoch, Msg: m})
 	}
 	if s.waiting == 0 {

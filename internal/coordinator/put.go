@@ -465,6 +465,9 @@ func (p *Put) replied(now time.Duration, i int, msg vnode.Message, out []Effect)
 		switch {
 		case again:
 			return out
+		case m.Code == vnode.CodeFull && planted.Is(planted.FullGrants):
+			p.grant(now, i, kv.OK)
+			return out
 		case elsewhere(m.Code):
 			return p.fail(now, i, kv.Refused, m.Text, out)
 		}

@@ -19,11 +19,10 @@ func Decode(b []byte) (Object, error) {
 	if err != nil {
 		return Object{}, err
 	}
-	start, end := head.bodies, len(b)-checksumSize
-	if crc32.Update(head.sum, castagnoli, b[start:end]) != binary.BigEndian.Uint32(b[end:]) {
-		return Object{}, &CorruptError{Part: "bodies", Offset: start, Problem: "the checksum does not match"}
+	if err := head.checkBodies(b); err != nil {
+		return Object{}, err
 	}
-	at := start
+	at := head.bodies
 	for i := range o.Siblings {
 		s := &o.Siblings[i]
 		if s.Size > 0 {

@@ -45,6 +45,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -72,7 +73,7 @@ type Object struct {
 
 // live reports whether the sibling is a value that readers should see.
 func (s *Sibling) live(nowMs int64) bool {
-	return !s.Deleted && (s.Expires == 0 || s.Expires > nowMs)
+	return !s.Deleted && (s.Expires == 0 || s.Expires > nowMs || planted.Is(planted.ExpiryUnseen))
 }
 
 // Live reports whether the object has a live value at this instant, in Unix

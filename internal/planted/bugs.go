@@ -38,4 +38,10 @@ const (
 	SettleEarly       Bug = "settle-early"        // membership: a transfer is over before those who matter know of it
 	AnyPlan           Bug = "any-plan"            // membership: a commit does not ask which plan was shown
 	LackingAnswers    Bug = "lacking-answers"     // vnode: a vnode that still waits for its data answers reads
+	ExpiryUnseen      Bug = "expiry-unseen"       // object: an expired value is seen until its bytes are given back
+	ExpiryErases      Bug = "expiry-erases"       // vnode: an expired object is removed, and not kept as a tombstone
+	ExpiryHasty       Bug = "expiry-hasty"        // vnode: the bytes of a value go when this node's own clock says so
+	RotUnseen         Bug = "rot-unseen"          // object: the checksum of the values is not looked at
+	RotForgiven       Bug = "rot-forgiven"        // vnode: a vnode that has replaced a corrupt object answers reads as if it had lost nothing
+	FullGrants        Bug = "full-grants"         // coordinator: a replica whose disk is full counts as one that has stored the write
 )

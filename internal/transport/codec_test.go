@@ -181,10 +181,12 @@ func message(t *rapid.T) vnode.Message {
 		"store": func() vnode.Message { return &vnode.Store{Home: home, Key: key(t), Object: blob(t, "object")} },
 		"fetch": func() vnode.Message { return &vnode.Fetch{Home: home, Key: key(t)} },
 		"list": func() vnode.Message {
-			return &vnode.List{Home: home, Bucket: bucket(t), After: text, Limit: small(t, "limit")}
+			return &vnode.List{Home: home, Bucket: bucket(t), After: text, Limit: small(t, "limit"), At: int64(small(t, "at"))}
 		},
-		"census": func() vnode.Message { return &vnode.Census{Bucket: bucket(t), Limit: small(t, "limit")} },
-		"ping":   func() vnode.Message { return &vnode.Ping{} },
+		"census": func() vnode.Message {
+			return &vnode.Census{Bucket: bucket(t), Limit: small(t, "limit"), At: int64(small(t, "at"))}
+		},
+		"ping": func() vnode.Message { return &vnode.Ping{} },
 		"forward": func() vnode.Message {
 			return &coordinator.Forward{Key: key(t), Value: value(t), Deleted: flag, Options: writeOptions(t)}
 		},
@@ -555,8 +557,8 @@ func examples() []Frame {
 	messages := []vnode.Message{
 		&vnode.Store{Home: 10, Key: k, Object: []byte("object")},
 		&vnode.Fetch{Home: 10, Key: k},
-		&vnode.List{Home: 10, Bucket: b, After: "k0", Limit: 1000},
-		&vnode.Census{Bucket: b, Limit: 10},
+		&vnode.List{Home: 10, Bucket: b, After: "k0", Limit: 1000, At: 1_700_000_000_000},
+		&vnode.Census{Bucket: b, Limit: 10, At: 1_700_000_000_000},
 		&vnode.Ping{},
 		&coordinator.Forward{Key: k, Value: v, Options: kv.WriteOptions{Context: kv.Context("seen"), W: kv.All, DW: 1, SloppyQuorum: kv.Off, RequestID: kv.RequestID{1, 2}}},
 		&vnode.Stored{Live: true},

@@ -154,9 +154,11 @@ func (e *encoder) request(m vnode.Message) {
 		e.bucket(m.Bucket)
 		e.string("After", m.After, kv.MaxKey)
 		e.count("Limit", m.Limit)
+		e.varint(m.At)
 	case *vnode.Census:
 		e.bucket(m.Bucket)
 		e.count("Limit", m.Limit)
+		e.varint(m.At)
 	case *coordinator.Forward:
 		e.key(m.Key)
 		e.bool(m.Deleted)
@@ -260,9 +262,9 @@ func (d *decoder) request(k kind) vnode.Message {
 	case kindFetch:
 		return &vnode.Fetch{Home: d.partition(), Key: d.key()}
 	case kindList:
-		return &vnode.List{Home: d.partition(), Bucket: d.bucket(), After: d.string("After", kv.MaxKey), Limit: d.count("Limit")}
+		return &vnode.List{Home: d.partition(), Bucket: d.bucket(), After: d.string("After", kv.MaxKey), Limit: d.count("Limit"), At: d.varint()}
 	case kindCensus:
-		return &vnode.Census{Bucket: d.bucket(), Limit: d.count("Limit")}
+		return &vnode.Census{Bucket: d.bucket(), Limit: d.count("Limit"), At: d.varint()}
 	case kindPing:
 		return &vnode.Ping{}
 	case kindForward:

@@ -11,6 +11,7 @@ import (
 const (
 	kindObject = 1
 	kindVnode  = 3 // what a vnode keeps about itself
+	kindExpiry = 5 // which objects have values that expire, by when
 )
 
 // homeLen is the length of kind, vnode partition and home partition.
@@ -93,6 +94,39 @@ const cursorLen = homeLen + 8
 //	└──────┴───────┴─────┘
 func lackingKey(p ring.Partition) []byte {
 	return append(binary.BigEndian.AppendUint16([]byte{kindVnode}, uint16(p)), 'L')
+}
+
+// expiryKey says that the object at dk of vnode p has a value that expires at an
+// instant, in Unix milliseconds. It may say so of one that has it no more:
+//
+//	┌──────┬───────┬─────────┬──────┬─────┐
+//	│ 5    │ vnode │ instant │ home │ …   │ → nothing; all from home on is as in dk
+//	│ u8   │ u16   │ u64     │ u16  │     │
+//	└──────┴───────┴─────────┴──────┴─────┘
+func expiryKey(p ring.Partition, atMs int64, dk []byte) []byte {
+	return append(expiryStart(p, atMs), dk[vnodeLen:]...)
+}
+
+const (
+	vnodeLen   = 1 + 2        // bytes of kind and vnode partition
+	instantEnd = vnodeLen + 8 // where the home begins in an expiryKey
+)
+
+// expiryStart is before all that expires at the instant, and after all that does
+// before.
+func expiryStart(p ring.Partition, atMs int64) []byte {
+	b := make([]byte, 0, instantEnd+64)
+	b = binary.BigEndian.AppendUint16(append(b, kindExpiry), uint16(p))
+	return binary.BigEndian.AppendUint64(b, uint64(max(atMs, 0)))
+}
+
+func expiryEnd(p ring.Partition) []byte { return prefixEnd(expiryStart(p, 0)[:vnodeLen]) }
+
+// expiring is the storage key of the object that an expiryKey speaks of.
+func expiring(key []byte) []byte {
+	dk := append(make([]byte, 0, len(key)), kindObject)
+	dk = append(dk, key[1:vnodeLen]...)
+	return append(dk, key[instantEnd:]...)
 }
 
 func homeOf(key []byte) ring.Partition {

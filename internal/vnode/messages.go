@@ -38,20 +38,22 @@ type (
 		Key  kv.Key
 	}
 
-	// List asks for the live keys of one home partition, in order, from the
-	// first after After. Listed answers.
+	// List asks for the keys of one home partition that are alive at an instant, in
+	// order, from the first after After. Listed answers.
 	List struct {
 		Home   ring.Partition
 		Bucket kv.Bucket
 		After  string
 		Limit  int
+		At     int64 // Unix milliseconds: now, by the clock of the node that answers the client; 0: by this node's
 	}
 
-	// Census asks for the live keys of all home partitions, home after home.
-	// Listed answers.
+	// Census asks for the keys of all home partitions that are alive at an instant,
+	// home after home. Listed answers.
 	Census struct {
 		Bucket kv.Bucket
 		Limit  int
+		At     int64 // as of a List
 	}
 
 	// Ping asks for a Pong.
@@ -110,6 +112,13 @@ type (
 	// Stored answers.
 	SetLacking struct {
 		On bool
+	}
+
+	// Sweep asks the vnode to give the bytes of expired values back: see
+	// object.Expire. It stays on its node. Swept answers.
+	Sweep struct {
+		Before int64 // Unix milliseconds; values that expire later stay as they are
+		Limit  int   // objects that are looked at
 	}
 )
 
@@ -185,6 +194,13 @@ type (
 		Gone, Kept int
 	}
 
+	// Swept says how many values have given their bytes back, and whether there may
+	// be more to look at.
+	Swept struct {
+		Gone int
+		More bool
+	}
+
 	// Fenced answers a Fence.
 	Fenced struct{}
 
@@ -256,6 +272,7 @@ func (*Fence) Message()      {}
 func (*Homes) Message()      {}
 func (*Resume) Message()     {}
 func (*SetLacking) Message() {}
+func (*Sweep) Message()      {}
 func (*Minted) Message()     {}
 func (*Stored) Message()     {}
 func (*Fetched) Message()    {}
@@ -264,6 +281,7 @@ func (*Pong) Message()       {}
 func (*Pulled) Message()     {}
 func (*Delivered) Message()  {}
 func (*Dropped) Message()    {}
+func (*Swept) Message()      {}
 func (*Fenced) Message()     {}
 func (*HomesFound) Message() {}
 func (*Resumed) Message()    {}

@@ -1,6 +1,7 @@
 package vnode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -53,7 +54,7 @@ func fetch(store storage.Reader, p ring.Partition, m *Fetch) Message {
 }
 
 func list(store storage.Reader, p ring.Partition, wallMs int64, m *List) Message {
-	l := lister{wallMs: wallMs, limit: m.Limit}
+	l := lister{wallMs: cmp.Or(m.At, wallMs), limit: m.Limit}
 	if err := l.scan(store, p, m.Home, m.Bucket, m.After); err != nil {
 		return readFailure(err)
 	}
@@ -63,7 +64,7 @@ func list(store storage.Reader, p ring.Partition, wallMs int64, m *List) Message
 // census lists home after home: the homes that hold anything are found by
 // looking for the next key after the last home's end.
 func census(store storage.Reader, p ring.Partition, wallMs int64, m *Census) Message {
-	l := lister{wallMs: wallMs, limit: m.Limit}
+	l := lister{wallMs: cmp.Or(m.At, wallMs), limit: m.Limit}
 	end := vnodeEnd(p)
 	for from := vnodeStart(p); !l.out.More; {
 		home, found := ring.Partition(0), false

@@ -116,7 +116,7 @@ type turn struct {
 }
 
 // Handle carries out a batch of commands, in order: Coordinate, Store, Deliver,
-// Fill, Drop, Fence and SetLacking. It appends their changes to b, which must be applied before the next Handle.
+// Fill, Drop, Fence, SetLacking and Sweep. It appends their changes to b, which must be applied before the next Handle.
 // Should b not be applied, the vnode must not be used any more.
 func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
 	t := turn{Vnode: v, wallMs: wallMs, batch: b}
@@ -136,6 +136,8 @@ func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
 			t.drop(i, m)
 		case *SetLacking:
 			t.setLacking(i, m)
+		case *Sweep:
+			t.sweep(i, m)
 		case *Fence:
 			// Early answers wait for the batch to be applied, and so for all that came before.
 			t.out.Early = append(t.out.Early, Answer{i, &Fenced{}})
@@ -328,6 +330,9 @@ func (t *turn) write(dk []byte, obj object.Object, enc []byte, deleted bool) {
 		return
 	}
 	t.batch.Set(dk, enc)
+	if at, ok := obj.NextExpiry(); ok {
+		t.batch.Set(expiryKey(t.partition, at, dk), nil)
+	}
 	t.remember(dk, enc)
 	if planted.Is(planted.HeadCacheStale) && t.heads.has(dk) {
 		return

@@ -17,7 +17,8 @@ func (s *Sim) takeCensus() bool {
 	open := 0
 	for _, b := range buckets {
 		n := s.anyNode()
-		m := coordinator.NewCensus(n.view(), coordinator.KeysRequest{
+		view := n.view()
+		m := coordinator.NewCensus(view, coordinator.KeysRequest{
 			Bucket: kv.Bucket{Name: b}, Options: kv.ListOptions{Timeout: censusTimeout},
 		})
 		open++
@@ -27,7 +28,7 @@ func (s *Sim) takeCensus() bool {
 			if err != nil {
 				s.fail("liveness", noKey, "all is healed, but a census fails: %v", err)
 			}
-			s.checkCensus(b, answers)
+			s.checkCensus(b, answers, view.Wall.UnixMilli())
 		}, nil)
 	}
 	for _, n := range s.members() {
@@ -44,13 +45,13 @@ func (s *Sim) takeCensus() bool {
 }
 
 // checkCensus compares the vnodes' own answers with what they should hold.
-func (s *Sim) checkCensus(bucket string, answers []kv.ReplicaKeys) {
+func (s *Sim) checkCensus(bucket string, answers []kv.ReplicaKeys, wallMs int64) {
 	want := make([][]string, s.first.Ring().Size())
 	for i := range s.weather.Keys {
 		k := keyAt(i)
 		replicas := s.primaries(k)
 		first := replicas[0]
-		if k.Bucket != bucket || !s.stored(s.byName[first.Node], first, k).Live(epoch.UnixMilli()) {
+		if k.Bucket != bucket || !s.stored(s.byName[first.Node], first, k).Live(wallMs) {
 			continue
 		}
 		for _, r := range replicas {

@@ -158,11 +158,13 @@ func (c *client) get(k kv.Key) {
 	o, plain := c.readOptions()
 	plain = plain && c.s.overlap()
 	i := c.begin(check.Op{Kind: check.Get, Key: k.String(), Fresh: plain && strict(o.SloppyQuorum), Overlaps: plain}, o.Timeout)
-	g := coordinator.NewGet(n.view(), coordinator.GetRequest{Key: k, Options: o})
+	view := n.view()
+	g := coordinator.NewGet(view, coordinator.GetRequest{Key: k, Options: o})
 	n.run(g, k, o.Timeout, func(*request) {
 		obj, err := g.Result()
 		if err == nil || errors.Is(err, kv.ErrNotFound) {
 			c.s.history.Ops[i].Read = c.saw(k, obj.Values, o.Head)
+			c.s.expired(k, obj.Values, view.Wall.Add(c.s.now-c.s.history.Ops[i].Start))
 			if len(obj.Context) > 0 {
 				c.learn(k, obj.Context, c.s.history.Ops[i].Read)
 			}
@@ -222,6 +224,10 @@ func (c *client) write(k kv.Key, kind check.Kind) {
 		m, result = d, d.Result
 	} else {
 		req.Value = s.value(id)
+		if c.rnd.hit(s.weather.Expiring) {
+			req.Value.Expires = n.wall().Add(c.rnd.about(s.weather.Lasting)).Truncate(time.Millisecond)
+			s.history.Ops[i].Expires = max(1, req.Value.Expires.Sub(epoch))
+		}
 		p := coordinator.NewPut(n.view(), req)
 		m, result = p, p.Result
 	}

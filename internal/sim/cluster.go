@@ -36,7 +36,7 @@ func (c *Cluster) Pass(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, n := range c.s.nodes {
-		n.skew += d
+		n.turnClock(d)
 	}
 }
 

@@ -47,7 +47,7 @@ type lineage struct {
 type mint struct {
 	dot     object.Dot
 	id      check.ID
-	deleted bool
+	deleted bool  // a reader may not see it: it is a tombstone, or expires
 	by      []int // the mints that replace it
 }
 
@@ -200,6 +200,7 @@ func (v *invariants) write(n *node, key kv.Key, op *storage.Op) {
 	for i := range head.Siblings {
 		v.dot(s, key, &head.Siblings[i])
 	}
+	v.swept(n, key, old, head)
 	v.add(n, op.Key, version{n.disk.mem.Applied() + 1, head})
 	if s.watches(key) {
 		s.tell(s.now, n.name, "holds %v at %v", idsOf(head), head.Clock)
@@ -265,7 +266,7 @@ func (v *invariants) dot(s *Sim, key kv.Key, sib *object.Sibling) {
 	}
 	v.dots[sib.Dot] = id
 	s.history.Stored[id] = true
-	v.mint(key, mint{dot: sib.Dot, id: id, deleted: sib.Deleted}, s.seenBy(id))
+	v.mint(key, mint{dot: sib.Dot, id: id, deleted: sib.Deleted || sib.Expires != 0}, s.seenBy(id))
 }
 
 // mint notes a new version of a key.

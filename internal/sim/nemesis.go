@@ -24,7 +24,7 @@ func (s *Sim) faults() []fault {
 		{"rewind", w.RewindEvery, (*Sim).rewind},
 		{"forget", w.ForgetEvery, (*Sim).forget},
 		{"freeze", w.FreezeEvery, func(s *Sim) { s.anyNode().freeze(s.chaos.about(w.FreezeFor)) }},
-		{"clock", w.JumpEvery, func(s *Sim) { s.anyNode().skew += s.chaos.upTo(2*time.Minute) - time.Minute }},
+		{"clock", w.JumpEvery, func(s *Sim) { s.anyNode().turnClock(s.chaos.upTo(2*time.Minute) - time.Minute) }},
 		{"slow disk", w.SlowEvery, func(s *Sim) { s.anyNode().disk.slow = s.now + s.chaos.upTo(4*time.Second) }},
 		{"disk failure", w.FailEvery, func(s *Sim) { s.anyNode().disk.failing = true }},
 	}

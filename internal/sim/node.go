@@ -63,7 +63,7 @@ func newNode(s *Sim, i int, name string) *node {
 	n := &node{s: s, i: i, name: name, rnd: newChance(s.weather.Seed, name)}
 	n.disk = disk{n: n, mem: storage.NewMemory()}
 	s.inv.forget(n)
-	n.skew = n.rnd.upTo(2*s.weather.Skew+1) - s.weather.Skew
+	n.turnClock(n.rnd.upTo(2*s.weather.Skew+1) - s.weather.Skew)
 	n.newID(0)
 	return n
 }
@@ -79,6 +79,12 @@ func (n *node) newID(times int) {
 func (n *node) wall() time.Time { return epoch.Add(n.s.now + n.skew) }
 
 func (n *node) wallMs() int64 { return n.wall().UnixMilli() }
+
+// turnClock sets the node's wall clock forward, or back.
+func (n *node) turnClock(d time.Duration) {
+	n.skew += d
+	n.s.fastest = max(n.s.fastest, n.skew)
+}
 
 // start begins an incarnation.
 func (n *node) start() {
@@ -100,6 +106,9 @@ func (n *node) start() {
 	n.mover.start(n)
 	n.every(heartbeatEvery, n.heartbeat)
 	n.every(dialEvery, n.dialAll)
+	if n.s.weather.SweepEvery > 0 {
+		n.every(n.s.weather.SweepEvery, n.sweep)
+	}
 }
 
 // findLacking reads which vnodes wait for data that they should hold.

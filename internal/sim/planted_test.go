@@ -56,10 +56,14 @@ var budgets = []struct {
 	{planted.SettleEarly, 100, changing},
 	{planted.AnyPlan, 100, changing},
 	{planted.LackingAnswers, 100, standing},
+	{planted.ExpiryUnseen, 40, expiring},
+	{planted.ExpiryErases, 40, expiring},
+	{planted.ExpiryHasty, 60, expiring},
 }
 
 func changing(w *Weather) bool { return w.Topology }
 func standing(w *Weather) bool { return w.Fallbacks }
+func expiring(w *Weather) bool { return w.Expiring > 0 }
 
 // TestPlanted plants one bug after the other, and must find each within its budget.
 // It prints the score.

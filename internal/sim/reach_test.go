@@ -11,7 +11,7 @@ var mustHappen = []string{
 	"fault: backup", "fault: rewind", "fault: power", "fault: restart", "fault: slow disk", "fault: wipe",
 	"put done", "put doubt", "put failed", "delete done", "delete doubt", "delete failed",
 	"get done", "get failed", "list done", "list failed",
-	"repair_missing", "repair_stale", "siblings",
+	"repair_missing", "repair_stale", "siblings", "swept",
 
 	// What comes and goes.
 	"fallback asked", "stored for others", "drain ended", "drain failed", "dropped", "new_actor",

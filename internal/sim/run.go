@@ -249,6 +249,11 @@ func (s *Sim) finish() {
 		s.history.Final[k.String()] = idsOf(obj)
 	}
 	s.settleDeletes()
+	for i := range s.history.Ops { // by the fastest clock that there was
+		if op := &s.history.Ops[i]; op.Expires != 0 {
+			op.Expires = max(1, op.Expires-s.fastest)
+		}
+	}
 }
 
 // copies are what the primary replicas of a key hold.

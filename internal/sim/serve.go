@@ -102,7 +102,7 @@ func (n *node) forwarded(m *coordinator.Forward, left time.Duration, reply func(
 // local gives a message to a vnode of this node.
 func (n *node) local(p ring.Partition, epoch uint64, m vnode.Message, reply func(vnode.Message)) {
 	switch m.(type) {
-	case *vnode.Coordinate, *vnode.Store, *vnode.Deliver, *vnode.Fill, *vnode.Drop, *vnode.Fence, *vnode.SetLacking:
+	case *vnode.Coordinate, *vnode.Store, *vnode.Deliver, *vnode.Fill, *vnode.Drop, *vnode.Fence, *vnode.SetLacking, *vnode.Sweep:
 		n.enqueue(p, command{m, epoch, reply})
 	default:
 		n.later(n.rnd.upTo(readWithin), func() { reply(n.read(p, epoch, m)) })

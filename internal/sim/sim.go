@@ -79,6 +79,7 @@ type Sim struct {
 	live    bool              // every operation must succeed now
 	paused  bool              // clients wait
 	wiped   time.Duration     // when data was lost last
+	fastest time.Duration     // how far the fastest clock has ever been ahead
 	shown   map[string]bool   // the plans that operators have looked at
 	dead    *node             // has lost its disk, and is not removed yet
 	rewound *node             // has an older disk, and was not told so yet

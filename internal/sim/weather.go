@@ -67,6 +67,12 @@ type Weather struct {
 	SlowSync  time.Duration // an fsync of a slow disk
 	FailEvery time.Duration // an fsync fails, and the node with it
 
+	// What ends by itself.
+	Expiring   float64       // share of puts whose value expires
+	Lasting    time.Duration // after about this time
+	SweepEvery time.Duration // a node looks for what has expired; 0: never
+	Grace      time.Duration // the bytes of an expired value stay so long
+
 	// What comes and goes.
 	Fallbacks     bool          // nodes stand in for others, and hand over what they took for them
 	Strict        float64       // share of operations for which nobody may stand in
@@ -115,7 +121,17 @@ func DrawWeather(seed uint64) Weather {
 	}
 	w.drawChanges(newChance(seed, "changes"))
 	w.drawImages(newChance(seed, "images"))
+	w.drawDecay(newChance(seed, "decay"))
 	return w
+}
+
+// drawDecay draws what ends or spoils by itself.
+func (w *Weather) drawDecay(c chance) {
+	if w.Expiring = pick(c, 0, 0.1, 0.5); w.Expiring > 0 {
+		w.Lasting = pick(c, 200*time.Millisecond, time.Second, 4*time.Second)
+		w.SweepEvery = pick(c, 100*time.Millisecond, time.Second)
+		w.Grace = pick(c, 300*time.Millisecond, 2300*time.Millisecond)
+	}
 }
 
 // drawQuorums draws quorums that overlap.

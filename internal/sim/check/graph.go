@@ -15,7 +15,7 @@ type line struct {
 	number  map[ID]int
 	seen    [][]int         // seen[w]: what w replaces
 	present []bool          // in Final
-	deleted []time.Duration // when the first delete began that replaces it, step by step; never: 1<<63-1
+	deleted []time.Duration // when it may be gone: a delete began that replaces it, step by step, or it, or what replaces it, expires; never: 1<<63-1
 }
 
 const never = time.Duration(1<<63 - 1)
@@ -63,10 +63,16 @@ func (l *line) connect(final []ID) {
 		l.deleted[v] = never
 	}
 	for d, op := range l.ops {
-		if op.Kind == Delete {
-			for _, v := range l.replaced([]int{d}) {
-				l.deleted[v] = min(l.deleted[v], op.Start)
-			}
+		gone := op.Start
+		switch {
+		case op.Kind == Put && op.Expires != 0:
+			gone = max(gone, op.Expires)
+			l.deleted[d] = min(l.deleted[d], gone)
+		case op.Kind != Delete:
+			continue
+		}
+		for _, v := range l.replaced([]int{d}) {
+			l.deleted[v] = min(l.deleted[v], gone)
 		}
 	}
 }

@@ -53,6 +53,7 @@ type Op struct {
 	Start    time.Duration
 	End      time.Duration // when it was answered; meaningless while Open
 	Due      time.Duration // when it had to be answered at the latest
+	Expires  time.Duration // of a Put: from when on some clock may hide its value; 0: never
 	Gone     bool          // the node that ran it went away, so nobody can answer
 	Outcome  Outcome
 	Error    string // of a Failed or Doubt outcome

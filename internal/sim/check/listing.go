@@ -62,11 +62,11 @@ func (g *Graph) everPut(key string, list *Op) bool {
 }
 
 // heldValue reports whether some value of the key was acknowledged well before the
-// list began, and no delete of the key had begun before it ended.
+// list began, and no delete of the key had begun, and no value expired, before it ended.
 func (g *Graph) heldValue(key string, list *Op) bool {
 	held := false
 	for _, w := range g.line(key).ops {
-		if w.Kind == Delete && w.Start <= list.End {
+		if w.Kind == Delete && w.Start <= list.End || w.Expires != 0 && w.Expires <= list.End {
 			return false
 		}
 		held = held || w.Kind == Put && w.Spread && w.Outcome == Done && w.End+spreads < list.Start

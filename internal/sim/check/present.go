@@ -3,7 +3,7 @@ package check
 import "fmt"
 
 // Present finds reads that answer "not found" for a key that certainly had a
-// value: some Fresh put was acknowledged before them, and no delete had begun. Somebody
+// value: some Fresh put was acknowledged before them, and no delete had begun, and nothing expired. Somebody
 // may stand in for a replica in such a read, and have an older value; that
 // it has none says nothing.
 func Present(g *Graph) []Violation {
@@ -25,7 +25,7 @@ func Present(g *Graph) []Violation {
 func (l *line) held(read *Op) *Op {
 	var first *Op
 	for _, w := range l.ops {
-		if w.Kind == Delete && w.Start <= read.End {
+		if w.Kind == Delete && w.Start <= read.End || w.Expires != 0 && w.Expires <= read.End {
 			return nil
 		}
 		if w.Kind == Put && w.Fresh && w.Outcome == Done && w.End < read.Start && first == nil {

@@ -228,6 +228,24 @@ func (m *Memory) Image() *Memory {
 	return image
 }
 
+// Damage flips one bit of a value, as a disk may on which it has lain for long, and
+// reports whether there is one. No checksum of this engine notices.
+func (m *Memory) Damage(key []byte, bit int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken() != nil {
+		return false
+	}
+	p, ok := m.tree.Get(pair{key: key})
+	if !ok || len(p.value) == 0 {
+		return false
+	}
+	p.value = bytes.Clone(p.value)
+	p.value[bit/8%len(p.value)] ^= 1 << (bit % 8)
+	m.tree.Set(p)
+	return true
+}
+
 // Fail makes every later call, also the waiting for a batch that is not yet
 // durable, answer err: a disk that broke. The first fault stays; only Crash
 // ends it.

@@ -51,6 +51,17 @@ type Engine interface {
 	Close() error
 }
 
+// Eraser is an Engine that can let go of what it cannot read.
+type Eraser interface {
+	Engine
+
+	// Erase removes all keys in [lower, upper), durably, without reading them. An
+	// error that wraps ErrCorrupt says that the bounds lie in what is damaged
+	// themselves, so that nothing was changed. No Apply for such keys may be in
+	// progress.
+	Erase(lower, upper []byte) error
+}
+
 // Commit is an applied batch on its way to the disk.
 type Commit interface {
 	// Wait returns when the batch, and so every batch applied before it, is

@@ -35,6 +35,8 @@ func (t *turn) deliver(i int, m *Deliver) {
 func (t *turn) fill(i int, m *Fill) {
 	d := &Delivered{Results: make([]ItemResult, len(m.Items))}
 	after := t.left
+	t.filling = true
+	defer func() { t.filling = false }()
 	var broken error
 	for n := range m.Items {
 		t.left = after + len(m.Items) - n - 1

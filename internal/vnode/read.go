@@ -50,6 +50,11 @@ func fetch(store storage.Reader, p ring.Partition, m *Fetch) Message {
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return readFailure(err)
 	}
+	if enc != nil {
+		if err := object.Check(enc); err != nil {
+			return readFailure(err)
+		}
+	}
 	return &Fetched{Object: enc}
 }
 

@@ -79,6 +79,11 @@ type Outcome struct {
 	Early   []Answer // to release once the engine batch is applied
 	Durable []Answer // to release once it, and all before it, are durable
 	Notes   []Note
+
+	// Lost says that the vnode has replaced something that it could not read by
+	// what it was sent, which may be less. It is marked as Lacking in the same engine
+	// batch, and is to be rebuilt from its other replicas.
+	Lost bool
 }
 
 // Answer is the answer to a command of the batch.
@@ -111,6 +116,7 @@ type turn struct {
 	wallMs  int64
 	batch   *storage.Batch
 	left    int               // commands that follow the one at hand
+	filling bool              // the command at hand is a Fill
 	written map[string][]byte // what this batch has written so far, by storage key, for those
 	out     Outcome
 }
@@ -289,6 +295,7 @@ func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Objec
 		t.note(NoteCorrupt, k, err.Error())
 		t.forgot(k, "a corrupt object was replaced")
 		t.write(dk, in, enc, tombstone(in))
+		t.lost()
 		err = nil
 	}
 	return head, changed, err
@@ -407,6 +414,20 @@ func (t *turn) forgot(k kv.Key, why string) {
 	old := t.actor
 	t.actor, t.counter = successor(old), 0
 	t.note(NoteNewActor, k, fmt.Sprintf("%s: actor %s goes on as %s", why, old, t.actor))
+}
+
+// lost marks the vnode as one that lacks data. In the middle of a Fill it does so
+// only if it is not marked already: the job that has marked it brings all that
+// others have.
+func (t *turn) lost() {
+	if planted.Is(planted.RotForgiven) {
+		return
+	}
+	if lacking, err := Lacking(t.store, t.partition); t.filling && lacking && err == nil {
+		return
+	}
+	t.batch.Set(lackingKey(t.partition), nil)
+	t.out.Lost = true
 }
 
 // successor is the actor that follows one whose vnode has forgotten something:

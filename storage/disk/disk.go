@@ -141,6 +141,7 @@ type Engine struct {
 	progress progress
 	space    space
 
+	corruptions     atomic.Int64 // reads that met damaged data
 	backgroundNoise noise
 	corruptionNoise noise
 

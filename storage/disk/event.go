@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 	"time"
@@ -14,7 +15,8 @@ type Kind uint8
 
 // The kinds of events.
 const (
-	// Corruption: a read met damaged data, in Event.File. There is at most one
+	// Corruption: a read met damaged data, in Event.File, whose keys are those from
+	// Event.Lower to Event.Upper. There is at most one
 	// such event a second; Event.Repeats counts the reads since the one before.
 	Corruption Kind = iota + 1
 
@@ -63,6 +65,8 @@ type Event struct {
 	Repeats int
 	Free    uint64 // bytes
 	Need    uint64 // bytes
+	Lower   []byte // keys; both inclusive
+	Upper   []byte
 }
 
 // String returns the event as a sentence.
@@ -93,8 +97,10 @@ func (e *Engine) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: e.background,
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			e.corruptions.Add(1)
 			if n := e.corruptionNoise.admit(time.Now()); n > 0 {
-				e.options.Events(Event{Kind: Corruption, Dir: e.dir, File: info.Path, Err: info.Details, Repeats: n})
+				e.options.Events(Event{Kind: Corruption, Dir: e.dir, File: info.Path, Err: info.Details, Repeats: n,
+					Lower: bytes.Clone(info.Bounds.Start), Upper: bytes.Clone(info.Bounds.End.Key)})
 			}
 		},
 	}

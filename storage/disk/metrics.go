@@ -18,15 +18,18 @@ type Metrics struct {
 	L0Files     int64  // table files in level 0, now; many mean that compactions are behind
 	ReadOnly    bool   // writes are refused because the disk is nearly full, now
 	Failed      bool   // the engine has failed, now
+	Corruptions int64  // reads that met damaged data
 }
 
 // Metrics returns the engine's counts. Once it has failed or is closed, only
-// Commits, ReadOnly and Failed are known.
+// Commits, ReadOnly, Failed and Corruptions are known.
 func (e *Engine) Metrics() Metrics {
 	out := Metrics{
 		Commits:  e.commits.Load(),
 		ReadOnly: e.space.full.Load() != nil,
 		Failed:   e.failure.Load() != nil,
+
+		Corruptions: e.corruptions.Load(),
 	}
 	if e.enter() != nil {
 		return out

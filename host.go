@@ -80,7 +80,7 @@ func newHost(n *Node, resume map[ring.Partition]incarnation) *host {
 		h.workers[i] = &worker{
 			node: n, host: h, name: "worker " + strconv.Itoa(i), headCache: cache,
 			vnodes: make(map[ring.Partition]*tenant), resume: make(map[ring.Partition]incarnation),
-			wake: make(chan struct{}, 1),
+			wake: make(chan struct{}, 1), orders: make(chan func()),
 		}
 	}
 	for p, inc := range resume {
@@ -150,6 +150,7 @@ type worker struct {
 	name      string
 	headCache int
 	wake      chan struct{}
+	orders    chan func() // what is to be done between two batches
 
 	mu     sync.Mutex
 	vnodes map[ring.Partition]*tenant     // those that have begun
@@ -241,6 +242,8 @@ func (w *worker) Serve(ctx context.Context) error {
 	for {
 		select {
 		case <-w.wake:
+		case do := <-w.orders:
+			do()
 		case <-ctx.Done():
 			w.refuseAll()
 			return ctx.Err()
@@ -365,6 +368,10 @@ func (w *worker) handle() (unsynced, bool) {
 	for _, t := range w.turn {
 		w.mark(t)
 		w.strays(t)
+		if p := t.cmds[0].to; t.out.Lost {
+			w.node.lacking[p].Store(true)
+			w.node.movers.lost(p)
+		}
 		for _, a := range t.out.Durable {
 			u.answers = append(u.answers, released{t.cmds[a.Cmd], a.Msg})
 		}
@@ -373,6 +380,9 @@ func (w *worker) handle() (unsynced, bool) {
 		}
 		for _, note := range t.out.Notes {
 			w.node.metrics.vnodeNote(w.node, t.cmds[0].to, note)
+			if note.Kind == vnode.NoteCorrupt && !t.out.Lost {
+				w.node.scrub.suspect(t.cmds[0].to)
+			}
 		}
 		if t.died != nil {
 			w.replace(t, vnode.CodeInternal, t.died)

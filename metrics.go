@@ -33,6 +33,8 @@ type metrics struct {
 	commands prometheus.Counter
 	moved    *prometheus.CounterVec
 	swept    prometheus.Counter
+	scrubbed prometheus.Counter
+	damage   prometheus.Counter
 }
 
 var (
@@ -62,6 +64,10 @@ func newMetrics(n *Node) *metrics {
 		Name: "tanodb_handoff_bytes_total", Help: "Bytes of objects that hand-off has pulled to this node (in), or sent to others (out)."}, []string{"direction"})
 	m.swept = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "tanodb_expired_objects_total", Help: "Objects whose expired values have given their bytes back on this node."})
+	m.scrubbed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tanodb_scrub_bytes_total", Help: "Bytes of keys and objects whose checksums this node has looked at in search of damage."})
+	m.damage = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tanodb_scrub_damage_total", Help: "Objects, and ranges of keys, that the search for damage could not read. Their vnodes are rebuilt."})
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tanodb_request_seconds", Help: "Time from a client request's arrival at this node to its answer.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18), // 100 µs to 13 s
@@ -75,7 +81,7 @@ func newMetrics(n *Node) *metrics {
 			m.outcomes[op][o] = m.requests.WithLabelValues(op, o)
 		}
 	}
-	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands, m.moved, m.swept,
+	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands, m.moved, m.swept, m.scrubbed, m.damage,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_requests_in_progress", Help: "Requests that this node coordinates now."},
@@ -95,6 +101,9 @@ func newMetrics(n *Node) *metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_handoff_jobs", Help: "Fills, drains and repairs that this node has to do."},
 			func() float64 { return float64(n.movers.jobs()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_vnodes_lacking", Help: "Vnodes of this node that are rebuilt, and answer no reads meanwhile."},
+			func() float64 { return float64(len(n.lackingVnodes())) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_ring_partitions", Help: "Partitions of the ring."},
 			func() float64 { return float64(n.state().Ring().Size()) }),

@@ -38,8 +38,9 @@ type movers struct {
 	events chan moverEvent
 
 	strayMu sync.Mutex
-	strays  map[handoff.Stray]bool // taken by vnodes of this node, and not told to the machine
-	astray  chan struct{}          // there are some; holds one
+	strays  map[handoff.Stray]bool  // taken by vnodes of this node, and not told to the machine
+	losses  map[ring.Partition]bool // vnodes that have lost data, and not told to the machine
+	astray  chan struct{}           // there are some; holds one
 
 	mu      sync.Mutex
 	manager *handoff.Manager
@@ -54,7 +55,7 @@ type moverEvent struct {
 }
 
 func newMovers(n *Node) *movers {
-	m := &movers{node: n, events: make(chan moverEvent, maxMoverEvents), strays: make(map[handoff.Stray]bool), astray: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	m := &movers{node: n, events: make(chan moverEvent, maxMoverEvents), strays: make(map[handoff.Stray]bool), losses: make(map[ring.Partition]bool), astray: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
 	m.manager = m.fresh()
 	return m
 }
@@ -81,8 +82,12 @@ func (m *movers) Serve(ctx context.Context) error {
 				m.step(ev.Event)
 			}
 		case <-m.astray:
-			for _, s := range m.takeStrays() {
+			strays, losses := m.takeStrays()
+			for _, s := range strays {
 				m.step(s)
+			}
+			if len(losses) > 0 {
+				m.step(handoff.Repair{Partitions: losses})
 			}
 		case <-m.timer.C:
 			m.step(handoff.Tick{})
@@ -222,19 +227,33 @@ func (m *movers) stray(p, home ring.Partition) {
 	m.strayMu.Lock()
 	m.strays[handoff.Stray{Partition: p, Home: home}] = true
 	m.strayMu.Unlock()
+	m.rouse()
+}
+
+// lost says that a vnode of this node, which is marked as lacking, is to be
+// rebuilt. It never waits.
+func (m *movers) lost(p ring.Partition) {
+	m.strayMu.Lock()
+	m.losses[p] = true
+	m.strayMu.Unlock()
+	m.rouse()
+}
+
+func (m *movers) rouse() {
 	select {
 	case m.astray <- struct{}{}:
 	default:
 	}
 }
 
-// takeStrays are those that the machine has not been told of.
-func (m *movers) takeStrays() []handoff.Stray {
+// takeStrays are the strays and the losses that the machine has not been told of.
+func (m *movers) takeStrays() ([]handoff.Stray, []ring.Partition) {
 	m.strayMu.Lock()
 	defer m.strayMu.Unlock()
-	all := slices.Collect(maps.Keys(m.strays))
+	strays, losses := slices.Collect(maps.Keys(m.strays)), slices.Sorted(maps.Keys(m.losses))
 	clear(m.strays)
-	return all
+	clear(m.losses)
+	return strays, losses
 }
 
 // do asks a vnode of this node.

@@ -1,6 +1,7 @@
 package tanodb
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -10,6 +11,7 @@ import (
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/storage"
 )
 
 const (
@@ -90,7 +92,11 @@ func (n *Node) read(p ring.Partition, epoch uint64, m vnode.Message) (answer vno
 			return refusal
 		}
 	}
-	return vnode.Read(n.engine, p, n.o.Clock().UnixMilli(), m)
+	answer = vnode.Read(n.engine, p, n.o.Clock().UnixMilli(), m)
+	if f, ok := answer.(*vnode.Failure); ok && f.Code == vnode.CodeCorrupt {
+		n.scrub.suspect(p)
+	}
+	return answer
 }
 
 // findLacking reads which vnodes wait for data that they should hold.
@@ -98,7 +104,11 @@ func (n *Node) findLacking() error {
 	n.lacking = make([]atomic.Bool, n.state().Ring().Size())
 	for p := range n.lacking {
 		lacking, err := vnode.Lacking(n.engine, ring.Partition(p))
-		if err != nil {
+		switch {
+		case errors.Is(err, storage.ErrCorrupt):
+			n.log.Error("what a vnode knows of itself is damaged: it is rebuilt from its other replicas", "node", n.self, "partition", p, "error", err)
+			lacking = true
+		case err != nil:
 			return fmt.Errorf("tanodb: reading what vnode %d lacks: %w", p, err)
 		}
 		n.lacking[p].Store(lacking)

@@ -48,6 +48,11 @@ type StorageState struct {
 	Dir      string `json:"dir,omitempty"`
 	Bytes    int64  `json:"bytes"`    // on disk
 	ReadOnly bool   `json:"readonly"` // refuses writes because the disk is nearly full
+
+	Corruptions int64     `json:"corruptions"`          // reads that met damage since the start
+	Damaged     []int     `json:"damaged,omitempty"`    // vnodes with objects that cannot be read and that no other replica has brought
+	Rebuilding  []int     `json:"rebuilding,omitempty"` // vnodes that lack data, and answer no reads until they have it
+	Scrubbed    time.Time `json:"scrubbed_at,omitzero"` // when all that the node holds was last found to be whole, or repaired
 }
 
 // Status is what the node knows now.

@@ -55,6 +55,7 @@ type Node struct {
 
 	topology *topology
 	movers   *movers
+	scrub    *scrubber
 
 	commitsJoin bool                               // the node commits its joining itself
 	asked       struct{ partitions, replicas int } // what the options have asked for; 0: nothing
@@ -98,6 +99,7 @@ func Open(dir string, o Options) (*Node, error) {
 	n := &Node{
 		o: o, log: o.Logger, begun: time.Now(), gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
 	}
+	n.scrub = newScrubber(n)
 	n.asked.partitions, n.asked.replicas = o.Partitions, o.Replicas
 	if err := n.open(dir); err != nil {
 		return nil, errors.Join(err, n.release(nil))
@@ -329,7 +331,7 @@ func (n *Node) supervise() {
 	n.tree.add("vnodes", n.vnodes.services())
 	n.tree.add("membership", map[string]suture.Service{"detector": n.live, "topology": n.topology})
 	n.tree.add("handoff", map[string]suture.Service{"movers": n.movers})
-	n.tree.add("upkeep", map[string]suture.Service{"sweeper": sweeper{n}})
+	n.tree.add("upkeep", map[string]suture.Service{"scrubber": n.scrub, "sweeper": sweeper{n}})
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	n.stopped = n.tree.root.ServeBackground(ctx)

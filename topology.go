@@ -107,7 +107,7 @@ func newTopology(n *Node, first *membership.State) (*topology, error) {
 func (t *topology) open(first *membership.State) (*membership.Log, error) {
 	log, err := membership.OpenLog(membership.LogOptions{Self: t.node.self, Seed: t.node.random(), Tick: logTick}, t.node.engine, first)
 	if err != nil {
-		return nil, fmt.Errorf("tanodb: %w", err)
+		return nil, t.node.explain(fmt.Errorf("tanodb: %w", err))
 	}
 	return log, nil
 }

@@ -2,6 +2,8 @@ package tanodb
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 
@@ -46,12 +48,35 @@ func (n *Node) openEngine() (storage.Engine, error) {
 		Events:     n.engineEvent,
 		OnFatal:    n.fail,
 	})
-	return open(n.home.engineDir())
+	e, err := open(n.home.engineDir())
+	if err != nil {
+		return nil, n.explain(err)
+	}
+	return e, nil
+}
+
+// explain adds to the error of a start that met damage what the node's operator
+// can do about it. Data alone could be fetched from the other replicas. But the
+// engine holds the topology log as well, and a voter that has forgotten what it
+// has agreed to, and comes back under its name, could agree to something else.
+func (n *Node) explain(err error) error {
+	if !errors.Is(err, storage.ErrCorrupt) {
+		return err
+	}
+	where := n.home.dir
+	if where == "" {
+		where = "the storage of the options"
+	}
+	return fmt.Errorf("tanodb: node %s cannot start from %s: %w. If the node is one of several, keep it down, move %s aside, and let a new node with another name take its place: `tanodb cluster force-replace %s NEW`. If it is alone, put a backup in its place",
+		n.self, where, err, where, n.self)
 }
 
 // engineEvent logs what happens to the engine.
 func (n *Node) engineEvent(e disk.Event) {
 	level := slog.LevelWarn
+	if e.Kind == disk.Corruption {
+		n.scrub.damaged(e)
+	}
 	switch e.Kind {
 	case disk.Corruption, disk.Fatal:
 		level = slog.LevelError
@@ -63,12 +88,23 @@ func (n *Node) engineEvent(e disk.Event) {
 
 // storageState is the engine's condition, for the status.
 func (n *Node) storageState() StorageState {
-	d, ok := n.engine.(*disk.Engine)
-	if !ok {
-		return StorageState{Engine: "memory"}
+	s := StorageState{Engine: "memory", Rebuilding: n.lackingVnodes()}
+	s.Damaged, s.Scrubbed = n.scrub.state()
+	if d, ok := n.engine.(*disk.Engine); ok {
+		m := d.Metrics()
+		s.Engine, s.Dir, s.Bytes, s.ReadOnly, s.Corruptions = "disk", n.home.dir, int64(m.DiskBytes), m.ReadOnly, m.Corruptions
 	}
-	m := d.Metrics()
-	return StorageState{Engine: "disk", Dir: n.home.dir, Bytes: int64(m.DiskBytes), ReadOnly: m.ReadOnly}
+	return s
+}
+
+// lackingVnodes are the vnodes that wait for data which they should hold.
+func (n *Node) lackingVnodes() (all []int) {
+	for p := range n.lacking {
+		if n.lacking[p].Load() {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // load is how busy a peer seems: the requests of this node that it has not
@@ -96,12 +132,13 @@ var (
 	engineHits    = prometheus.NewDesc("tanodb_engine_cache_hits_total", "Blocks that were read from the engine's cache.", nil, nil)
 	engineMisses  = prometheus.NewDesc("tanodb_engine_cache_misses_total", "Blocks that were read from disk.", nil, nil)
 	engineBytes   = prometheus.NewDesc("tanodb_engine_disk_bytes", "Size of the engine's files.", nil, nil)
+	engineCorrupt = prometheus.NewDesc("tanodb_engine_corruptions_total", "Reads of the engine that met damaged data.", nil, nil)
 	engineFull    = prometheus.NewDesc("tanodb_engine_read_only", "1 while writes are refused because the disk is nearly full.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c engineCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{engineCommits, engineSyncs, engineWAL, engineHits, engineMisses, engineBytes, engineFull} {
+	for _, d := range []*prometheus.Desc{engineCommits, engineSyncs, engineWAL, engineHits, engineMisses, engineBytes, engineFull, engineCorrupt} {
 		out <- d
 	}
 }
@@ -124,6 +161,7 @@ func (c engineCollector) Collect(out chan<- prometheus.Metric) {
 	counter(out, engineMisses, float64(m.CacheMisses))
 	gauge(out, engineBytes, float64(m.DiskBytes))
 	gauge(out, engineFull, full)
+	counter(out, engineCorrupt, float64(m.Corruptions))
 }
 
 // networkCollector turns the network's counts into metrics.

@@ -177,7 +177,7 @@ func writeFormat(files vfs.FS, dir string) error {
 }
 
 // openError explains why the directory cannot be opened, and what to do.
-func openError(dir string, err error) error {
+func openError(files vfs.FS, dir string, err error) error {
 	// Nobody but Pebble removes its files.
 	damaged := errors.Is(err, storage.ErrCorrupt) || pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist)
 	if !damaged {
@@ -186,6 +186,19 @@ func openError(dir string, err error) error {
 	if !errors.Is(err, storage.ErrCorrupt) {
 		err = fmt.Errorf("%w: %w", storage.ErrCorrupt, err)
 	}
-	return fmt.Errorf("storage/disk: opening %s: %w; move the directory aside and start with an empty one, "+
-		"which the other replicas will fill, or put a backup in its place", dir, err)
+	if strings.Contains(err.Error(), "replaying WAL") { // Pebble does not say which
+		err = fmt.Errorf("%w (the log is %s)", err, strings.Join(logsOf(files, dir), ", "))
+	}
+	return fmt.Errorf("storage/disk: opening %s: %w; move the directory aside, and put a backup in its place", dir, err)
+}
+
+// logsOf are the files of the WAL, by name.
+func logsOf(files vfs.FS, dir string) []string {
+	names, err := files.List(dir)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".log") })
+	slices.Sort(names)
+	return names
 }

@@ -63,14 +63,14 @@ func (e *Engine) openPebble() (*pebble.DB, error) {
 			if p := recover(); p != nil {
 				// Pebble meets only one thing that it does not expect: files
 				// that it did not write so.
-				r.err = openError(e.dir, fmt.Errorf("%w: panic: %v", storage.ErrCorrupt, p))
+				r.err = openError(e.fs, e.dir, fmt.Errorf("%w: panic: %v", storage.ErrCorrupt, p))
 			}
 		}()
 		cache := pebble.NewCache(e.options.CacheBytes)
 		defer cache.Unref() // the database has a reference of its own
 		r.db, r.err = e.openNewest(cache)
 		if r.err != nil {
-			r.err = openError(e.dir, r.err)
+			r.err = openError(e.fs, e.dir, r.err)
 		}
 	}()
 	select {

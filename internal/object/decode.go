@@ -2,7 +2,9 @@ package object
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/tanodb/tanodb/kv"
 )
@@ -67,6 +69,9 @@ func decodeHead(b []byte) (Object, headEnd, error) {
 func openHead(b []byte) (reader, headEnd, error) {
 	r := reader{b: b, part: "object"}
 	if v := r.byte("the version"); r.err == nil && v != version {
+		if whole(b) {
+			return r, headEnd{}, &CorruptError{Part: "object", Problem: fmt.Sprintf("the version has become %#02x", v)}
+		}
 		return r, headEnd{}, unknown("object", "version", v)
 	}
 	flags := r.byte("the flags")
@@ -90,6 +95,16 @@ func openHead(b []byte) (reader, headEnd, error) {
 		return r, end, unknown("object", "flags", flags)
 	}
 	return reader{b: b[:headStop], at: start, part: "head"}, end, nil
+}
+
+// whole reports whether b would be an object of this version, with the checksum
+// of one, if only its version were another: then it is the version that is
+// damaged, and not a later format.
+func whole(b []byte) bool {
+	ours := slices.Clone(b)
+	ours[0] = version
+	_, _, err := openHead(ours)
+	return err == nil
 }
 
 // siblings takes the siblings, whose bodies have this many bytes together.

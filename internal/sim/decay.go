@@ -1,12 +1,21 @@
 package sim
 
 import (
+	"bytes"
+	"fmt"
+	"slices"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
 )
+
+// scrubEvery is how often a node looks through its disk for what has rotted.
+const scrubEvery = 500 * time.Millisecond
 
 // sweepLimit is how many objects a vnode looks at in one turn.
 const sweepLimit = 3
@@ -49,4 +58,102 @@ func (v *invariants) swept(n *node, key kv.Key, old, head object.Object) {
 			}
 		}
 	}
+}
+
+// rot flips a bit of an object on some disk. A write whose only copy rots is
+// lost, and that is no bug; so it happens only to what other primaries hold as
+// well, durably, and while no data is on its way to another place.
+func (s *Sim) rot() {
+	n := s.anyNode()
+	var held [][]byte
+	err := n.disk.mem.Scan([]byte{dataKind}, []byte{dataKind + 1}, func(key, _ []byte) bool {
+		held = append(held, bytes.Clone(key))
+		return true
+	})
+	if err != nil || len(held) == 0 || !n.running || s.changing() != "" || s.anyLacks() {
+		return
+	}
+	data := held[s.chaos.IntN(len(held))]
+	p, home, k, _ := s.inv.object(data)
+	if !s.isPlace(n, p, home) || !s.spared(n, p, k, s.inv.latest(n, data).head) {
+		return
+	}
+	s.count("an object has rotted")
+	s.wiped = s.now
+	if s.inv.rot[n] == nil {
+		s.inv.rot[n] = make(map[string]object.Vector)
+	}
+	s.inv.rot[n][string(data)] = s.inv.latest(n, data).head.Clock
+	n.disk.mem.Damage(data, s.chaos.IntN(1<<20))
+	delete(s.inv.nodes[n], string(data))
+	s.happening(s.now, n.name, fmt.Sprintf("has an object that rots: %v in vnode %d", k, p))
+}
+
+// rotted checks what takes the place of an object that has rotted: all that it was,
+// or the vnode lacks data from then on.
+func (v *invariants) rotted(n *node, p ring.Partition, key kv.Key, op *storage.Op, b *storage.Batch) {
+	was, ok := v.rot[n][string(op.Key)]
+	if !ok {
+		return
+	}
+	enc, err := n.disk.mem.Get(op.Key)
+	head, bad := object.DecodeHead(op.Value)
+	if err != nil || bad != nil || object.Check(enc) == nil || head.Clock.Descends(was) || n.lacking[p] {
+		return
+	}
+	n.s.count("something less has taken the place of what had rotted")
+	marked := slices.ContainsFunc(b.Ops, func(o storage.Op) bool { return len(o.Key) == 4 && o.Key[0] == 3 && o.Key[3] == 'L' && !o.Delete })
+	if !marked {
+		n.s.fail("rot", key, "%s/%d puts %v in the place of %v, which has rotted, and goes on as if it had all", n.name, p, head.Clock, was)
+	}
+}
+
+// spared reports whether the other primaries of a key hold all of an object,
+// durably.
+func (s *Sim) spared(n *node, p ring.Partition, k kv.Key, head object.Object) bool {
+	if len(head.Clock) == 0 {
+		return false // it has rotted already
+	}
+	var others object.Vector
+	for _, r := range s.primaries(k) {
+		if r.Node != n.name || r.Partition != p {
+			others = others.Join(s.inv.durable(s.byName[r.Node], vnode.DataKey(r.Partition, s.home(k), k)).Clock)
+		}
+	}
+	return others.Descends(head.Clock)
+}
+
+// scrub has the node's vnodes rebuilt in which something has rotted.
+func (n *node) scrub() {
+	held, err := vnode.Held(n.disk.mem)
+	if err != nil || n.closing {
+		return // the engine broke and the node is about to stop
+	}
+	for _, p := range held {
+		if n.lacking[p] {
+			continue // it is being rebuilt
+		}
+		got, err := vnode.Scrub(n.disk.mem, p, nil, 1<<30)
+		if err == nil && len(got.Damage) > 0 {
+			n.s.count("rot was found")
+			n.mover.feed(handoff.Repair{Partitions: []ring.Partition{p}})
+		}
+	}
+}
+
+// rotten names something that has rotted where it should be; empty: there is
+// nothing of the kind.
+func (s *Sim) rotten() (what string) {
+	if s.weather.RotEvery == 0 {
+		return ""
+	}
+	for i := range s.weather.Keys {
+		k := keyAt(i)
+		for _, r := range s.primaries(k) {
+			if b := s.raw(s.byName[r.Node], r, k); b != nil && object.Check(b) != nil {
+				return fmt.Sprintf("%v has rotted at %s/%d", k, r.Node, r.Partition)
+			}
+		}
+	}
+	return ""
 }

@@ -2,10 +2,21 @@ package sim
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tanodb/tanodb/storage"
 )
+
+// refuses reports whether the disk is full, and does not take the batch.
+func (d *disk) refuses(b *storage.Batch) bool {
+	adds := slices.ContainsFunc(b.Ops, func(op storage.Op) bool { return !op.Delete })
+	return d.n.s.now < d.full && adds && !b.Urgent
+}
+
+// errFull is what a full disk says.
+var errFull = fmt.Errorf("%w: 0 bytes are free", storage.ErrFull)
 
 // errDisk is what an fsync that fails says.
 var errDisk = errors.New("input/output error")
@@ -20,6 +31,7 @@ type disk struct {
 	failing bool          // the next fsync fails
 	slow    time.Duration // until then it is slow
 	stalled time.Duration // until then a slow fsync is going on
+	full    time.Duration // until then it takes no writes
 }
 
 // waiter is released when batch seq is durable, or, with an error, never will be.

@@ -33,8 +33,9 @@ type invariants struct {
 	nodes  map[*node]held
 	states map[uint64]*agreement // by epoch
 	acks   map[kv.Key][]ack
-	sought map[string]kv.Key    // by what a storage key has after its home
-	marks  map[uint64][]promise // by transfer, what its receivers are to have
+	sought map[string]kv.Key                  // by what a storage key has after its home
+	marks  map[uint64][]promise               // by transfer, what its receivers are to have
+	rot    map[*node]map[string]object.Vector // by storage key, what an object had seen that has rotted
 }
 
 // lineage is the versions of a key that some vnode has made.
@@ -101,6 +102,7 @@ func (v *invariants) init() {
 	v.acks = make(map[kv.Key][]ack)
 	v.sought = make(map[string]kv.Key)
 	v.marks = make(map[uint64][]promise)
+	v.rot = make(map[*node]map[string]object.Vector)
 }
 
 // forget forgets what a node's engine held: a crash may have taken some of it.
@@ -123,6 +125,7 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 		case op.Delete:
 			v.erase(n, p, home, key, orders, op, n.before(b, i))
 		default:
+			v.rotted(n, p, key, op, b)
 			v.write(n, key, op)
 			v.honest(n, key, orders, op)
 		}
@@ -214,7 +217,8 @@ func (v *invariants) versions(n *node, data []byte) []version {
 	}
 	var first version
 	if enc, err := n.disk.mem.Get(data); err == nil { // else it has nothing, or is about to crash
-		if first.head, err = object.DecodeHead(enc); err != nil {
+		first.head, err = object.Decode(enc) // one that has rotted is none
+		if err != nil && n.s.weather.RotEvery == 0 {
 			n.s.fail("encoding", noKey, "%s has an object that does not decode: %v", n.name, err)
 		}
 	}

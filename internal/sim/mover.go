@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"cmp"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/handoff"
@@ -180,13 +183,14 @@ func (m *mover) look() {
 	m.feed(found)
 }
 
-// working names a job that is not over; empty: there is none.
+// working names the jobs that are not over; empty: there is none.
 func (m *mover) working() string {
 	if m.manager == nil {
 		return ""
 	}
+	var all []string
 	for _, j := range m.manager.Jobs() {
-		return string(j.Kind) + " of partition " + j.From + " to " + j.To + ": " + j.Error
+		all = append(all, fmt.Sprintf("%s of partition %d from %s to %s, %d of %d done, %s", j.Kind, j.Partition, j.From, j.To, j.Done, j.Total, cmp.Or(j.Error, "no error")))
 	}
-	return ""
+	return strings.Join(all, "; ")
 }

@@ -26,6 +26,8 @@ func (s *Sim) faults() []fault {
 		{"freeze", w.FreezeEvery, func(s *Sim) { s.anyNode().freeze(s.chaos.about(w.FreezeFor)) }},
 		{"clock", w.JumpEvery, func(s *Sim) { s.anyNode().turnClock(s.chaos.upTo(2*time.Minute) - time.Minute) }},
 		{"slow disk", w.SlowEvery, func(s *Sim) { s.anyNode().disk.slow = s.now + s.chaos.upTo(4*time.Second) }},
+		{"rot", w.RotEvery, (*Sim).rot},
+		{"full disk", w.FullEvery, func(s *Sim) { s.anyNode().disk.full = s.now + s.chaos.upTo(3*time.Second) }},
 		{"disk failure", w.FailEvery, func(s *Sim) { s.anyNode().disk.failing = true }},
 	}
 }
@@ -112,7 +114,7 @@ func (s *Sim) heal() {
 	s.happening(s.now, "", "everything heals")
 	s.net.heal()
 	for _, n := range s.nodes {
-		n.disk.slow, n.disk.failing = 0, false
+		n.disk.slow, n.disk.failing, n.disk.full = 0, false, 0
 		n.start()
 	}
 }

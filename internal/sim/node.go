@@ -106,6 +106,9 @@ func (n *node) start() {
 	n.mover.start(n)
 	n.every(heartbeatEvery, n.heartbeat)
 	n.every(dialEvery, n.dialAll)
+	if n.s.weather.RotEvery > 0 {
+		n.every(scrubEvery, n.scrub)
+	}
 	if n.s.weather.SweepEvery > 0 {
 		n.every(n.s.weather.SweepEvery, n.sweep)
 	}

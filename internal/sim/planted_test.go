@@ -59,11 +59,16 @@ var budgets = []struct {
 	{planted.ExpiryUnseen, 40, expiring},
 	{planted.ExpiryErases, 40, expiring},
 	{planted.ExpiryHasty, 60, expiring},
+	{planted.RotUnseen, 60, rotting},
+	{planted.RotForgiven, 200, rotting},
+	{planted.FullGrants, 60, filling},
 }
 
 func changing(w *Weather) bool { return w.Topology }
 func standing(w *Weather) bool { return w.Fallbacks }
 func expiring(w *Weather) bool { return w.Expiring > 0 }
+func rotting(w *Weather) bool  { return w.RotEvery > 0 }
+func filling(w *Weather) bool  { return w.FullEvery > 0 }
 
 // TestPlanted plants one bug after the other, and must find each within its budget.
 // It prints the score.

@@ -12,6 +12,8 @@ var mustHappen = []string{
 	"put done", "put doubt", "put failed", "delete done", "delete doubt", "delete failed",
 	"get done", "get failed", "list done", "list failed",
 	"repair_missing", "repair_stale", "siblings", "swept",
+	"fault: rot", "an object has rotted", "rot was found", "a vnode has replaced what had rotted",
+	"fault: full disk", "refused by a full disk",
 
 	// What comes and goes.
 	"fallback asked", "stored for others", "drain ended", "drain failed", "dropped", "new_actor",

@@ -140,6 +140,9 @@ func (s *Sim) unrest() string {
 	if s.anyLacks() {
 		return "a vnode lacks data"
 	}
+	if what := s.rotten(); what != "" {
+		return what
+	}
 	return s.stray()
 }
 
@@ -169,7 +172,13 @@ func (s *Sim) must(within time.Duration, what string, cond func() bool) bool {
 		return true
 	}
 	if len(s.found) == 0 {
-		s.fail("liveness", noKey, "%v after the healing it does not hold that %s; %s; %s", within, what, s.unfinished(), s.unrest())
+		work := ""
+		for _, n := range s.members() {
+			if w := n.mover.working(); w != "" {
+				work += "; " + n.name + " is at work: " + w
+			}
+		}
+		s.fail("liveness", noKey, "%v after the healing it does not hold that %s; %s; %s%s", within, what, s.unfinished(), s.unrest(), work)
 	}
 	return false
 }
@@ -281,10 +290,10 @@ func (s *Sim) raw(n *node, r ring.Replica, k kv.Key) []byte {
 // stored is raw, decoded.
 func (s *Sim) stored(n *node, r ring.Replica, k kv.Key) object.Object {
 	o, err := decode(s.raw(n, r, k))
-	if err != nil {
+	if err != nil && s.weather.RotEvery == 0 {
 		s.fail("encoding", k, "%s: %v", n.name, err)
 	}
-	return o
+	return o // one that has rotted is none
 }
 
 // decode reads an object as it is stored; nil is one that is not there.

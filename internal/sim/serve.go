@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
@@ -170,6 +171,14 @@ func (n *node) turn(p ring.Partition) {
 	}
 	var b storage.Batch
 	out := n.vnode(int(p)).Handle(n.wallMs(), msgs, &b)
+	b.Urgent = !slices.ContainsFunc(msgs, func(m vnode.Message) bool {
+		_, sweep := m.(*vnode.Sweep)
+		return !sweep
+	})
+	if n.disk.refuses(&b) {
+		n.fullDisk(p, cmds)
+		return
+	}
 	n.s.inv.batch(n, orders, &b)
 	seq, err := n.disk.mem.Applied(), error(nil)
 	if len(b.Ops) > 0 {
@@ -180,6 +189,11 @@ func (n *node) turn(p ring.Partition) {
 	}
 	for _, note := range out.Notes {
 		n.s.count(string(note.Kind))
+	}
+	if out.Lost {
+		n.s.count("a vnode has replaced what had rotted")
+		n.lacking[p] = true
+		n.mover.feed(handoff.Repair{Partitions: []ring.Partition{p}})
 	}
 	for _, m := range msgs {
 		n.mover.handled(p, m)
@@ -196,6 +210,19 @@ func (n *node) turn(p ring.Partition) {
 			}
 			n.release(p, key, c, a.Msg, need)
 		})
+	}
+}
+
+// fullDisk refuses what a full disk has not taken. What the vnode believes now is
+// wrong, so another incarnation takes its place.
+func (n *node) fullDisk(p ring.Partition, cmds []command) {
+	n.s.count("refused by a full disk")
+	n.vnodes[p] = nil
+	if n.marker != nil {
+		n.marker[p] = incarnation{}
+	}
+	for _, c := range cmds {
+		n.later(0, func() { c.reply(&vnode.Refusal{Code: vnode.CodeFull, Text: errFull.Error()}) })
 	}
 }
 

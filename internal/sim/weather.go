@@ -72,6 +72,8 @@ type Weather struct {
 	Lasting    time.Duration // after about this time
 	SweepEvery time.Duration // a node looks for what has expired; 0: never
 	Grace      time.Duration // the bytes of an expired value stay so long
+	RotEvery   time.Duration // a bit of an object flips on some disk; 0: never
+	FullEvery  time.Duration // a disk becomes full for a while
 
 	// What comes and goes.
 	Fallbacks     bool          // nodes stand in for others, and hand over what they took for them
@@ -131,6 +133,12 @@ func (w *Weather) drawDecay(c chance) {
 		w.Lasting = pick(c, 200*time.Millisecond, time.Second, 4*time.Second)
 		w.SweepEvery = pick(c, 100*time.Millisecond, time.Second)
 		w.Grace = pick(c, 300*time.Millisecond, 2300*time.Millisecond)
+	}
+	if w.Fallbacks && c.hit(0.5) {
+		w.RotEvery = c.about(200 * time.Millisecond)
+	}
+	if !w.Calm {
+		w.FullEvery = every(c, 4)
 	}
 }
 

@@ -107,8 +107,8 @@ func (r *request) abandon() {
 	}
 }
 
-// perform does what the machine wants done: sends first, since a local read is done
-// at once, here.
+// perform does what the machine wants done: sends first, since a local read may be
+// done at once, here.
 func (r *request) perform(effects []coordinator.Effect) {
 	var near []coordinator.Ask
 	for _, e := range effects {
@@ -153,7 +153,13 @@ func (r *request) local(e coordinator.Ask) {
 	case *vnode.Coordinate, *vnode.Store:
 		r.node.vnodes.submit(command{to: e.To.Partition, msg: e.Msg, epoch: e.Epoch, request: r, i: e.I})
 	default:
-		r.feed(coordinator.Replied{I: e.I, Msg: r.node.read(e.To.Partition, e.Epoch, e.Msg)})
+		if r.node.network == nil {
+			r.feed(coordinator.Replied{I: e.I, Msg: r.node.read(e.To.Partition, e.Epoch, e.Msg)})
+			return
+		}
+		r.node.reads.submit(readTask{to: e.To.Partition, msg: e.Msg, epoch: e.Epoch, reply: func(m vnode.Message) {
+			r.feed(coordinator.Replied{I: e.I, Msg: m})
+		}})
 	}
 }
 

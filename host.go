@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -152,7 +153,9 @@ type worker struct {
 	wake      chan struct{}
 	orders    chan func() // what is to be done between two batches
 
-	mu     sync.Mutex
+	mu       sync.Mutex
+	inflight []*unsynced // batches whose commands are not all answered
+
 	vnodes map[ring.Partition]*tenant     // those that have begun
 	resume map[ring.Partition]incarnation // those that may go on, and have not begun
 	queue  []command
@@ -172,6 +175,10 @@ func (w *worker) incarnate(p ring.Partition, inc incarnation) *vnode.Vnode {
 }
 
 func (w *worker) submit(c command) {
+	if m := w.node.unwell(c.msg); m != nil {
+		c.answer(m)
+		return
+	}
 	w.mu.Lock()
 	t := w.tenant(c.to)
 	if t.queued >= maxMailbox {
@@ -217,10 +224,40 @@ func (w *worker) rouse() {
 	}
 }
 
-// unsynced is an applied batch: what to say when it is durable.
+// unsynced is a batch on its way to the disk: what to say when it is durable.
 type unsynced struct {
 	commit  storage.Commit
 	answers []released
+	cmds    []command
+	given   bool // all are answered, since the disk stands still; under the lock
+}
+
+// track keeps the commands of the batch at hand, so that they can be answered
+// whatever the disk does.
+func (w *worker) track() *unsynced {
+	u := &unsynced{}
+	for _, t := range w.turn {
+		u.cmds = append(u.cmds, t.cmds...)
+	}
+	w.mu.Lock()
+	w.inflight = append(w.inflight, u)
+	w.mu.Unlock()
+	return u
+}
+
+// untrack lets go of a batch, and reports whether its commands are answered already.
+func (w *worker) untrack(u *unsynced) (given bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inflight = slices.DeleteFunc(w.inflight, func(x *unsynced) bool { return x == u })
+	return u.given
+}
+
+// told reports whether the commands of a batch are answered already.
+func (w *worker) told(u *unsynced) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return u.given
 }
 
 // released is an answer and the command it is for.
@@ -233,7 +270,7 @@ type released struct {
 func (w *worker) Serve(ctx context.Context) error {
 	w.host.running.Add(1)
 	defer w.host.running.Add(-1)
-	pending := make(chan unsynced, maxUnsynced-1)
+	pending := make(chan *unsynced, maxUnsynced-1)
 	var synced sync.WaitGroup
 	synced.Go(func() { w.release(pending) })
 	defer synced.Wait()
@@ -249,7 +286,7 @@ func (w *worker) Serve(ctx context.Context) error {
 			return ctx.Err()
 		}
 		for w.take() {
-			if u, ok := w.handle(); ok {
+			if u := w.handle(); u != nil {
 				pending <- u
 			}
 		}
@@ -259,6 +296,9 @@ func (w *worker) Serve(ctx context.Context) error {
 // recover ends what a panic of the worker itself has left: whether the batch at
 // hand was applied is not known.
 func (w *worker) recover() {
+	w.mu.Lock()
+	w.inflight = nil // those before it are answered; that of the panic is now
+	w.mu.Unlock()
 	for _, t := range w.turn {
 		if len(t.cmds) == 0 {
 			continue
@@ -274,11 +314,14 @@ func (w *worker) recover() {
 
 // release waits for the batches to be durable, in order, and releases their
 // answers.
-func (w *worker) release(pending <-chan unsynced) {
+func (w *worker) release(pending <-chan *unsynced) {
 	for u := range pending {
 		err := u.commit.Wait()
 		if err != nil {
 			w.node.fail(fmt.Errorf("tanodb: making a batch durable: %w", err))
+		}
+		if w.untrack(u) {
+			continue
 		}
 		for _, a := range u.answers {
 			if err != nil {
@@ -350,21 +393,23 @@ func sizeOfItems(items []vnode.Item) int {
 }
 
 // handle lets each vnode handle its commands, applies what they have written,
-// and releases the early answers. It reports whether there are others.
-func (w *worker) handle() (unsynced, bool) {
+// and releases the early answers. It returns the others; nil: there are none.
+func (w *worker) handle() *unsynced {
 	defer w.forget()
 	wall := w.node.o.Clock().UnixMilli()
 	for _, t := range w.turn {
 		w.protect(t, wall)
 	}
 	w.batch.Urgent = w.frees()
+	u := w.track()
 	commit, err := w.node.engine.Apply(&w.batch, w.node.o.Durability == Sync || w.moves())
 	if err != nil {
-		w.notApplied(err)
-		return unsynced{}, false
+		w.notApplied(err, w.untrack(u))
+		return nil
 	}
 	w.node.metrics.batches.Inc()
-	u := unsynced{commit: commit}
+	u.commit = commit
+	told := w.told(u)
 	for _, t := range w.turn {
 		w.mark(t)
 		w.strays(t)
@@ -376,7 +421,9 @@ func (w *worker) handle() (unsynced, bool) {
 			u.answers = append(u.answers, released{t.cmds[a.Cmd], a.Msg})
 		}
 		for _, a := range t.out.Early {
-			t.cmds[a.Cmd].answer(a.Msg)
+			if !told {
+				t.cmds[a.Cmd].answer(a.Msg)
+			}
 		}
 		for _, note := range t.out.Notes {
 			w.node.metrics.vnodeNote(w.node, t.cmds[0].to, note)
@@ -385,11 +432,11 @@ func (w *worker) handle() (unsynced, bool) {
 			}
 		}
 		if t.died != nil {
-			w.replace(t, vnode.CodeInternal, t.died)
+			w.replace(t, vnode.CodeInternal, t.died, told)
 		}
 	}
 	w.node.metrics.commands.Add(float64(len(u.answers)))
-	return u, true
+	return u
 }
 
 // moves reports whether the batch at hand takes data over from other nodes, which
@@ -481,7 +528,7 @@ func (w *worker) protect(t *tenant, wall int64) {
 
 // notApplied refuses the commands of a batch that the engine did not take.
 // What the vnodes now believe they stored is wrong: they begin anew.
-func (w *worker) notApplied(err error) {
+func (w *worker) notApplied(err error, told bool) {
 	code := vnode.CodeStorage
 	if errors.Is(err, storage.ErrFull) {
 		code = vnode.CodeFull
@@ -489,14 +536,17 @@ func (w *worker) notApplied(err error) {
 		w.node.fail(fmt.Errorf("tanodb: the engine refuses writes: %w", err))
 	}
 	for _, t := range w.turn {
-		w.replace(t, code, err)
+		w.replace(t, code, err, told)
 	}
 }
 
 // replace puts a new incarnation in the place of a vnode, and refuses its
-// commands.
-func (w *worker) replace(t *tenant, code vnode.Code, why error) {
+// commands, unless they have been told something already.
+func (w *worker) replace(t *tenant, code vnode.Code, why error, told bool) {
 	t.vnode = w.incarnate(t.cmds[0].to, incarnation{actor: freshActor()})
+	if told {
+		return
+	}
 	for _, c := range t.cmds {
 		c.answer(&vnode.Refusal{Code: code, Text: why.Error()})
 	}

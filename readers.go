@@ -20,8 +20,9 @@ const (
 )
 
 // readers do the reads that other nodes ask for. They are a few goroutines, so
-// that a slow disk holds up neither the network nor each other. The reads of this
-// node's own requests are done by whoever steps the request.
+// that a slow disk holds up neither the network nor each other, nor a request of
+// this node that other replicas can answer. Only a node alone lets whoever
+// steps a request do its reads: nobody could stand in for it.
 type readers struct {
 	node  *Node
 	queue chan readTask
@@ -52,6 +53,10 @@ func newReaders(n *Node) *readers {
 
 // submit queues a read, or refuses it.
 func (r *readers) submit(t readTask) {
+	if reads, _ := r.node.trouble(); reads != nil {
+		t.reply(&vnode.Refusal{Code: vnode.CodeStorage, Text: reads.Error()})
+		return
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.closed {

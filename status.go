@@ -49,6 +49,8 @@ type StorageState struct {
 	Bytes    int64  `json:"bytes"`    // on disk
 	ReadOnly bool   `json:"readonly"` // refuses writes because the disk is nearly full
 
+	Trouble     string    `json:"trouble,omitempty"`    // why the node steps back, and others stand in for it
+	ReadErrors  int64     `json:"read_errors"`          // reads that the disk has failed since the start
 	Corruptions int64     `json:"corruptions"`          // reads that met damage since the start
 	Damaged     []int     `json:"damaged,omitempty"`    // vnodes with objects that cannot be read and that no other replica has brought
 	Rebuilding  []int     `json:"rebuilding,omitempty"` // vnodes that lack data, and answer no reads until they have it

@@ -331,7 +331,7 @@ func (n *Node) supervise() {
 	n.tree.add("vnodes", n.vnodes.services())
 	n.tree.add("membership", map[string]suture.Service{"detector": n.live, "topology": n.topology})
 	n.tree.add("handoff", map[string]suture.Service{"movers": n.movers})
-	n.tree.add("upkeep", map[string]suture.Service{"scrubber": n.scrub, "sweeper": sweeper{n}})
+	n.tree.add("upkeep", map[string]suture.Service{"doctor": doctor{n}, "scrubber": n.scrub, "sweeper": sweeper{n}})
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	n.stopped = n.tree.root.ServeBackground(ctx)

@@ -1,6 +1,7 @@
 package tanodb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,9 +91,13 @@ func (n *Node) engineEvent(e disk.Event) {
 func (n *Node) storageState() StorageState {
 	s := StorageState{Engine: "memory", Rebuilding: n.lackingVnodes()}
 	s.Damaged, s.Scrubbed = n.scrub.state()
+	if reads, writes := n.trouble(); writes != nil || reads != nil {
+		s.Trouble = cmp.Or(writes, reads).Error()
+	}
 	if d, ok := n.engine.(*disk.Engine); ok {
 		m := d.Metrics()
-		s.Engine, s.Dir, s.Bytes, s.ReadOnly, s.Corruptions = "disk", n.home.dir, int64(m.DiskBytes), m.ReadOnly, m.Corruptions
+		s.Engine, s.Dir, s.Bytes, s.ReadOnly = "disk", n.home.dir, int64(m.DiskBytes), m.ReadOnly
+		s.Corruptions, s.ReadErrors = m.Corruptions, m.ReadErrors
 	}
 	return s
 }
@@ -133,12 +138,14 @@ var (
 	engineMisses  = prometheus.NewDesc("tanodb_engine_cache_misses_total", "Blocks that were read from disk.", nil, nil)
 	engineBytes   = prometheus.NewDesc("tanodb_engine_disk_bytes", "Size of the engine's files.", nil, nil)
 	engineCorrupt = prometheus.NewDesc("tanodb_engine_corruptions_total", "Reads of the engine that met damaged data.", nil, nil)
+	engineErrors  = prometheus.NewDesc("tanodb_engine_read_errors_total", "Reads that the disk has failed.", nil, nil)
+	engineStalled = prometheus.NewDesc("tanodb_engine_stalled", "1 while the disk does nothing for those who wait for it, and this node steps back.", nil, nil)
 	engineFull    = prometheus.NewDesc("tanodb_engine_read_only", "1 while writes are refused because the disk is nearly full.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c engineCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{engineCommits, engineSyncs, engineWAL, engineHits, engineMisses, engineBytes, engineFull, engineCorrupt} {
+	for _, d := range []*prometheus.Desc{engineCommits, engineSyncs, engineWAL, engineHits, engineMisses, engineBytes, engineFull, engineCorrupt, engineErrors, engineStalled} {
 		out <- d
 	}
 }
@@ -162,6 +169,12 @@ func (c engineCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(out, engineBytes, float64(m.DiskBytes))
 	gauge(out, engineFull, full)
 	counter(out, engineCorrupt, float64(m.Corruptions))
+	counter(out, engineErrors, float64(m.ReadErrors))
+	stalled := 0.0
+	if _, writes := d.Trouble(); errors.Is(writes, storage.ErrStalled) {
+		stalled = 1
+	}
+	gauge(out, engineStalled, stalled)
 }
 
 // networkCollector turns the network's counts into metrics.

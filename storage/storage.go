@@ -19,6 +19,10 @@ var ErrCorrupt = errors.New("storage: corrupt data")
 // nearly full. Reads go on, and writes again when there is space.
 var ErrFull = errors.New("storage: no space for writes")
 
+// ErrStalled marks errors of an engine whose disk does nothing for those who wait
+// for it. It may do so again.
+var ErrStalled = errors.New("storage: the disk stands still")
+
 // ErrClosed is what a closed engine answers.
 var ErrClosed = errors.New("storage: engine is closed")
 
@@ -49,6 +53,15 @@ type Engine interface {
 	// Close ends the engine in order; everything applied is durable when it
 	// returns nil.
 	Close() error
+}
+
+// Watched is an Engine that knows when it is in trouble.
+type Watched interface {
+	Engine
+
+	// Trouble is why nobody should wait for a read now, or for a write: an error
+	// that wraps ErrFull or ErrStalled; nil: there is no reason. It never waits.
+	Trouble() (reads, writes error)
 }
 
 // Eraser is an Engine that can let go of what it cannot read.

@@ -11,8 +11,9 @@
 //
 // When the file system has less free space than Options.Reserve, writes are
 // refused with a *FullError until there is space again. Pebble itself never
-// fails on a full disk, it waits for ever; so whatever waits longer than 5
-// seconds for the disk is reported as the event Stalled.
+// fails on a full disk, it waits for ever; so whatever waits longer than 2
+// seconds for the disk is reported as the event Stalled, and Trouble says so
+// until something gets on again.
 //
 // When the WAL or the list of files cannot be written, the engine has failed:
 // what it shows may be more than what the disk keeps. Every call answers that
@@ -53,7 +54,7 @@ const (
 
 	// stallAfter is how long the disk may do nothing for a waiting caller
 	// before that is reported.
-	stallAfter = 5 * time.Second
+	stallAfter = 2 * time.Second
 
 	// closeGrace is how long Close waits for an engine that has failed.
 	closeGrace = time.Second
@@ -138,8 +139,11 @@ type Engine struct {
 	failed  chan struct{} // closed when failure is set
 
 	commits  atomic.Int64 // batches applied
-	progress progress
+	progress progress     // of Apply and Wait
+	reading  progress     // of reads
 	space    space
+
+	readErrors atomic.Int64 // reads that the disk has failed
 
 	corruptions     atomic.Int64 // reads that met damaged data
 	backgroundNoise noise
@@ -150,7 +154,7 @@ type Engine struct {
 	services sync.WaitGroup
 }
 
-var _ storage.Engine = (*Engine)(nil)
+var _ storage.Watched = (*Engine)(nil)
 
 // Opener returns a storage.Opener that calls Open with these options.
 func Opener(o Options) storage.Opener {
@@ -257,6 +261,8 @@ func (e *Engine) Get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer e.leave()
+	e.reading.begin()
+	defer e.reading.end()
 	value, closer, err := e.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, storage.ErrNotFound
@@ -285,8 +291,10 @@ func (e *Engine) Scan(lower, upper []byte, fn func(key, value []byte) bool) (err
 	if len(upper) > 0 {
 		bounds.UpperBound = upper
 	}
+	e.reading.begin()
 	iter, err := e.db.NewIter(&bounds)
 	if err != nil {
+		e.reading.end()
 		return e.readError(err)
 	}
 	// Closed exactly once, also if fn panics: a closed iterator is already
@@ -296,15 +304,19 @@ func (e *Engine) Scan(lower, upper []byte, fn func(key, value []byte) bool) (err
 			err = e.readError(closing)
 		}
 	}()
-	if err := each(iter, fn); err != nil {
+	if err := e.each(iter, fn); err != nil {
 		return e.readError(err)
 	}
 	return nil
 }
 
-// each calls fn for the pairs of the iterator until it returns false.
-func each(iter *pebble.Iterator, fn func(key, value []byte) bool) error {
-	for ok := iter.First(); ok; ok = iter.Next() {
+// each calls fn for the pairs of the iterator until it returns false. The scan
+// counts as a read that waits until it has found its first key: what fn
+// does then is not the disk's time.
+func (e *Engine) each(iter *pebble.Iterator, fn func(key, value []byte) bool) error {
+	ok := iter.First()
+	e.reading.end()
+	for ; ok; ok = iter.Next() {
 		value, err := iter.ValueAndErr()
 		if err != nil {
 			return err
@@ -321,7 +333,24 @@ func (e *Engine) readError(err error) error {
 	if pebble.IsCorruptionError(err) {
 		return fmt.Errorf("storage/disk: reading in %s: %w: %w", e.dir, storage.ErrCorrupt, err)
 	}
-	return fmt.Errorf("storage/disk: reading in %s: %w", e.dir, err)
+	e.readErrors.Add(1)
+	err = fmt.Errorf("storage/disk: reading in %s: %w", e.dir, err)
+	e.background(err)
+	return err
+}
+
+// Trouble implements storage.Watched.
+func (e *Engine) Trouble() (reads, writes error) {
+	if err := e.reading.stall.Load(); err != nil {
+		return *err, *err // who cannot read cannot write either
+	}
+	if err := e.progress.stall.Load(); err != nil {
+		return nil, *err
+	}
+	if full := e.space.full.Load(); full != nil {
+		return nil, full
+	}
+	return nil, nil
 }
 
 // Apply implements storage.Engine. It copies each key and value once, into

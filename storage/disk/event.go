@@ -27,10 +27,11 @@ const (
 	// DiskSlow: one operation on Event.File has taken Event.Elapsed and goes on.
 	DiskSlow
 
-	// Stalled: no write got anywhere for Event.Elapsed although some wait.
+	// Stalled: no write, or no read, got anywhere for Event.Elapsed although some
+	// wait.
 	Stalled
 
-	// Resumed: writes go on after Stalled.
+	// Resumed: they go on after Stalled.
 	Resumed
 
 	// ReadOnly: Event.Free bytes are free, less than the Event.Need that must
@@ -79,9 +80,9 @@ func (e Event) String() string {
 	case DiskSlow:
 		return fmt.Sprintf("disk slow: an operation on %s has taken %v", e.File, e.Elapsed)
 	case Stalled:
-		return fmt.Sprintf("stalled: writes in %s have waited %v for the disk", e.Dir, e.Elapsed)
+		return fmt.Sprintf("stalled: calls in %s have waited %v for the disk", e.Dir, e.Elapsed)
 	case Resumed:
-		return fmt.Sprintf("resumed: writes in %s go on", e.Dir)
+		return fmt.Sprintf("resumed: calls in %s go on", e.Dir)
 	case ReadOnly:
 		return fmt.Sprintf("read-only: %d bytes are free for %s, less than %d", e.Free, e.Dir, e.Need)
 	case Writable:

@@ -19,10 +19,11 @@ type Metrics struct {
 	ReadOnly    bool   // writes are refused because the disk is nearly full, now
 	Failed      bool   // the engine has failed, now
 	Corruptions int64  // reads that met damaged data
+	ReadErrors  int64  // reads that the disk has failed
 }
 
 // Metrics returns the engine's counts. Once it has failed or is closed, only
-// Commits, ReadOnly, Failed and Corruptions are known.
+// Commits, ReadOnly, Failed, Corruptions and ReadErrors are known.
 func (e *Engine) Metrics() Metrics {
 	out := Metrics{
 		Commits:  e.commits.Load(),
@@ -30,6 +31,7 @@ func (e *Engine) Metrics() Metrics {
 		Failed:   e.failure.Load() != nil,
 
 		Corruptions: e.corruptions.Load(),
+		ReadErrors:  e.readErrors.Load(),
 	}
 	if e.enter() != nil {
 		return out

@@ -13,6 +13,7 @@ import (
 
 const (
 	watchEvery = time.Second
+	stallEvery = 250 * time.Millisecond // a stall is looked for so often
 
 	// Without Options.Reserve, this much must be free: the least of so many
 	// bytes and one part in so many of the file system.
@@ -61,12 +62,16 @@ func (s *space) wrote(size int) {
 func (e *Engine) watch() {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
+	stall := time.NewTicker(stallEvery)
+	defer stall.Stop()
 	for {
 		select {
 		case <-e.stop:
 			return
-		case now := <-ticker.C:
+		case now := <-stall.C:
 			e.checkProgress(now)
+			continue
+		case <-ticker.C:
 		case <-e.space.nudge:
 		}
 		e.measure()
@@ -107,6 +112,8 @@ type progress struct {
 	waiting  atomic.Int64 // calls inside Apply or Wait
 	finished atomic.Int64 // such calls that have ended
 
+	stall atomic.Pointer[error] // why nobody should wait now; nil: they may
+
 	// The rest belongs to the goroutine that calls check.
 	seen    int64     // finished, at the last change
 	since   time.Time // when that was noticed, or when nobody waited; zero: not yet
@@ -137,11 +144,16 @@ func (p *progress) check(now time.Time) (elapsed time.Duration, began, ended boo
 
 // checkProgress reports the begin and the end of a stall.
 func (e *Engine) checkProgress(now time.Time) {
-	elapsed, began, ended := e.progress.check(now)
-	if began {
-		e.options.Events(Event{Kind: Stalled, Dir: e.dir, Elapsed: elapsed})
-	}
-	if ended {
-		e.options.Events(Event{Kind: Resumed, Dir: e.dir})
+	for _, p := range []*progress{&e.progress, &e.reading} {
+		elapsed, began, ended := p.check(now)
+		if began {
+			err := fmt.Errorf("%w: nothing in %s has come from it, or got to it, for %v", storage.ErrStalled, e.dir, elapsed.Round(time.Millisecond))
+			p.stall.Store(&err)
+			e.options.Events(Event{Kind: Stalled, Dir: e.dir, Elapsed: elapsed})
+		}
+		if ended {
+			p.stall.Store(nil)
+			e.options.Events(Event{Kind: Resumed, Dir: e.dir})
+		}
 	}
 }

@@ -174,20 +174,30 @@ func TestADiskThatHangsIsReported(t *testing.T) {
 			put(t, e, "k", "w")
 			close(done)
 		}()
-		time.Sleep(4 * time.Second)
+		time.Sleep(stallAfter - 100*time.Millisecond)
 		synctest.Wait()
 		if got := seen.of(Stalled); len(got) != 0 {
 			t.Errorf("reported too early: %v", got)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if got := seen.of(Stalled); len(got) != 1 || got[0].Elapsed <= stallAfter || got[0].Elapsed > stallAfter+2*watchEvery {
+		if got := seen.of(Stalled); len(got) != 1 || got[0].Elapsed <= stallAfter || got[0].Elapsed > stallAfter+2*stallEvery {
 			t.Errorf("a write that hangs for a minute: %v", got)
+		}
+		reads, writes := e.Trouble()
+		if reads != nil || !errors.Is(writes, storage.ErrStalled) {
+			t.Errorf("in trouble: reads %v, writes %v", reads, writes)
+		}
+		if got, err := e.Get([]byte("k")); err != nil || string(got) != "w" {
+			t.Errorf("a read meanwhile: %q, %v", got, err)
 		}
 		frozen.Store(nil)
 		close(thaw)
 		<-done
 		tick()
+		if reads, writes := e.Trouble(); reads != nil || writes != nil {
+			t.Errorf("in trouble when it is over: reads %v, writes %v", reads, writes)
+		}
 		if got := seen.of(Resumed); len(got) != 1 {
 			t.Errorf("after the write: %v", got)
 		}
@@ -214,8 +224,8 @@ func TestEventsAreSentences(t *testing.T) {
 		"corruption: 000007.sst in /d: no luck (2 times)":       {Kind: Corruption, Dir: "/d", File: "000007.sst", Err: cause, Repeats: 2},
 		"background error: /d: no luck (3 times)":               {Kind: BackgroundError, Dir: "/d", Err: cause, Repeats: 3},
 		"disk slow: an operation on /d/000004.log has taken 6s": {Kind: DiskSlow, Dir: "/d", File: "/d/000004.log", Elapsed: 6 * time.Second},
-		"stalled: writes in /d have waited 7s for the disk":     {Kind: Stalled, Dir: "/d", Elapsed: 7 * time.Second},
-		"resumed: writes in /d go on":                           {Kind: Resumed, Dir: "/d"},
+		"stalled: calls in /d have waited 7s for the disk":      {Kind: Stalled, Dir: "/d", Elapsed: 7 * time.Second},
+		"resumed: calls in /d go on":                            {Kind: Resumed, Dir: "/d"},
 		"read-only: 10 bytes are free for /d, less than 20":     {Kind: ReadOnly, Dir: "/d", Free: 10, Need: 20},
 		"writable: 30 bytes are free for /d":                    {Kind: Writable, Dir: "/d", Free: 30, Need: 20},
 		"fatal: no luck":                                        {Kind: Fatal, Dir: "/d", Err: cause},

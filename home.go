@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -35,6 +36,34 @@ const (
 // sessionKey is where the engine keeps the id of the last start, so that a
 // clean shutdown's marker fits no other state of the engine.
 var sessionKey = []byte{0, 's', 'e', 's', 's', 'i', 'o', 'n'}
+
+// stampKey is where the engine keeps the stamp of the marker's file, so that no
+// other file counts, whatever it says.
+var stampKey = []byte{0, 's', 't', 'a', 'm', 'p'}
+
+// markerLife is how long a marker counts. A restart takes less; an image of the
+// whole disk, in which nothing tells the file from a copy, is mostly older when it is
+// put back.
+const markerLife = time.Hour
+
+// fileStamp tells a file from every other one, and from copies of it: its inode,
+// and when that was last changed, which nobody but the system can set. A file
+// that comes out of a backup may be given the number that the first one had, but
+// not the moment.
+type fileStamp struct {
+	inode   uint64
+	changed int64 // Unix nanoseconds
+}
+
+func (s fileStamp) bytes() []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, s.inode), uint64(s.changed))
+}
+
+// fresh reports whether the file was written a short time ago.
+func (s fileStamp) fresh(now time.Time) bool {
+	age := now.Sub(time.Unix(0, s.changed))
+	return s.inode != 0 && age >= 0 && age <= markerLife
+}
 
 // home is the node's directory: who it is, and how it ended last. A home
 // without a directory forgets.
@@ -262,7 +291,7 @@ func (h *home) engineDir() string {
 func (h *home) resume(e storage.Engine) (map[ring.Partition]incarnation, error) {
 	var all map[ring.Partition]incarnation
 	if h.dir != "" {
-		all = h.readMarker(e)
+		all = h.readMarker(e, time.Now())
 		err := os.Remove(filepath.Join(h.dir, cleanFile))
 		if err == nil {
 			err = syncDir(h.dir)
@@ -298,8 +327,13 @@ func (h *home) keepSession(e storage.Engine) error {
 
 // readMarker reads the marker. One that does not fit in every respect counts for
 // nothing: the vnodes then begin as new incarnations, which is always safe.
-func (h *home) readMarker(e storage.Engine) map[ring.Partition]incarnation {
+func (h *home) readMarker(e storage.Engine, now time.Time) map[ring.Partition]incarnation {
 	path := filepath.Join(h.dir, cleanFile)
+	stamp := stampOf(path)
+	kept, err := e.Get(stampKey)
+	if err != nil || !bytes.Equal(kept, stamp.bytes()) || !stamp.fresh(now) {
+		return nil
+	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil
@@ -308,7 +342,7 @@ func (h *home) readMarker(e storage.Engine) map[ring.Partition]incarnation {
 	if err != nil {
 		return nil
 	}
-	return parseMarker(b, session, inode(path))
+	return parseMarker(b, session, stamp.inode)
 }
 
 // mark writes the marker of a clean shutdown, once all that the vnodes have
@@ -321,9 +355,21 @@ func (h *home) mark(e storage.Engine, all map[ring.Partition]incarnation) error 
 	if err := h.keepSession(e); err != nil {
 		return fmt.Errorf("tanodb: making the last writes durable: %w", err)
 	}
-	return h.write(cleanFile, func(f *os.File) ([]byte, error) {
-		return formatMarker(h.session[:], inode(f.Name()), all), nil
-	})
+	if err := h.write(cleanFile, func(f *os.File) ([]byte, error) {
+		return formatMarker(h.session[:], stampOf(f.Name()).inode, all), nil
+	}); err != nil {
+		return err
+	}
+	stamp := storage.Batch{Urgent: true}
+	stamp.Set(stampKey, stampOf(filepath.Join(h.dir, cleanFile)).bytes())
+	c, err := e.Apply(&stamp, true)
+	if err == nil {
+		err = c.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("tanodb: keeping the stamp of the marker, without which it does not count: %w", err)
+	}
+	return nil
 }
 
 // formatMarker makes a marker:

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
+	"github.com/tanodb/tanodb/storage/disk"
 )
 
 func open(t *testing.T, dir string, o Options) *Node {
@@ -76,6 +78,20 @@ func TestOtherStartsAreNewIncarnations(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		"from a restored marker that has the number of the first": func(t *testing.T, dir string) {
+			path := filepath.Join(dir, cleanFile)
+			before := stampOf(path)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, b, 0o600); err != nil { // the same inode, as a file system may give to a new file
+				t.Fatal(err)
+			}
+			if after := stampOf(path); after.inode != before.inode {
+				t.Fatalf("the file has another number: %v, %v", before, after)
+			}
+		},
 		"from a cut marker": func(t *testing.T, dir string) {
 			if err := os.Truncate(filepath.Join(dir, cleanFile), 60); err != nil {
 				t.Fatal(err)
@@ -106,6 +122,70 @@ func TestOtherStartsAreNewIncarnations(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A directory that is put back from a backup must not go on as the incarnations
+// that it holds: they have gone on meanwhile. Neither do the numbers of inodes tell
+// that, which file systems give out again, nor anything at all if the image of a
+// disk is put back; but such an image is old.
+func TestScenario06ARestoredDirectoryIsANewIncarnation(t *testing.T) {
+	dir, backup := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	n := open(t, dir, Options{})
+	write(t, n, "k", "v")
+	before := n.vnodes.incarnations()
+	shut(t, n)
+	if err := os.CopyFS(backup, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	marker := filepath.Join(dir, cleanFile)
+	stamp := stampOf(marker)
+	e, err := disk.Open(filepath.Join(dir, engineName), disk.Options{CacheBytes: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := time.Unix(0, stamp.changed)
+	for after, want := range map[time.Duration]bool{0: true, markerLife: true, markerLife + 1: false, -1: false} {
+		if got := (&home{dir: dir}).readMarker(e, written.Add(after)) != nil; got != want {
+			t.Errorf("%v after it was written the marker counts: %v", after, got)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n = open(t, dir, Options{})
+	write(t, n, "k", "w")
+	shut(t, n)
+
+	// Yesterday's directory comes back, file by file into the files that are there,
+	// which keep their numbers.
+	if err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		rel, _ := filepath.Rel(dir, path)
+		if err != nil || e.IsDir() || rel == cleanFile || rel == lockFile {
+			return err
+		}
+		return os.Remove(path)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := filepath.WalkDir(backup, func(path string, e os.DirEntry, err error) error {
+		rel, _ := filepath.Rel(backup, path)
+		if err != nil || e.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, rel), b, 0o600)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	n = open(t, dir, Options{})
+	for p, inc := range n.vnodes.incarnations() {
+		if inc.actor == before[p].actor {
+			t.Fatalf("vnode %d goes on as %v, which it was before the restoration", p, inc)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -128,6 +129,7 @@ func (s status) String() string {
 	fmt.Fprintf(&b, "ring: %d partitions, %d replicas on %s, epoch %d\n", s.Partitions, s.Replicas, plural(s.Copies, "distinct node"), s.Epoch)
 	fmt.Fprintf(&b, "durability: %s: %s\n", s.Durability, s.Explanation)
 	fmt.Fprintf(&b, "storage: %s, %d bytes%s%s\n", s.Storage.Engine, s.Storage.Bytes, in(s.Storage.Dir), readOnly(s.Storage.ReadOnly))
+	b.WriteString(trouble(&s.Storage))
 	fmt.Fprintf(&b, "requests in progress: %d\n\n", s.Requests)
 	t := newTable("MEMBER", "STATE", "SINCE", "PARTITIONS", "ADDRESS")
 	for _, m := range s.Members {
@@ -147,6 +149,38 @@ func (s status) String() string {
 		if sv.Restarts > 0 {
 			fmt.Fprintf(&b, "restarted %d times: %s: %s\n", sv.Restarts, sv.Name, sv.LastErr)
 		}
+	}
+	return b.String()
+}
+
+// trouble is what is wrong with the disk, a line each; empty: nothing is known.
+func trouble(s *tanodb.StorageState) string {
+	var b strings.Builder
+	if s.Trouble != "" {
+		fmt.Fprintf(&b, "the node steps back, and others stand in for it: %s\n", s.Trouble)
+	}
+	if s.ReadErrors > 0 {
+		fmt.Fprintf(&b, "reads that the disk has failed: %d\n", s.ReadErrors)
+	}
+	if s.Corruptions > 0 {
+		fmt.Fprintf(&b, "reads that met damaged data: %d\n", s.Corruptions)
+	}
+	if len(s.Rebuilding) > 0 {
+		fmt.Fprintf(&b, "rebuilt from other replicas, and not read from: partitions %s\n", listOf(s.Rebuilding))
+	}
+	if len(s.Damaged) > 0 {
+		fmt.Fprintf(&b, "damaged, and no other replica has what is missing: partitions %s\n", listOf(s.Damaged))
+	}
+	return b.String()
+}
+
+func listOf(all []int) string {
+	var b strings.Builder
+	for i, n := range all {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Itoa(n))
 	}
 	return b.String()
 }

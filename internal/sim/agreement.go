@@ -302,7 +302,8 @@ func (v *invariants) erase(n *node, p, home ring.Partition, key kv.Key, orders [
 		if same && x.Partition != p || left(x.Node) {
 			continue
 		}
-		if !v.durable(target, vnode.DataKey(x.Partition, home, key)).Clock.Descends(old.Clock) && !v.elsewhere(n, target, home, key, old.Clock) {
+		data := vnode.DataKey(x.Partition, home, key)
+		if !v.durable(target, data).Clock.Descends(old.Clock) && !v.elsewhere(n, target, home, key, old.Clock) && !v.spoilt(target, x.Partition, data, old.Clock) {
 			n.s.fail("dropped", key, "%s/%d drops %v, which %s/%d does not hold durably", n.name, p, old.Clock, x.Node, x.Partition)
 			return
 		}

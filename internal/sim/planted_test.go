@@ -60,7 +60,7 @@ var budgets = []struct {
 	{planted.ExpiryErases, 40, expiring},
 	{planted.ExpiryHasty, 60, expiring},
 	{planted.RotUnseen, 60, rotting},
-	{planted.RotForgiven, 200, rotting},
+	{planted.RotForgiven, 100, rotting},
 	{planted.FullGrants, 60, filling},
 }
 

@@ -90,7 +90,7 @@ func (s *Sim) phases() {
 			return
 		}
 	}
-	if s.must(restWithin, "the data is at rest", s.atRest()) && s.takeCensus() {
+	if s.must(restWithin, "the data is at rest", s.atRest()) && s.agree() && s.readEverything() && s.takeCensus() {
 		s.balanced()
 		s.finish()
 	}

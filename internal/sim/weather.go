@@ -134,8 +134,11 @@ func (w *Weather) drawDecay(c chance) {
 		w.SweepEvery = pick(c, 100*time.Millisecond, time.Second)
 		w.Grace = pick(c, 300*time.Millisecond, 2300*time.Millisecond)
 	}
-	if w.Fallbacks && c.hit(0.5) {
-		w.RotEvery = c.about(200 * time.Millisecond)
+	if w.Fallbacks && w.PageBytes > 1 && c.hit(0.4) {
+		w.RotEvery = c.about(100 * time.Millisecond)
+		if !w.Calm && c.hit(0.6) { // few keys, and many writes that do not come to all replicas
+			w.Keys, w.Loss, w.Writes = 3, max(w.Loss, 0.1), 0.8
+		}
 	}
 	if !w.Calm {
 		w.FullEvery = every(c, 4)

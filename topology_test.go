@@ -332,6 +332,9 @@ func TestRecoverFromSurvivors(t *testing.T) {
 	if err := cluster[0].ClusterRecover(t.Context(), []string{"n1", "n2"}); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "n2 knows of the recovery", func() bool { return cluster[1].Cluster().Epoch > 1<<20 }, func() string {
+		return fmt.Sprintf("%+v", cluster[1].Cluster())
+	})
 	for _, dead := range []string{"n3", "n4", "n5"} {
 		if err := cluster[1].Stage(t.Context(), tanodb.Change{Kind: tanodb.ChangeForceRemove, Node: dead}); err != nil {
 			t.Fatal(err)

@@ -275,7 +275,7 @@ func TestDirectoriesThatAreNotThisNodes(t *testing.T) {
 func TestADamagedEngineIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	shut(t, open(t, dir, Options{}))
-	replace("engine/FORMAT", "tanodb-engine 1", "tanodb-engine 9")(t, dir)
+	replace("engine/FORMAT", "tanodb-engine 2", "tanodb-engine 9")(t, dir)
 	n, err := Open(dir, Options{})
 	if err == nil {
 		n.Close()
@@ -284,7 +284,7 @@ func TestADamagedEngineIsRefused(t *testing.T) {
 	if !strings.Contains(err.Error(), "FORMAT") && !strings.Contains(err.Error(), "version") {
 		t.Errorf("error %q says nothing of the version", err)
 	}
-	replace("engine/FORMAT", "tanodb-engine 9", "tanodb-engine 1")(t, dir)
+	replace("engine/FORMAT", "tanodb-engine 9", "tanodb-engine 2")(t, dir)
 	open(t, dir, Options{})
 }
 

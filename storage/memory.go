@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"sync"
 
@@ -46,7 +47,10 @@ type before struct {
 	present bool
 }
 
-var _ Engine = (*Memory)(nil)
+var (
+	_ Engine      = (*Memory)(nil)
+	_ Snapshotter = (*Memory)(nil)
+)
 
 // NewMemory returns an empty engine.
 func NewMemory() *Memory {
@@ -75,12 +79,57 @@ func (m *Memory) Scan(lower, upper []byte, fn func(key, value []byte) bool) erro
 	if err != nil {
 		return err
 	}
-	moment.Ascend(pair{key: lower}, func(p pair) bool {
+	scan(moment, lower, upper, fn)
+	return nil
+}
+
+func scan(tree *btree.BTreeG[pair], lower, upper []byte, fn func(key, value []byte) bool) {
+	tree.Ascend(pair{key: lower}, func(p pair) bool {
 		if len(upper) > 0 && bytes.Compare(p.key, upper) >= 0 {
 			return false
 		}
 		return fn(p.key, p.value)
 	})
+}
+
+// Snapshot implements Snapshotter.
+func (m *Memory) Snapshot() (Snapshot, error) {
+	moment, err := m.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return &memorySnapshot{tree: moment}, nil
+}
+
+// memorySnapshot is a moment of Memory. It outlives the engine.
+type memorySnapshot struct {
+	tree *btree.BTreeG[pair] // nil: closed
+}
+
+// Get implements Reader.
+func (s *memorySnapshot) Get(key []byte) ([]byte, error) {
+	if s.tree == nil {
+		return nil, ErrClosed
+	}
+	p, ok := s.tree.Get(pair{key: key})
+	if !ok {
+		return nil, ErrNotFound
+	}
+	return append([]byte{}, p.value...), nil
+}
+
+// Scan implements Reader.
+func (s *memorySnapshot) Scan(lower, upper []byte, fn func(key, value []byte) bool) error {
+	if s.tree == nil {
+		return ErrClosed
+	}
+	scan(s.tree, lower, upper, fn)
+	return nil
+}
+
+// Close implements Snapshot.
+func (s *memorySnapshot) Close() error {
+	s.tree = nil
 	return nil
 }
 
@@ -103,7 +152,10 @@ func (m *Memory) Apply(b *Batch, _ bool) (Commit, error) {
 		return nil, err
 	}
 	u := make(undo, 0, len(b.Ops))
-	for _, p := range copyOps(b.Ops) {
+	for i, p := range copyOps(b.Ops) {
+		if b.Ops[i].Merge {
+			m.merge(p.pair)
+		}
 		u = append(u, m.change(p))
 	}
 	m.applied++
@@ -124,6 +176,12 @@ func (m *Memory) change(to before) before {
 		old, was = m.tree.Delete(to.pair)
 	}
 	return before{pair: pair{key: to.key, value: old.value}, present: was}
+}
+
+// merge turns the word that is to be merged, in place, into what it comes to.
+func (m *Memory) merge(word pair) {
+	old, _ := m.tree.Get(pair{key: word.key})
+	binary.BigEndian.PutUint64(word.value, Word(old.value)^Word(word.value))
 }
 
 // copyOps returns the changes with bytes of their own, in one allocation.

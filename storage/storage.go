@@ -6,7 +6,10 @@
 // in package storagetest; package disk has the durable one.
 package storage
 
-import "errors"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // ErrNotFound is what Get answers for a key that is not there.
 var ErrNotFound = errors.New("storage: key not found")
@@ -75,6 +78,21 @@ type Eraser interface {
 	Erase(lower, upper []byte) error
 }
 
+// Snapshotter is an Engine that can be read as it is at one moment for longer
+// than one Scan.
+type Snapshotter interface {
+	// Snapshot returns the engine as it is now. What is read of it does not
+	// change until it is closed, which must happen soon: it keeps the space of
+	// what is written over meanwhile.
+	Snapshot() (Snapshot, error)
+}
+
+// Snapshot is one moment of an engine.
+type Snapshot interface {
+	Reader
+	Close() error
+}
+
 // Commit is an applied batch on its way to the disk.
 type Commit interface {
 	// Wait returns when the batch, and so every batch applied before it, is
@@ -87,9 +105,13 @@ type Commit interface {
 // Op is one change of a Batch.
 type Op struct {
 	Delete bool
+	Merge  bool // Value is a word to be merged with what is there
 	Key    []byte
 	Value  []byte // nil for a delete
 }
+
+// WordSize is the length of the words that Merge works on.
+const WordSize = 8
 
 // Batch is a list of changes that happen all or not at all. The zero value is
 // an empty batch.
@@ -106,6 +128,23 @@ func (b *Batch) Set(key, value []byte) { b.Ops = append(b.Ops, Op{Key: key, Valu
 
 // Delete adds the removal of a key. The batch keeps the slice.
 func (b *Batch) Delete(key []byte) { b.Ops = append(b.Ops, Op{Delete: true, Key: key}) }
+
+// Merge adds the merging of a word into a key: afterwards its value is the
+// exclusive or of the word and what was there, in WordSize bytes, the highest
+// first. Nothing, or a value of another length, counts as 0. So words may be merged in
+// any order, and without reading what is there; one that comes to 0 is a value like any
+// other, and stays until it is deleted. The batch keeps the slice.
+func (b *Batch) Merge(key []byte, word uint64) {
+	b.Ops = append(b.Ops, Op{Merge: true, Key: key, Value: binary.BigEndian.AppendUint64(make([]byte, 0, WordSize), word)})
+}
+
+// Word is the value of a key as Merge reads it.
+func Word(value []byte) uint64 {
+	if len(value) != WordSize {
+		return 0
+	}
+	return binary.BigEndian.Uint64(value)
+}
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {

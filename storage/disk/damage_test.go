@@ -344,8 +344,9 @@ func TestForeignDirectoriesAreRefusedAndLeftAlone(t *testing.T) {
 		name, file, content string
 		want                string
 	}{
-		{"a newer version", "FORMAT", "tanodb-engine 2\n", `/data/FORMAT says version "2", this program knows only version 1; nothing was changed`},
-		{"an odd version", "FORMAT", "tanodb-engine 1 \n", `/data/FORMAT says version "1 "`},
+		{"a newer version", "FORMAT", "tanodb-engine 3\n", `/data/FORMAT says version "3", this program knows only version 2; nothing was changed`},
+		{"the version before merges", "FORMAT", "tanodb-engine 1\n", `/data/FORMAT says version "1", this program knows only version 2; nothing was changed`},
+		{"an odd version", "FORMAT", "tanodb-engine 2 \n", `/data/FORMAT says version "2 "`},
 		{"an empty FORMAT file", "FORMAT", "", `/data/FORMAT holds "", which is no version`},
 		{"another FORMAT file", "FORMAT", strings.Repeat("x", 1000), `/data/FORMAT holds "` + strings.Repeat("x", formatMax) + `", which is no version`},
 		{"files without FORMAT", "MANIFEST-000001", "", "directory /data holds MANIFEST-000001 but no FORMAT file"},
@@ -388,7 +389,7 @@ func FuzzFormat(f *testing.F) {
 	f.Add("")
 	f.Fuzz(func(t *testing.T, content string) {
 		err := parseFormat("FORMAT", content)
-		if (err == nil) != (content == "tanodb-engine 1\n") {
+		if (err == nil) != (content == "tanodb-engine 2\n") {
 			t.Fatalf("%q: %v", content, err)
 		}
 		if err != nil && !errors.Is(err, ErrFormat) {

@@ -154,7 +154,10 @@ type Engine struct {
 	services sync.WaitGroup
 }
 
-var _ storage.Watched = (*Engine)(nil)
+var (
+	_ storage.Watched     = (*Engine)(nil)
+	_ storage.Snapshotter = (*Engine)(nil)
+)
 
 // Opener returns a storage.Opener that calls Open with these options.
 func Opener(o Options) storage.Opener {
@@ -261,9 +264,13 @@ func (e *Engine) Get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer e.leave()
+	return e.get(e.db, key)
+}
+
+func (e *Engine) get(from pebble.Reader, key []byte) ([]byte, error) {
 	e.reading.begin()
 	defer e.reading.end()
-	value, closer, err := e.db.Get(key)
+	value, closer, err := from.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, storage.ErrNotFound
 	}
@@ -279,11 +286,15 @@ func (e *Engine) Get(key []byte) ([]byte, error) {
 
 // Scan implements storage.Reader. A scan that meets damaged data ends there
 // with an error; fn has then seen the keys before it.
-func (e *Engine) Scan(lower, upper []byte, fn func(key, value []byte) bool) (err error) {
+func (e *Engine) Scan(lower, upper []byte, fn func(key, value []byte) bool) error {
 	if err := e.enter(); err != nil {
 		return err
 	}
 	defer e.leave()
+	return e.scan(e.db, lower, upper, fn)
+}
+
+func (e *Engine) scan(from pebble.Reader, lower, upper []byte, fn func(key, value []byte) bool) (err error) {
 	var bounds pebble.IterOptions
 	if len(lower) > 0 {
 		bounds.LowerBound = lower
@@ -292,7 +303,7 @@ func (e *Engine) Scan(lower, upper []byte, fn func(key, value []byte) bool) (err
 		bounds.UpperBound = upper
 	}
 	e.reading.begin()
-	iter, err := e.db.NewIter(&bounds)
+	iter, err := from.NewIter(&bounds)
 	if err != nil {
 		e.reading.end()
 		return e.readError(err)
@@ -328,6 +339,49 @@ func (e *Engine) each(iter *pebble.Iterator, fn func(key, value []byte) bool) er
 	return iter.Error()
 }
 
+// Snapshot implements storage.Snapshotter. Close waits until it is closed.
+func (e *Engine) Snapshot() (storage.Snapshot, error) {
+	if err := e.enter(); err != nil {
+		return nil, err
+	}
+	return &snapshot{engine: e, at: e.db.NewSnapshot()}, nil
+}
+
+// snapshot is a moment of an engine, which it uses until it is closed.
+type snapshot struct {
+	engine *Engine
+	at     *pebble.Snapshot
+	closed atomic.Bool
+}
+
+// Get implements storage.Reader.
+func (s *snapshot) Get(key []byte) ([]byte, error) {
+	if s.closed.Load() {
+		return nil, storage.ErrClosed
+	}
+	return s.engine.get(s.at, key)
+}
+
+// Scan implements storage.Reader.
+func (s *snapshot) Scan(lower, upper []byte, fn func(key, value []byte) bool) error {
+	if s.closed.Load() {
+		return storage.ErrClosed
+	}
+	return s.engine.scan(s.at, lower, upper, fn)
+}
+
+// Close implements storage.Snapshot.
+func (s *snapshot) Close() error {
+	if !s.closed.CompareAndSwap(false, true) {
+		return storage.ErrClosed
+	}
+	defer s.engine.leave()
+	if err := s.at.Close(); err != nil {
+		return s.engine.readError(err)
+	}
+	return nil
+}
+
 // readError tells a damaged disk from one that does not answer.
 func (e *Engine) readError(err error) error {
 	if pebble.IsCorruptionError(err) {
@@ -355,7 +409,7 @@ func (e *Engine) Trouble() (reads, writes error) {
 
 // Apply implements storage.Engine. It copies each key and value once, into
 // memory that is used again. It returns a *FullError while the disk is nearly
-// full, unless the batch only deletes, or is urgent, and a quarter of the reserve is left;
+// full, unless the batch only deletes and merges, or is urgent, and a quarter of the reserve is left;
 // and an error for a batch larger than MaxBatchBytes. A batch that was
 // applied with sync false may also be waited for: that makes it durable now,
 // or answers storage.ErrClosed after Close, which has made it durable.
@@ -392,7 +446,7 @@ func (e *Engine) admit(b *storage.Batch) (int, error) {
 	size, adds := 0, false
 	for _, op := range b.Ops {
 		size += opBytes + len(op.Key) + len(op.Value)
-		adds = adds || !op.Delete
+		adds = adds || !op.Delete && !op.Merge
 	}
 	if full := e.space.full.Load(); full != nil && (adds && !b.Urgent || full.Free < full.Need/urgentPart) {
 		return 0, full
@@ -414,9 +468,12 @@ func (e *Engine) fill(b *storage.Batch, size int) (*pebble.Batch, error) {
 	batch := e.db.NewBatchWithSize(batchBytes + size)
 	for _, op := range b.Ops {
 		err := error(nil)
-		if op.Delete {
+		switch {
+		case op.Delete:
 			err = batch.Delete(op.Key, nil)
-		} else {
+		case op.Merge:
+			err = batch.Merge(op.Key, op.Value, nil)
+		default:
 			err = batch.Set(op.Key, op.Value, nil)
 		}
 		if err != nil {

@@ -20,8 +20,8 @@ const (
 	formatFile    = "FORMAT"
 	formatDraft   = "FORMAT.new" // a FORMAT file before it has its name
 	formatName    = "tanodb-engine "
-	formatVersion = "1"
-	formatMax     = 64 // bytes of the file that an error repeats; a valid one is shorter
+	formatVersion = "2" // 1 had no merges, and no trees beside the objects
+	formatMax     = 64  // bytes of the file that an error repeats; a valid one is shorter
 	lockFile      = "LOCK"
 )
 

@@ -36,6 +36,7 @@ func (e *Engine) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 		L0StopWritesThreshold:       stallReadAmp,
 		MaxOpenFiles:                openFiles,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, compactions },
+		Merger:                      merger,
 		Logger:                      &logger{engine: e},
 		EventListener:               e.listener(),
 	}

@@ -145,7 +145,8 @@ func (w *writer) write(n int) error {
 }
 
 // numbered returns batch n: it writes two keys of its own, removes one of the
-// batch before, and says its number.
+// batch before, says its number, and merges it into a word, and into another one,
+// which it removes first if the number is even.
 func numbered(n int) *storage.Batch {
 	b := set(
 		fmt.Sprintf("kept/%06d", n), strconv.Itoa(n),
@@ -153,7 +154,24 @@ func numbered(n int) *storage.Batch {
 		"number", strconv.Itoa(n),
 	)
 	b.Delete(fmt.Appendf(nil, "last/%06d", n-1))
+	b.Merge([]byte("sum"), uint64(n))
+	if n%2 == 0 {
+		b.Delete([]byte("sum2"))
+	}
+	b.Merge([]byte("sum2"), uint64(n))
 	return b
+}
+
+// sums are the words that the first n batches have merged.
+func sums(n int) (all, last uint64) {
+	for i := 1; i <= n; i++ {
+		all ^= uint64(i)
+		if i%2 == 0 {
+			last = 0
+		}
+		last ^= uint64(i)
+	}
+	return all, last
 }
 
 // recovered returns how many of the numbered batches are there. It is an
@@ -177,6 +195,8 @@ func recovered(t *testing.T, e storage.Engine) int {
 		wantPairs = append(wantPairs, fmt.Sprintf("kept/%06d=%d", i+1, i+1))
 	}
 	wantPairs = append(wantPairs, fmt.Sprintf("last/%06d=%d", n, n), fmt.Sprintf("number=%d", n))
+	sum, sum2 := sums(n)
+	wantPairs = append(wantPairs, "sum="+word(sum), "sum2="+word(sum2))
 	wantScan(t, e, "", "", wantPairs...)
 	return n
 }

@@ -69,6 +69,12 @@ func (m *model) apply(t *rapid.T) {
 			delete(m.keys, string(k))
 			continue
 		}
+		if rapid.IntRange(0, 3).Draw(t, "merge") == 0 {
+			n := rapid.Uint64().Draw(t, "word")
+			b.Merge(k, n)
+			m.keys[string(k)] = word(storage.Word([]byte(m.keys[string(k)])) ^ n)
+			continue
+		}
 		v := rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "value")
 		b.Set(k, v)
 		m.keys[string(k)] = string(v)

@@ -5,6 +5,7 @@ package storagetest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -37,6 +38,10 @@ func Test(t *testing.T, open func(t *testing.T) storage.Engine) {
 		{"a batch without sync can be waited for", testUnsyncedWait},
 		{"readers never see half a batch", testConcurrent},
 		{"Wait may be called in any order", testWaitOrder},
+		{"Merge is the exclusive or of words, whatever was there", testMerge},
+		{"Merge goes by the order of the batch", testMergeOrder},
+		{"Merges of many writers are all there", testMergeConcurrent},
+		{"a snapshot stays as it is", testSnapshot},
 		{"a closed engine answers ErrClosed", testClosed},
 		{"the engine does what a map does", testModel},
 	}
@@ -309,6 +314,123 @@ func testUnsyncedWait(t *testing.T, e storage.Engine) {
 		t.Fatal(err)
 	}
 	want(t, e, "k", "v")
+}
+
+func word(n uint64) string {
+	return string(binary.BigEndian.AppendUint64(nil, n))
+}
+
+func testMerge(t *testing.T, e storage.Engine) {
+	b := set("set", word(0xf0), "text", "not a word", "empty", "")
+	b.Merge([]byte("new"), 1)
+	write(t, e, b)
+	want(t, e, "new", word(1))
+	for _, n := range []uint64{2, 1 << 63, 2} {
+		b := new(storage.Batch)
+		for _, k := range []string{"new", "set", "text", "empty"} {
+			b.Merge([]byte(k), n)
+		}
+		write(t, e, b)
+	}
+	want(t, e, "new", word(1<<63|1))
+	wantScan(t, e, "", "", "empty="+word(1<<63), "new="+word(1<<63|1), "set="+word(1<<63|0xf0), "text="+word(1<<63))
+	b = new(storage.Batch)
+	b.Merge([]byte("new"), 1<<63|1)
+	write(t, e, b)
+	want(t, e, "new", word(0)) // and not absent
+	b = new(storage.Batch)
+	b.Delete([]byte("new"))
+	write(t, e, b)
+	wantAbsent(t, e, "new")
+	b = new(storage.Batch)
+	b.Merge([]byte("new"), 5)
+	write(t, e, b)
+	want(t, e, "new", word(5)) // what was before the deletion is forgotten
+}
+
+func testMergeOrder(t *testing.T, e storage.Engine) {
+	b := new(storage.Batch)
+	b.Merge([]byte("a"), 1)
+	b.Merge([]byte("a"), 2)
+	b.Merge([]byte("gone"), 3)
+	b.Delete([]byte("gone"))
+	b.Merge([]byte("anew"), 3)
+	b.Delete([]byte("anew"))
+	b.Merge([]byte("anew"), 4)
+	b.Set([]byte("over"), []byte("x"))
+	b.Merge([]byte("over"), 6)
+	b.Merge([]byte("under"), 6)
+	b.Set([]byte("under"), []byte("x"))
+	write(t, e, b)
+	wantScan(t, e, "", "", "a="+word(3), "anew="+word(4), "over="+word(6), "under=x")
+}
+
+func testMergeConcurrent(t *testing.T, e storage.Engine) {
+	const writers, rounds = 4, 50
+	var running sync.WaitGroup
+	for w := range writers {
+		running.Go(func() {
+			for i := range rounds {
+				b := new(storage.Batch)
+				b.Merge([]byte("sum"), 1<<(w*rounds+i)%64|uint64(w*rounds+i)<<8)
+				if _, err := e.Apply(b, false); err != nil {
+					t.Errorf("Apply: %v", err)
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	sum := uint64(0)
+	for n := range writers * rounds {
+		sum ^= 1<<n%64 | uint64(n)<<8
+	}
+	want(t, e, "sum", word(sum))
+}
+
+func testSnapshot(t *testing.T, e storage.Engine) {
+	from, ok := e.(storage.Snapshotter)
+	if !ok {
+		t.Fatalf("a %T has no snapshots", e)
+	}
+	b := set("a", "1", "b", "1")
+	b.Merge([]byte("sum"), 1)
+	write(t, e, b)
+	s, err := from.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = set("b", "2", "c", "2")
+	b.Delete([]byte("a"))
+	b.Merge([]byte("sum"), 2)
+	write(t, e, b)
+	wantAbsent(t, e, "a")
+	pairs := []string{}
+	err = s.Scan([]byte("a"), []byte("z"), func(key, value []byte) bool {
+		pairs = append(pairs, string(key)+"="+string(value))
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a=1", "b=1", "sum=" + word(1)}, pairs); diff != "" {
+		t.Error(diff)
+	}
+	if got, err := s.Get([]byte("b")); err != nil || string(got) != "1" {
+		t.Errorf("Get b = %q, %v", got, err)
+	}
+	if _, err := s.Get([]byte("c")); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("Get c: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get([]byte("b")); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("Get of a closed snapshot: %v", err)
+	}
+	if err := s.Scan(nil, nil, func(_, _ []byte) bool { return true }); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("Scan of a closed snapshot: %v", err)
+	}
 }
 
 // testConcurrent has writers that change two keys together, and readers that

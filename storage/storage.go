@@ -133,9 +133,10 @@ func (b *Batch) Delete(key []byte) { b.Ops = append(b.Ops, Op{Delete: true, Key:
 // exclusive or of the word and what was there, in WordSize bytes, the highest
 // first. Nothing, or a value of another length, counts as 0. So words may be merged in
 // any order, and without reading what is there; one that comes to 0 is a value like any
-// other, and stays until it is deleted. The batch keeps the slice.
+// other, and stays until it is deleted. The batch keeps the slice, and puts the word into
+// the free space behind it, if there is any.
 func (b *Batch) Merge(key []byte, word uint64) {
-	b.Ops = append(b.Ops, Op{Merge: true, Key: key, Value: binary.BigEndian.AppendUint64(make([]byte, 0, WordSize), word)})
+	b.Ops = append(b.Ops, Op{Merge: true, Key: key, Value: binary.BigEndian.AppendUint64(key[len(key):], word)})
 }
 
 // Word is the value of a key as Merge reads it.

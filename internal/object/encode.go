@@ -44,6 +44,19 @@ func (o Object) Encode() []byte {
 	return binary.BigEndian.AppendUint32(b, sum)
 }
 
+// Bare is the encoding of what the object with this encoding is without its
+// bodies: enough to Compare it with another one that is bare.
+func Bare(encoding []byte) ([]byte, error) {
+	o, err := DecodeHead(encoding)
+	if err != nil {
+		return nil, err
+	}
+	for i := range o.Siblings {
+		o.Siblings[i].Size = 0
+	}
+	return o.Encode(), nil
+}
+
 // headSize is how many bytes appendHead writes, and how many the bodies have.
 func (o Object) headSize() (head, bodies int) {
 	head = vectorSize(o.Clock) + uvarintSize(uint64(len(o.Siblings)))

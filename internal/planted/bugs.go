@@ -44,4 +44,5 @@ const (
 	RotUnseen         Bug = "rot-unseen"          // object: the checksum of the values is not looked at
 	RotForgiven       Bug = "rot-forgiven"        // vnode: a vnode that has replaced a corrupt object answers reads as if it had lost nothing
 	FullGrants        Bug = "full-grants"         // coordinator: a replica whose disk is full counts as one that has stored the write
+	TreeKeepsDropped  Bug = "tree-keeps-dropped"  // vnode: the hash tree goes on speaking of what was dropped
 )

@@ -122,12 +122,13 @@ func (s *Sim) forget() {
 // forget removes all that a vnode holds, and marks it as lacking it.
 func (d *disk) forget(p ring.Partition) {
 	var b storage.Batch
-	err := d.mem.Scan([]byte{dataKind}, []byte{dataKind + 1}, func(key, _ []byte) bool {
-		if q, _, _, _ := d.n.s.inv.object(key); q == p {
+	var err error
+	for _, r := range vnode.Ranges(p) {
+		err = errors.Join(err, d.mem.Scan(r[0], r[1], func(key, _ []byte) bool {
 			b.Delete(append([]byte(nil), key...))
-		}
-		return true
-	})
+			return true
+		}))
+	}
 	if err == nil {
 		vnode.New(vnode.Config{Partition: p}, d.mem).Handle(0, []vnode.Message{&vnode.SetLacking{On: true}}, &b)
 		_, err = d.mem.Apply(&b, true)

@@ -24,6 +24,7 @@ import (
 //     every replica that was heard to have less;
 //   - a write is acknowledged only when as many replicas as were asked for hold
 //     it durably;
+//   - the hash tree of a home is that of the objects; see checkTree;
 //   - all nodes with one epoch have one topology, and no change of owners takes
 //     a copy away from an acknowledged write; see agreed, flip and fenced.
 type invariants struct {

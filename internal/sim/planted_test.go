@@ -62,6 +62,7 @@ var budgets = []struct {
 	{planted.RotUnseen, 60, rotting},
 	{planted.RotForgiven, 100, rotting},
 	{planted.FullGrants, 60, filling},
+	{planted.TreeKeepsDropped, 20, standing},
 }
 
 func changing(w *Weather) bool { return w.Topology }

@@ -92,6 +92,7 @@ func (s *Sim) phases() {
 	}
 	if s.must(restWithin, "the data is at rest", s.atRest()) && s.agree() && s.readEverything() && s.takeCensus() {
 		s.balanced()
+		s.checkTrees()
 		s.finish()
 	}
 }

@@ -137,6 +137,7 @@ func (s *Sim) step() bool {
 	}
 	s.number(uint64(ev.at))
 	ev.run()
+	s.checkSomeTree()
 	if s.done >= maxEvents {
 		s.fail("runaway", noKey, "%d events, and no end", s.done)
 	}

@@ -2,6 +2,12 @@ package vnode
 
 import "github.com/tanodb/tanodb/internal/object"
 
+// stored is what is known of an object without its bodies. The zero value is none.
+type stored struct {
+	object.Object
+	hash uint64 // HashOf its encoding; 0: there is none
+}
+
 // headCache keeps the heads of the objects used last, up to a number of bytes.
 // The zero cache, of limit 0, keeps none.
 type headCache struct {
@@ -13,15 +19,15 @@ type headCache struct {
 
 type headItem struct {
 	key        string
-	head       object.Object
+	head       stored
 	cost       int
 	prev, next *headItem
 }
 
-func (c *headCache) get(key []byte) (object.Object, bool) {
+func (c *headCache) get(key []byte) (stored, bool) {
 	it, ok := c.items[string(key)]
 	if !ok {
-		return object.Object{}, false
+		return stored{}, false
 	}
 	c.unlink(it)
 	c.link(it)
@@ -33,7 +39,7 @@ func (c *headCache) has(key []byte) bool {
 	return ok
 }
 
-func (c *headCache) put(key []byte, head object.Object) {
+func (c *headCache) put(key []byte, head stored) {
 	if c.limit == 0 {
 		return
 	}
@@ -50,7 +56,7 @@ func (c *headCache) put(key []byte, head object.Object) {
 		c.items[it.key] = it
 	}
 	it.head = head
-	it.cost = cost(key, head)
+	it.cost = cost(key, head.Object)
 	c.used += it.cost
 	c.link(it)
 	for c.used > c.limit {

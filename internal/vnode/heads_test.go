@@ -9,12 +9,12 @@ import (
 	"github.com/tanodb/tanodb/internal/object"
 )
 
-func headOfSize(siblings int) object.Object {
-	return object.Object{Clock: make(object.Vector, siblings), Siblings: make([]object.Sibling, siblings)}
+func headOfSize(siblings int) stored {
+	return stored{Object: object.Object{Clock: make(object.Vector, siblings), Siblings: make([]object.Sibling, siblings)}}
 }
 
 func TestTheHeadUsedLongestAgoGoesFirst(t *testing.T) {
-	one := cost([]byte("a"), headOfSize(1))
+	one := cost([]byte("a"), headOfSize(1).Object)
 	c := headCache{limit: 3 * one}
 	for _, k := range []string{"a", "b", "c"} {
 		c.put([]byte(k), headOfSize(1))
@@ -68,7 +68,7 @@ func TestTheHeadCacheKeepsToItsLimit(t *testing.T) {
 			model = append([]item{{key, siblings}}, model...)
 			used := 0
 			for i, it := range model {
-				if used += cost([]byte(it.key), headOfSize(it.siblings)); used > c.limit {
+				if used += cost([]byte(it.key), headOfSize(it.siblings).Object); used > c.limit {
 					model = model[:i]
 					break
 				}

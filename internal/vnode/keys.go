@@ -11,7 +11,9 @@ import (
 const (
 	kindObject = 1
 	kindVnode  = 3 // what a vnode keeps about itself
-	kindExpiry = 5 // which objects have values that expire, by when
+	kindSum    = 4 // sums of the segments of a tree
+	kindEntry  = 5 // versions of the objects, by segment
+	kindExpiry = 6 // which objects have values that expire, by when
 )
 
 // homeLen is the length of kind, vnode partition and home partition.
@@ -49,10 +51,18 @@ func appendBucket(dst []byte, p, home ring.Partition, b kv.Bucket) []byte {
 
 // keyOf is the key whose object is at dk, a key of the kind that DataKey makes.
 func keyOf(dk []byte) (kv.Key, bool) {
-	if len(dk) < homeLen+1 {
+	if len(dk) < homeLen {
 		return kv.Key{}, false
 	}
-	typ, rest, ok := cut(dk[homeLen+1:], int(dk[homeLen]))
+	return parseKey(dk[homeLen:])
+}
+
+// parseKey reads what a DataKey has after its home.
+func parseKey(b []byte) (kv.Key, bool) {
+	if len(b) == 0 {
+		return kv.Key{}, false
+	}
+	typ, rest, ok := cut(b[1:], int(b[0]))
 	if !ok || len(rest) < 2 {
 		return kv.Key{}, false
 	}
@@ -100,7 +110,7 @@ func lackingKey(p ring.Partition) []byte {
 // instant, in Unix milliseconds. It may say so of one that has it no more:
 //
 //	┌──────┬───────┬─────────┬──────┬─────┐
-//	│ 5    │ vnode │ instant │ home │ …   │ → nothing; all from home on is as in dk
+//	│ 6    │ vnode │ instant │ home │ …   │ → nothing; all from home on is as in dk
 //	│ u8   │ u16   │ u64     │ u16  │     │
 //	└──────┴───────┴─────────┴──────┴─────┘
 func expiryKey(p ring.Partition, atMs int64, dk []byte) []byte {
@@ -129,6 +139,46 @@ func expiring(key []byte) []byte {
 	return append(dk, key[instantEnd:]...)
 }
 
+// sumKey is where vnode p keeps the sum of a segment of a home's tree:
+//
+//	┌──────┬───────┬──────┬─────────┐
+//	│ 4    │ vnode │ home │ segment │ → a word that is merged
+//	│ u8   │ u16   │ u16  │ u16     │
+//	└──────┴───────┴──────┴─────────┘
+func sumKey(p, home ring.Partition, s Segment) []byte {
+	return treeKey(kindSum, p, home, s, nil)
+}
+
+// entryKey is where vnode p keeps the version of the object at DataKey, of
+// which rest is what follows the home:
+//
+//	┌──────┬───────┬──────┬─────────┬──────────┬──────┬────────────┬────────┬──────┐
+//	│ 5    │ vnode │ home │ segment │ len type │ type │ len bucket │ bucket │ name │ → its hash
+//	│ u8   │ u16   │ u16  │ u16     │ u8       │      │ u16        │        │      │   u64
+//	└──────┴───────┴──────┴─────────┴──────────┴──────┴────────────┴────────┴──────┘
+func entryKey(p, home ring.Partition, s Segment, rest []byte) []byte {
+	return treeKey(kindEntry, p, home, s, rest)
+}
+
+// entryLen is the length of an entryKey before the part that names the object.
+const entryLen = homeLen + 2
+
+func treeKey(kind byte, p, home ring.Partition, s Segment, rest []byte) []byte {
+	return append(appendTreeKey(make([]byte, 0, entryLen+len(rest)), kind, p, home, s), rest...)
+}
+
+func appendTreeKey(dst []byte, kind byte, p, home ring.Partition, s Segment) []byte {
+	dst = append(dst, kind)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(p))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(home))
+	return binary.BigEndian.AppendUint16(dst, uint16(s))
+}
+
+// placeOf is the vnode and the home that a key of an object or of a tree begins with.
+func placeOf(key []byte) (p, home ring.Partition) {
+	return ring.Partition(binary.BigEndian.Uint16(key[1:])), homeOf(key)
+}
+
 func homeOf(key []byte) ring.Partition {
 	return ring.Partition(binary.BigEndian.Uint16(key[3:homeLen]))
 }
@@ -138,6 +188,17 @@ func vnodeStart(p ring.Partition) []byte {
 }
 
 func vnodeEnd(p ring.Partition) []byte { return prefixEnd(vnodeStart(p)) }
+
+// Ranges are where vnode p keeps objects and what it knows of them: what is lost
+// with the vnode.
+func Ranges(p ring.Partition) [][2][]byte {
+	var all [][2][]byte
+	for _, kind := range []byte{kindObject, kindSum, kindEntry} {
+		start := binary.BigEndian.AppendUint16([]byte{kind}, uint16(p))
+		all = append(all, [2][]byte{start, prefixEnd(start)})
+	}
+	return all
+}
 
 func homeStart(p, home ring.Partition) []byte {
 	return binary.BigEndian.AppendUint16(vnodeStart(p), uint16(home))

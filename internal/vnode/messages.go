@@ -73,8 +73,9 @@ type (
 	// Object, asks whether this version is wanted. Delivered answers, when all that it
 	// speaks of is durable.
 	Deliver struct {
-		Home  ring.Partition
-		Items []Item
+		Home   ring.Partition
+		Items  []Item
+		Placed bool // refused with CodeStale by a node whose vnode should not hold the home
 	}
 
 	// Drop asks the vnode to forget objects that others now hold, each only if
@@ -105,6 +106,41 @@ type (
 	Resume struct {
 		Home ring.Partition
 		Job  uint64
+	}
+
+	// Sums asks for a part of the hash tree of a home: the sums of its branches, or
+	// those of the segments of one branch. Summed answers.
+	Sums struct {
+		Home   ring.Partition
+		Branch int    // Root: the sums of all branches
+		Known  uint64 // what they come to at the asker: if it is the same here, they are left out
+	}
+
+	// Versions asks for the versions of the objects in some segments of a home, in the
+	// order of the segments, from the first after After on. Versioned answers.
+	Versions struct {
+		Home     ring.Partition
+		Segments []Segment // ascending
+		After    []byte    // a Versioned's Last; empty: from the start
+		Limit    int       // bytes, of which the last version may bring more
+	}
+
+	// Pick asks for objects of one home by their keys, or for what they are
+	// without their bodies. Picked answers.
+	Pick struct {
+		Home  ring.Partition
+		Keys  []kv.Key
+		Bare  bool // object.Bare of the objects
+		Limit int  // bytes of objects, of which the last one may bring more
+	}
+
+	// Retree asks the vnode to set right what the tree of a home says of some objects,
+	// and the sums of some segments. It stays on its node. Retreed answers, when
+	// that is durable.
+	Retree struct {
+		Home     ring.Partition
+		Keys     []kv.Key
+		Segments []Segment
 	}
 
 	// SetLacking marks the vnode as one that waits for data which it should hold,
@@ -201,6 +237,30 @@ type (
 		More bool
 	}
 
+	// Summed carries sums in the order of what they are of.
+	Summed struct {
+		Sum  uint64   // what they come to
+		Sums []uint64 // nil: it is what the asker has Known
+	}
+
+	// Versioned carries keys and the hashes of their objects.
+	Versioned struct {
+		Items []Item // without Objects
+		Last  []byte // where the page ends: the After of the next Versions
+		More  bool
+	}
+
+	// Picked carries the objects for the first keys of a Pick, at least one, in their
+	// order. An item without a hash says that there is none that can be read.
+	Picked struct {
+		Items []Item
+	}
+
+	// Retreed says how much was wrong.
+	Retreed struct {
+		Entries, Sums int
+	}
+
 	// Fenced answers a Fence.
 	Fenced struct{}
 
@@ -271,6 +331,10 @@ func (*Fill) Message()       {}
 func (*Fence) Message()      {}
 func (*Homes) Message()      {}
 func (*Resume) Message()     {}
+func (*Sums) Message()       {}
+func (*Versions) Message()   {}
+func (*Pick) Message()       {}
+func (*Retree) Message()     {}
 func (*SetLacking) Message() {}
 func (*Sweep) Message()      {}
 func (*Minted) Message()     {}
@@ -282,6 +346,10 @@ func (*Pulled) Message()     {}
 func (*Delivered) Message()  {}
 func (*Dropped) Message()    {}
 func (*Swept) Message()      {}
+func (*Summed) Message()     {}
+func (*Versioned) Message()  {}
+func (*Picked) Message()     {}
+func (*Retreed) Message()    {}
 func (*Fenced) Message()     {}
 func (*HomesFound) Message() {}
 func (*Resumed) Message()    {}

@@ -295,6 +295,9 @@ func (h *history) compare(e *storage.Memory, cache int) {
 	if err != nil || n != len(h.here.objects) {
 		h.Fatalf("with a cache of %d there are %d keys, %v; want %d", cache, n, err, len(h.here.objects))
 	}
+	if diff := cmp.Diff(treeOf(h.here.objects), treeIn(h.T, e)); diff != "" {
+		h.Fatalf("with a cache of %d the tree is not that of the objects (-want +got):\n%s", cache, diff)
+	}
 	r, ok := vnode.Read(e, 3, 1, &vnode.Resume{Home: 1, Job: 7}).(*vnode.Resumed)
 	if !ok || (r.Cursor == nil) != (h.here.cursor == nil) || !bytes.Equal(r.Cursor, h.here.cursor) {
 		h.Fatalf("with a cache of %d the cursor is %x; want %x", cache, r.Cursor, h.here.cursor)

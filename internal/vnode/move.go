@@ -113,22 +113,26 @@ func (t *turn) drop(i int, m *Drop) {
 		case err != nil || enc != nil && HashOf(enc) != it.Hash && !planted.Is(planted.DropChanged):
 			d.Kept++
 		case enc != nil:
-			t.erase(dk)
+			t.erase(dk, HashOf(enc))
 			d.Gone++
 			last = it.Key
 		}
 	}
+	t.prune()
 	if d.Gone > 0 && t.counter > 0 && !planted.Is(planted.DropKeepsActor) {
 		t.forgot(last, "objects were handed over and dropped")
 	}
 	t.out.Durable = append(t.out.Durable, Answer{i, d})
 }
 
-// erase removes the object in the engine batch.
-func (t *turn) erase(dk []byte) {
+// erase removes the object, whose encoding has the hash old, in the engine batch.
+func (t *turn) erase(dk []byte, old uint64) {
 	t.batch.Delete(dk)
+	if !planted.Is(planted.TreeKeepsDropped) {
+		t.plant(dk, old, 0)
+	}
 	t.remember(dk, nil)
-	t.heads.put(dk, object.Object{})
+	t.heads.put(dk, stored{})
 }
 
 func (t *turn) setLacking(i int, m *SetLacking) {

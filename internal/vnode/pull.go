@@ -253,12 +253,13 @@ func Lacking(store storage.Reader, p ring.Partition) (bool, error) {
 
 // Lacks is what a vnode that is Lacking answers to a message which its data
 // would answer wrongly: that a key is not here says nothing. It is nil for all
-// others, which are answered as ever. A Pull is, unless it wants all or nothing:
+// others, which are answered as ever. Sums are refused, since nobody need compare
+// what is being brought anyway. A Pull is, unless it wants all or nothing:
 // what is here may be what another one lacks.
 func Lacks(p ring.Partition, m Message) *Refusal {
 	wrong := false
 	switch m := m.(type) {
-	case *Fetch, *List, *Census:
+	case *Fetch, *List, *Census, *Sums:
 		wrong = true
 	case *Pull:
 		wrong = m.Whole

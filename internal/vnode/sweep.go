@@ -82,10 +82,10 @@ func (t *turn) expire(dk []byte, before int64) (bool, error) {
 		return false, nil
 	}
 	if planted.Is(planted.ExpiryErases) {
-		t.erase(dk)
+		t.erase(dk, HashOf(enc))
 		return true, nil
 	}
-	t.write(dk, obj, obj.Encode(), false)
+	t.write(dk, HashOf(enc), obj, obj.Encode(), false)
 	return true, nil
 }
 

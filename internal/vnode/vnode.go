@@ -43,6 +43,9 @@ type Config struct {
 	// HeadCache is how many bytes of object heads are kept in memory, so that
 	// a write seldom reads the disk. 0: none.
 	HeadCache int
+
+	// Treeless leaves the hash trees out, for benchmarks of what they cost.
+	Treeless bool
 }
 
 // Vnode is the part of a partition that changes it. It is not safe for
@@ -56,6 +59,8 @@ type Vnode struct {
 	counter uint64
 	actor   object.Actor
 	stamp   object.Stamp // the latest that this vnode gave out
+
+	treeless bool
 }
 
 // New returns the vnode that keeps its objects in store. Nothing but the batches of its
@@ -67,6 +72,7 @@ func New(c Config, store storage.Reader) *Vnode {
 		heads:     headCache{limit: c.HeadCache},
 		actor:     c.Actor,
 		counter:   c.Counter,
+		treeless:  c.Treeless,
 	}
 }
 
@@ -108,6 +114,7 @@ const (
 	NoteNewActor NoteKind = "new_actor" // the vnode has forgotten something, and goes on as a new actor
 	NoteBadItem  NoteKind = "bad_item"  // an object that was handed over cannot be decoded, and was left out
 	NoteUnread   NoteKind = "unread"    // the engine could not read a stored object
+	NoteTree     NoteKind = "tree"      // the hash tree does not say what is stored
 )
 
 // turn is the handling of one batch.
@@ -115,6 +122,7 @@ type turn struct {
 	*Vnode
 	wallMs  int64
 	batch   *storage.Batch
+	from    int               // where the changes of this turn begin in it
 	left    int               // commands that follow the one at hand
 	filling bool              // the command at hand is a Fill
 	written map[string][]byte // what this batch has written so far, by storage key, for those
@@ -122,10 +130,10 @@ type turn struct {
 }
 
 // Handle carries out a batch of commands, in order: Coordinate, Store, Deliver,
-// Fill, Drop, Fence, SetLacking and Sweep. It appends their changes to b, which must be applied before the next Handle.
+// Fill, Drop, Retree, Fence, SetLacking and Sweep. It appends their changes to b, which must be applied before the next Handle.
 // Should b not be applied, the vnode must not be used any more.
 func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
-	t := turn{Vnode: v, wallMs: wallMs, batch: b}
+	t := turn{Vnode: v, wallMs: wallMs, batch: b, from: len(b.Ops)}
 	t.out.Durable = make([]Answer, 0, len(cmds))
 	for i, m := range cmds {
 		t.left = len(cmds) - i - 1
@@ -140,6 +148,8 @@ func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
 			t.fill(i, m)
 		case *Drop:
 			t.drop(i, m)
+		case *Retree:
+			t.retree(i, m)
 		case *SetLacking:
 			t.setLacking(i, m)
 		case *Sweep:
@@ -167,22 +177,22 @@ func (t *turn) coordinate(i int, m *Coordinate) {
 		t.refuse(i, CodeContext, "the context has seen writes that this vnode never made")
 		return
 	}
-	if repeats(head, m.Request) {
-		t.repeat(i, dk, m, head)
+	if repeats(head.Object, m.Request) {
+		t.repeat(i, dk, m, head.Object)
 		return
 	}
 	seen := m.Seen
 	if planted.Is(planted.ContextIgnored) {
 		seen = head.Clock
 	}
-	local := head
-	if survives(head, seen) {
+	local := head.Object
+	if survives(head.Object, seen) {
 		if local, err = t.full(dk); err != nil {
 			t.refuseRead(i, m.Key, err)
 			return
 		}
 	}
-	obj := object.Write(local, seen, t.sibling(m, head))
+	obj := object.Write(local, seen, t.sibling(m, head.Object))
 	if len(obj.Siblings) > kv.MaxSiblings {
 		t.refuse(i, CodeSiblings, fmt.Sprintf("%s would hold %d values; the limit is %d: read it, and write with the context of that read",
 			m.Key, len(obj.Siblings), kv.MaxSiblings))
@@ -194,7 +204,7 @@ func (t *turn) coordinate(i int, m *Coordinate) {
 		return
 	}
 	live := head.Live(t.wallMs)
-	t.write(dk, obj, enc, m.Write.Deleted)
+	t.write(dk, head.hash, obj, enc, m.Write.Deleted)
 	t.out.Early = append(t.out.Early, Answer{i, &Minted{Object: enc}})
 	t.stored(i, live)
 }
@@ -281,7 +291,7 @@ func (t *turn) merge(i int, m *Store) {
 // absorb brings the object in, whose encoding is enc, together with what is
 // stored. It returns the head of what was stored before, and whether in was
 // anything new. An error means that nothing was changed.
-func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Object) (head object.Object, changed bool, err error) {
+func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Object) (head stored, changed bool, err error) {
 	if in.Clock.Counter(t.actor) > t.counter {
 		t.forgot(k, "another replica knows writes of this vnode that it never made")
 	}
@@ -294,7 +304,11 @@ func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Objec
 	if isCorrupt(err) {
 		t.note(NoteCorrupt, k, err.Error())
 		t.forgot(k, "a corrupt object was replaced")
-		t.write(dk, in, enc, tombstone(in))
+		var old uint64
+		if old, err = t.version(dk); err != nil {
+			t.note(NoteTree, k, fmt.Sprintf("what the tree says of it cannot be read, so a sum is wrong from now on: %v", err))
+		}
+		t.write(dk, old, in, enc, tombstone(in))
 		t.lost()
 		err = nil
 	}
@@ -305,10 +319,10 @@ func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Objec
 // reports whether that is anything new. If it is not, what is stored is
 // looked at all the same: the sender may have found its values corrupt, which
 // the head does not tell.
-func (t *turn) join(dk, enc []byte, in, head object.Object) (changed bool, err error) {
-	relation := object.Compare(in, head)
+func (t *turn) join(dk, enc []byte, in object.Object, head stored) (changed bool, err error) {
+	relation := object.Compare(in, head.Object)
 	if relation == object.Newer || planted.Is(planted.StoreOverwrites) {
-		t.write(dk, in, enc, tombstone(in))
+		t.write(dk, head.hash, in, enc, tombstone(in))
 		return true, nil
 	}
 	local, err := t.full(dk)
@@ -316,7 +330,7 @@ func (t *turn) join(dk, enc []byte, in, head object.Object) (changed bool, err e
 		return false, err
 	}
 	obj := object.Merge(local, in)
-	t.write(dk, obj, obj.Encode(), tombstone(obj))
+	t.write(dk, head.hash, obj, obj.Encode(), tombstone(obj))
 	return true, nil
 }
 
@@ -330,21 +344,27 @@ func tombstone(o object.Object) bool {
 	return true
 }
 
-// write puts the object into the engine batch.
-func (t *turn) write(dk []byte, obj object.Object, enc []byte, deleted bool) {
+// write puts the object into the engine batch, over one whose encoding has the
+// hash old.
+func (t *turn) write(dk []byte, old uint64, obj object.Object, enc []byte, deleted bool) {
 	if planted.Is(planted.DeleteErases) && deleted {
-		t.erase(dk)
+		t.erase(dk, old)
 		return
+	}
+	hash := old
+	if !t.treeless {
+		hash = HashOf(enc)
 	}
 	t.batch.Set(dk, enc)
 	if at, ok := obj.NextExpiry(); ok {
 		t.batch.Set(expiryKey(t.partition, at, dk), nil)
 	}
+	t.plant(dk, old, hash)
 	t.remember(dk, enc)
 	if planted.Is(planted.HeadCacheStale) && t.heads.has(dk) {
 		return
 	}
-	t.heads.put(dk, headOf(obj))
+	t.heads.put(dk, stored{headOf(obj), hash})
 }
 
 // remember keeps what was written for the rest of the batch, which the store
@@ -370,19 +390,20 @@ func (t *turn) stored(i int, live bool) {
 }
 
 // head is the head of what is stored, or of what this batch will store. An
-// object that is not there is the zero Object.
-func (t *turn) head(dk []byte) (object.Object, error) {
+// object that is not there is the zero value.
+func (t *turn) head(dk []byte) (stored, error) {
 	if h, ok := t.heads.get(dk); ok {
 		return h, nil
 	}
 	enc, err := t.bytes(dk)
 	if err != nil || enc == nil {
-		return object.Object{}, err
+		return stored{}, err
 	}
-	h, err := object.DecodeHead(enc)
+	o, err := object.DecodeHead(enc)
 	if err != nil {
-		return object.Object{}, err
+		return stored{}, err
 	}
+	h := stored{o, HashOf(enc)}
 	t.heads.put(dk, h)
 	return h, nil
 }

@@ -20,6 +20,8 @@ import (
 //     fence already: what was taken before it is in what is given away.
 //   - A node that exits takes nothing in.
 //   - A node drops nothing that it should hold.
+//   - Replicas are compared only where both should hold the home: what the sender
+//     takes for one is none any more if its places have changed since.
 //
 // A sender that knows more than this node is served: what it asks for does no
 // harm.
@@ -39,7 +41,16 @@ func Objection(s *membership.State, self string, p ring.Partition, epoch uint64,
 		}
 		return stale(s, m.Home, epoch)
 	case *vnode.Deliver:
-		return exiting(s, self)
+		if refusal := exiting(s, self); refusal != nil || !m.Placed {
+			return refusal
+		}
+		return replica(s, self, p, m.Home, epoch)
+	case *vnode.Sums:
+		return replica(s, self, p, m.Home, epoch)
+	case *vnode.Versions:
+		return replica(s, self, p, m.Home, epoch)
+	case *vnode.Pick:
+		return replica(s, self, p, m.Home, epoch)
 	case *vnode.Fence:
 		return behind(s, self, 0, epoch)
 	case *vnode.Fetch:
@@ -101,6 +112,18 @@ func needed(s *membership.State, self string, p, home ring.Partition) vnode.Mess
 	}
 	return &vnode.Refusal{Code: vnode.CodeStale, Epoch: s.Epoch(),
 		Text: fmt.Sprintf("node %s should hold these keys at epoch %d, and drops none", self, s.Epoch())}
+}
+
+// replica refuses to be compared, or mended, as what vnode p is not.
+func replica(s *membership.State, self string, p, home ring.Partition, epoch uint64) vnode.Message {
+	if m := stale(s, home, epoch); m != nil {
+		return m
+	}
+	if Placed(s, self, p, home) {
+		return nil
+	}
+	return &vnode.Refusal{Code: vnode.CodeStale, Epoch: s.Epoch(),
+		Text: fmt.Sprintf("vnode %d on node %s holds nothing of home %d at epoch %d", p, self, home, s.Epoch())}
 }
 
 // Placed reports whether vnode p of the node should hold the keys of a home, by

@@ -71,6 +71,14 @@ func TestWhatANodeObjectsTo(t *testing.T) {
 		{"a drop by a stand-in", other(s, home), now, &vnode.Drop{Home: home}, 0},
 		{"a drop of a home that is none", x.From, now, &vnode.Drop{Home: 64}, vnode.CodeInvalid},
 		{"what is handed over, by the old places", x.To, since - 1, &vnode.Deliver{Home: home}, 0},
+		{"a comparison by the old places", x.From, since - 1, &vnode.Sums{Home: home}, vnode.CodeStale},
+		{"a comparison with the owner", x.From, now, &vnode.Sums{Home: home}, 0},
+		{"a comparison with the next owner", x.To, now, &vnode.Versions{Home: home}, 0},
+		{"a comparison with a stand-in", other(s, home), now, &vnode.Pick{Home: home}, vnode.CodeStale},
+		{"a comparison of a home that is none", x.From, now, &vnode.Sums{Home: 64}, vnode.CodeInvalid},
+		{"a mending by the old places", x.From, since - 1, &vnode.Deliver{Home: home, Placed: true}, vnode.CodeStale},
+		{"a mending of a stand-in", other(s, home), now, &vnode.Deliver{Home: home, Placed: true}, vnode.CodeStale},
+		{"a mending of the owner", x.From, now, &vnode.Deliver{Home: home, Placed: true}, 0},
 	} {
 		got := vnode.Code(0)
 		if r, ok := Objection(s, tc.self, x.Partition, tc.epoch, tc.m).(*vnode.Refusal); ok {

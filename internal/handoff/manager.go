@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/pace"
 	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
@@ -35,7 +36,7 @@ type Manager struct {
 	asks   int // Asks and Dos so far
 	drops  []dropping
 	early  []ring.Partition // to be repaired as soon as there is a topology
-	bucket bucket
+	bucket pace.Bucket
 
 	looking bool
 	stale   bool // what the Look at hand finds may be out of date already
@@ -329,7 +330,7 @@ func (m *Manager) turn(j *job) {
 	case !m.isUp(r.node):
 		j.err, j.blocked = r.node+" is down", r.node
 		m.stop(j)
-	case r.node != m.self && m.busy(r.node), r.paced && !m.bucket.open(m.now, m.limits.BytesPerSecond):
+	case r.node != m.self && m.busy(r.node), r.paced && !m.bucket.Open(m.now, m.limits.BytesPerSecond):
 		return // its turn goes on when the answer is there, or the time has come
 	default:
 		m.ask(j, r)
@@ -357,7 +358,7 @@ func (m *Manager) ask(j *job, r request) {
 	m.emit(Ask{I: m.asks, Node: r.node, To: r.to, Msg: r.msg})
 }
 
-func (m *Manager) charge(bytes int) { m.bucket.take(m.now, m.limits.BytesPerSecond, bytes) }
+func (m *Manager) charge(bytes int) { m.bucket.Take(m.now, m.limits.BytesPerSecond, bytes) }
 
 // finish ends a job that has nothing more to ask.
 func (m *Manager) finish(j *job) {
@@ -476,8 +477,8 @@ func (m *Manager) wake() {
 		switch {
 		case j.pending != 0 && j.asked.node != m.self:
 			sooner(j.sent + m.limits.AskTimeout)
-		case j.running && j.pending == 0 && !m.bucket.open(m.now, m.limits.BytesPerSecond):
-			sooner(m.bucket.opens(m.now, m.limits.BytesPerSecond))
+		case j.running && j.pending == 0 && !m.bucket.Open(m.now, m.limits.BytesPerSecond):
+			sooner(m.bucket.Opens(m.now, m.limits.BytesPerSecond))
 		case !j.running && j.blocked == "" && (turns || j.over) && j.retryAt > m.now:
 			sooner(j.retryAt)
 		}

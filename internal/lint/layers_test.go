@@ -24,7 +24,7 @@ var table = []line{
 	{packages: []string{"internal/transport", "storage/disk"}},
 
 	{pure: true, packages: []string{"internal/coordinator", "internal/handoff", "internal/antientropy"}},
-	{pure: true, packages: []string{"internal/vnode", "internal/membership", "internal/quorum"}},
+	{pure: true, packages: []string{"internal/vnode", "internal/membership", "internal/quorum", "internal/pace"}},
 	{pure: true, packages: []string{"internal/ring"}},
 	{pure: true, packages: []string{"internal/crdt"}},
 	{pure: true, packages: []string{"internal/object", "storage"}},

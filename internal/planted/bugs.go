@@ -44,5 +44,8 @@ const (
 	RotUnseen         Bug = "rot-unseen"          // object: the checksum of the values is not looked at
 	RotForgiven       Bug = "rot-forgiven"        // vnode: a vnode that has replaced a corrupt object answers reads as if it had lost nothing
 	FullGrants        Bug = "full-grants"         // coordinator: a replica whose disk is full counts as one that has stored the write
+	ExchangeSkips     Bug = "exchange-skips"      // antientropy: the odd ones of the segments that differ are passed over
+	MendSkipsAbsent   Bug = "mend-skips-absent"   // antientropy: a key that the other side does not have is not sent there
+	MendOverwrites    Bug = "mend-overwrites"     // vnode: what anti-entropy brings replaces what is stored, unmerged
 	TreeKeepsDropped  Bug = "tree-keeps-dropped"  // vnode: the hash tree goes on speaking of what was dropped
 )

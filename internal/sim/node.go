@@ -51,6 +51,7 @@ type node struct {
 	nextAsk  uint64
 	topology topology
 	mover    mover
+	mender   mender
 }
 
 // incarnation is what a vnode may go on with after a shutdown in order.
@@ -104,6 +105,7 @@ func (n *node) start() {
 	n.findLacking()
 	n.detector = membership.NewDetector(n.name, n.peers(), membership.DetectorOptions{})
 	n.mover.start(n)
+	n.mender.start(n)
 	n.every(heartbeatEvery, n.heartbeat)
 	n.every(dialEvery, n.dialAll)
 	if n.s.weather.RotEvery > 0 {
@@ -365,6 +367,7 @@ func (n *node) changes(changes []membership.Sighting) {
 	for _, c := range changes {
 		n.s.number(uint64(n.s.byName[c.Node].i))
 		n.mover.sighted(c)
+		n.mender.sighted(c)
 		if c.Up {
 			n.s.happening(n.s.now, n.name, "holds "+c.Node+" to be up")
 			continue

@@ -62,6 +62,9 @@ var budgets = []struct {
 	{planted.RotUnseen, 60, rotting},
 	{planted.RotForgiven, 100, rotting},
 	{planted.FullGrants, 60, filling},
+	{planted.ExchangeSkips, 100, unread},
+	{planted.MendSkipsAbsent, 100, unread},
+	{planted.MendOverwrites, 100, mending},
 	{planted.TreeKeepsDropped, 20, standing},
 }
 
@@ -70,6 +73,8 @@ func standing(w *Weather) bool { return w.Fallbacks }
 func expiring(w *Weather) bool { return w.Expiring > 0 }
 func rotting(w *Weather) bool  { return w.RotEvery > 0 }
 func filling(w *Weather) bool  { return w.FullEvery > 0 }
+func mending(w *Weather) bool  { return w.MendEvery > 0 }
+func unread(w *Weather) bool   { return w.Unread }
 
 // TestPlanted plants one bug after the other, and must find each within its budget.
 // It prints the score.

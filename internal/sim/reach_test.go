@@ -15,6 +15,9 @@ var mustHappen = []string{
 	"fault: rot", "an object has rotted", "rot was found", "a vnode has replaced what had rotted",
 	"fault: full disk", "refused by a full disk",
 
+	// Anti-entropy.
+	"exchange equal", "exchange mended", "exchange busy", "exchange failed", "mending", "agreed unread", "stale *vnode.Sums",
+
 	// What comes and goes.
 	"fallback asked", "stored for others", "drain ended", "drain failed", "dropped", "new_actor",
 	"fault: forget", "vnode lost", "repair ended", "read refused by a vnode that lacks data",
@@ -29,7 +32,7 @@ var mustHappen = []string{
 }
 
 // reachSeeds is how many seeds are enough for that.
-const reachSeeds = 100
+const reachSeeds = 120
 
 // TestReach runs a fixed range of seeds, and wants to have seen everything.
 func TestReach(t *testing.T) {

@@ -197,6 +197,7 @@ func (n *node) turn(p ring.Partition) {
 	}
 	for _, m := range msgs {
 		n.mover.handled(p, m)
+		n.s.mending(m)
 	}
 	for _, a := range out.Early {
 		n.release(p, orders[a.Cmd].key, cmds[a.Cmd], a.Msg, n.s.inv.needs(n, orders[a.Cmd]))

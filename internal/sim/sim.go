@@ -22,8 +22,8 @@
 // A run has a safety phase, with the faults that its weather has, then
 // everything heals, all changes end and all data comes to where it should be, and in
 // the liveness phase every operation must succeed. At
-// the end all keys are read from all replicas, twice, the replicas must be byte
-// for byte the same, and the checkers of package check judge the history.
+// the end all keys are read from all replicas, twice, or, in some of the runs in which nodes
+// compare their replicas, nobody reads them; the replicas must be byte for byte the same, and the checkers of package check judge the history.
 //
 // Nothing here depends on anything but the seed, so a run can be repeated; its
 // trace hash says whether it was.
@@ -87,6 +87,7 @@ type Sim struct {
 	stopped bool              // clients begin nothing more
 	found   []check.Violation // broken invariants; the first one ends the run
 	counts  map[string]int    // how often what happened
+	mends   int               // messages of anti-entropy that vnodes were given to store
 }
 
 // newSim builds the cluster of the weather and starts its nodes.

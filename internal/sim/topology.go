@@ -172,6 +172,7 @@ func (t *topology) adopt(s *membership.State) {
 	}
 	n.detector.SetPeers(n.peers())
 	n.mover.adopted()
+	n.mender.adopted()
 }
 
 // propose puts a command into the topology; done, which may be nil, is told

@@ -87,6 +87,12 @@ type Weather struct {
 	ChangeEvery   time.Duration // between two changes of an operator
 	Limit         int           // transfers of a node at once; 0: the default
 	SnapshotEvery int           // entries of the log
+
+	// Anti-entropy.
+	MendEvery time.Duration // replicas are compared so often; 0: never
+	Settle    time.Duration // what differs must differ for so long
+	MendBytes int           // in a message
+	Unread    bool          // at the end nobody reads all keys: only this makes replicas equal
 }
 
 // DrawWeather draws the weather of a seed. Each kind of fault is off in many
@@ -124,6 +130,7 @@ func DrawWeather(seed uint64) Weather {
 	w.drawChanges(newChance(seed, "changes"))
 	w.drawImages(newChance(seed, "images"))
 	w.drawDecay(newChance(seed, "decay"))
+	w.drawMending(newChance(seed, "mending"))
 	return w
 }
 
@@ -190,6 +197,25 @@ func (w *Weather) drawLosses(c chance) {
 		w.Replicas, w.R, w.W = 3, 1, 3
 		w.Plain, w.Strict, w.Writes, w.Deletes = 0.8, 0.5, 0.3, 0
 		w.PageBytes, w.Keys = 1, 100
+	}
+}
+
+// drawMending draws for some runs how replicas are compared.
+func (w *Weather) drawMending(c chance) {
+	if !c.hit(0.4) {
+		return
+	}
+	w.MendEvery = pick(c, time.Second, 3*time.Second)
+	w.Settle = pick(c, time.Millisecond, 50*time.Millisecond, 500*time.Millisecond)
+	w.MendBytes = pick(c, 1, 300, 64<<10)
+	if w.Unread = c.hit(0.7); !w.Unread || w.Calm || !c.hit(0.5) {
+		return
+	}
+	// Many keys that are seldom written and read, so that reads do not repair them all.
+	w.Keys, w.Think = 300, 8*w.Think
+	w.Loss = max(w.Loss, 0.05)
+	if !w.Topology {
+		w.WipeEvery = c.about(4 * time.Second)
 	}
 }
 

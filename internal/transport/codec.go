@@ -20,13 +20,15 @@ const (
 	// and room for its key, a page of others before it and the frame around them.
 	MaxFrame = kv.MaxObject + 8<<20
 
-	maxName  = 255       // bytes in a node's name
-	maxText  = 4 << 10   // bytes in the text of an error; what is longer is cut
-	maxKeys  = 1 << 16   // keys in one Listed
-	maxItem  = 1 << 12   // replies or failures in one Forwarded
-	maxItems = 1 << 16   // items in one Deliver, Delivered or Pulled
-	maxAfter = 128 << 10 // bytes in the place where a page begins or ends
-	maxInt   = 1 << 31   // a number of replicas, of keys and the like is below this
+	maxName  = 255     // bytes in a node's name
+	maxText  = 4 << 10 // bytes in the text of an error; what is longer is cut
+	maxKeys  = 1 << 16 // keys in one Listed
+	maxItem  = 1 << 12 // replies or failures in one Forwarded
+	maxItems = 1 << 16 // items in one Deliver, Delivered, Pulled and the like
+
+	maxSegments = 4096      // segments in one Versions: all that a tree has
+	maxAfter    = 128 << 10 // bytes in the place where a page begins or ends
+	maxInt      = 1 << 31   // a number of replicas, of keys and the like is below this
 )
 
 const (

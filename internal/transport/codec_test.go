@@ -207,7 +207,25 @@ func message(t *rapid.T) vnode.Message {
 		"pulled": func() vnode.Message {
 			return &vnode.Pulled{Items: items(t), Bad: badItems(t), Last: blob(t, "last"), More: flag}
 		},
-		"deliver": func() vnode.Message { return &vnode.Deliver{Home: home, Items: items(t)} },
+		"deliver": func() vnode.Message { return &vnode.Deliver{Home: home, Items: items(t), Placed: flag} },
+		"sums": func() vnode.Message {
+			return &vnode.Sums{Home: home, Branch: rapid.IntRange(vnode.Root, 100).Draw(t, "branch"), Known: rapid.Uint64().Draw(t, "known")}
+		},
+		"summed": func() vnode.Message {
+			return &vnode.Summed{Sum: rapid.Uint64().Draw(t, "sum"), Sums: some(rapid.SliceOfN(rapid.Uint64(), 0, vnode.Branches).Draw(t, "sums"))}
+		},
+		"versions": func() vnode.Message {
+			segments := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) vnode.Segment { return vnode.Segment(rapid.Uint16().Draw(t, "segment")) }), 0, 9)
+			return &vnode.Versions{Home: home, Segments: some(segments.Draw(t, "segments")), After: blob(t, "after"), Limit: small(t, "limit")}
+		},
+		"versioned": func() vnode.Message { return &vnode.Versioned{Items: items(t), Last: blob(t, "last"), More: flag} },
+		"pick": func() vnode.Message {
+			keys := rapid.SliceOfN(rapid.Custom(key), 0, 4)
+			return &vnode.Pick{Home: home, Keys: some(keys.Draw(t, "keys")), Bare: flag, Limit: small(t, "limit")}
+		},
+		"picked":  func() vnode.Message { return &vnode.Picked{Items: items(t)} },
+		"order":   func() vnode.Message { return &Order{Do: text, Body: blob(t, "body")} },
+		"ordered": func() vnode.Message { return &Ordered{Answer: blob(t, "answer")} },
 		"delivered": func() vnode.Message {
 			results := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) vnode.ItemResult { return vnode.ItemResult(rapid.Uint8().Draw(t, "result")) }), 0, 9)
 			return &vnode.Delivered{Results: results.Draw(t, "results")}
@@ -231,6 +249,14 @@ func message(t *rapid.T) vnode.Message {
 		},
 	}
 	return kinds[rapid.SampledFrom(slices.Sorted(maps.Keys(kinds))).Draw(t, "kind")]()
+}
+
+// some is the slice as it is decoded: without elements it is nil.
+func some[T any](s []T) []T {
+	if len(s) == 0 {
+		return nil
+	}
+	return s
 }
 
 func frame(t *rapid.T) Frame {
@@ -335,6 +361,11 @@ func TestRefusedFrames(t *testing.T) {
 		"too many results":        {Frame{Response: true, Msg: &vnode.Delivered{Results: make([]vnode.ItemResult, maxItems+1)}}, "65537 results"},
 		"a page from far away":    {Frame{Msg: &vnode.Pull{After: make([]byte, maxAfter+1)}}, "After is"},
 		"a page without a limit":  {Frame{Msg: &vnode.Pull{Limit: -1}}, "Limit is -1"},
+		"too many segments":       {Frame{Msg: &vnode.Versions{Segments: make([]vnode.Segment, maxSegments+1)}}, "4097 segments"},
+		"too many sums":           {Frame{Response: true, Msg: &vnode.Summed{Sums: make([]uint64, vnode.Branches+1)}}, "65 sums"},
+		"too many picked keys":    {Frame{Msg: &vnode.Pick{Keys: make([]kv.Key, maxItems+1)}}, "65537 keys"},
+		"a branch below the root": {Frame{Msg: &vnode.Sums{Branch: vnode.Root - 1}}, "Branch is"},
+		"an order too long":       {Frame{Msg: &Order{Do: long}}, "order is"},
 		"a log message too large": {Frame{Msg: &Log{Data: make([]byte, maxLog+1)}}, "log message is"},
 		"a state too large":       {Frame{Response: true, Msg: &StateGive{State: make([]byte, maxState+1)}}, "state is"},
 		"a welcome too large":     {Frame{Response: true, Msg: &Welcome{State: make([]byte, maxState+1)}}, "state is"},
@@ -408,6 +439,9 @@ func TestBrokenFrames(t *testing.T) {
 		"a Pulled of absent bad items": {sealed(kindPulled, []byte{0, 99, 0}), "do not fit"},
 		"a Delivered of no results":    {sealed(kindDelivered, []byte{4, 1}), "do not fit"},
 		"a Pull from far away":         {sealed(kindPull, append([]byte{0, 0}, huge...)), "After is"},
+		"a Versions of absent ones":    {sealed(kindVersions, []byte{0, 0, 99, 0}), "do not fit"},
+		"a Summed of countless sums":   {sealed(kindSummed, append(make([]byte, 8), huge...)), "sums; the limit"},
+		"a Pick of absent keys":        {sealed(kindPick, []byte{0, 0, 9, 0, 1, 1, 'b', 'k'}), "do not fit"},
 		"a Log of a claimed size":      {sealed(kindLog, huge), "log message is"},
 		"a StateGive of absent bytes":  {sealed(kindStateGive, []byte{5, 1}), "too early"},
 		"a Propose without an id":      {sealed(kindPropose, []byte{1, 2, 3}), "too early"},
@@ -582,6 +616,16 @@ func examples() []Frame {
 		&StateGive{State: []byte("state")},
 		&JobsAsk{},
 		&JobsGive{Jobs: []byte("jobs")},
+		&vnode.Deliver{Home: 10, Items: []vnode.Item{{Key: k, Hash: 2, Object: []byte("object")}}, Placed: true},
+		&vnode.Sums{Home: 10, Branch: vnode.Root, Known: 1 << 60},
+		&vnode.Sums{Home: 10, Branch: 63},
+		&vnode.Summed{Sum: 3, Sums: []uint64{1, 2}},
+		&vnode.Versions{Home: 10, Segments: []vnode.Segment{1, 4095}, After: []byte("after"), Limit: 1000},
+		&vnode.Versioned{Items: []vnode.Item{{Key: k, Hash: 1 << 60}}, Last: []byte("last"), More: true},
+		&vnode.Pick{Home: 10, Keys: []kv.Key{k}, Bare: true, Limit: 1000},
+		&vnode.Picked{Items: []vnode.Item{{Key: k, Hash: 2, Object: []byte("object")}, {Key: k}}},
+		&Order{Do: "verify", Body: []byte("{}")},
+		&Ordered{Answer: []byte("state")},
 		&Propose{ID: [16]byte{1, 2}, Command: []byte("command")},
 		&Proposed{Code: "not_member", Text: "n9 is not a member"},
 		&Knock{Name: "n4", ID: [16]byte{1, 2}, Cluster: [16]byte{3, 4}, Partitions: 64, Replicas: 3, Version: "v1", Address: "h4:7000"},

@@ -27,12 +27,18 @@ const (
 	kindForward kind = 6
 	kindPull    kind = 7
 	kindDeliver kind = 8
+	kindMend    kind = 9 // a Deliver that is Placed
+
+	kindSums     kind = 0x0a
+	kindVersions kind = 0x0b
+	kindPick     kind = 0x0c
 
 	kindLog      kind = 0x10
 	kindStateAsk kind = 0x11
 	kindPropose  kind = 0x12
 	kindKnock    kind = 0x13
 	kindJobsAsk  kind = 0x14
+	kindOrder    kind = 0x15
 
 	kindStored    = answerBit | 1
 	kindFetched   = answerBit | 2
@@ -41,11 +47,15 @@ const (
 	kindForwarded = answerBit | 6
 	kindPulled    = answerBit | 7
 	kindDelivered = answerBit | 8
+	kindSummed    = answerBit | 0x0a
+	kindVersioned = answerBit | 0x0b
+	kindPicked    = answerBit | 0x0c
 	kindLogged    = answerBit | 0x10
 	kindStateGive = answerBit | 0x11
 	kindProposed  = answerBit | 0x12
 	kindWelcome   = answerBit | 0x13
 	kindJobsGive  = answerBit | 0x14
+	kindOrdered   = answerBit | 0x15
 	kindRefusal   = answerBit | 0x40
 	kindFailure   = answerBit | 0x41
 )
@@ -54,10 +64,12 @@ func (k kind) answer() bool { return k&answerBit != 0 }
 
 func (k kind) known() bool {
 	switch k {
-	case kindStore, kindFetch, kindList, kindCensus, kindPing, kindForward, kindPull, kindDeliver,
-		kindLog, kindStateAsk, kindPropose, kindKnock, kindJobsAsk,
+	case kindStore, kindFetch, kindList, kindCensus, kindPing, kindForward, kindPull, kindDeliver, kindMend,
+		kindSums, kindVersions, kindPick,
+		kindLog, kindStateAsk, kindPropose, kindKnock, kindJobsAsk, kindOrder,
 		kindStored, kindFetched, kindListed, kindPong, kindForwarded, kindPulled, kindDelivered,
-		kindLogged, kindStateGive, kindProposed, kindWelcome, kindJobsGive, kindRefusal, kindFailure:
+		kindSummed, kindVersioned, kindPicked,
+		kindLogged, kindStateGive, kindProposed, kindWelcome, kindJobsGive, kindOrdered, kindRefusal, kindFailure:
 		return true
 	}
 	return false
@@ -65,7 +77,7 @@ func (k kind) known() bool {
 
 // kindOf is the kind of a message that travels, 0 of any other.
 func kindOf(m vnode.Message) kind {
-	switch m.(type) {
+	switch m := m.(type) {
 	case *vnode.Store:
 		return kindStore
 	case *vnode.Fetch:
@@ -81,7 +93,16 @@ func kindOf(m vnode.Message) kind {
 	case *vnode.Pull:
 		return kindPull
 	case *vnode.Deliver:
+		if m.Placed {
+			return kindMend
+		}
 		return kindDeliver
+	case *vnode.Sums:
+		return kindSums
+	case *vnode.Versions:
+		return kindVersions
+	case *vnode.Pick:
+		return kindPick
 	case *Log:
 		return kindLog
 	case *StateAsk:
@@ -92,6 +113,8 @@ func kindOf(m vnode.Message) kind {
 		return kindKnock
 	case *JobsAsk:
 		return kindJobsAsk
+	case *Order:
+		return kindOrder
 	}
 	return answerKindOf(m)
 }
@@ -113,6 +136,12 @@ func answerKindOf(m vnode.Message) kind {
 		return kindPulled
 	case *vnode.Delivered:
 		return kindDelivered
+	case *vnode.Summed:
+		return kindSummed
+	case *vnode.Versioned:
+		return kindVersioned
+	case *vnode.Picked:
+		return kindPicked
 	case *Logged:
 		return kindLogged
 	case *StateGive:
@@ -123,6 +152,8 @@ func answerKindOf(m vnode.Message) kind {
 		return kindWelcome
 	case *JobsGive:
 		return kindJobsGive
+	case *Ordered:
+		return kindOrdered
 	case *vnode.Refusal:
 		return kindRefusal
 	case *vnode.Failure:
@@ -173,6 +204,20 @@ func (e *encoder) request(m vnode.Message) {
 	case *vnode.Deliver:
 		e.u16(uint16(m.Home))
 		e.itemList(m.Items)
+	case *vnode.Sums:
+		e.u16(uint16(m.Home))
+		e.count("Branch", m.Branch-vnode.Root)
+		e.u64(m.Known)
+	case *vnode.Versions:
+		e.u16(uint16(m.Home))
+		e.segments(m.Segments)
+		e.bytes("After", m.After, maxAfter)
+		e.count("Limit", m.Limit)
+	case *vnode.Pick:
+		e.u16(uint16(m.Home))
+		e.keyList(m.Keys)
+		e.bool(m.Bare)
+		e.count("Limit", m.Limit)
 	default:
 		e.topology(m)
 	}
@@ -198,6 +243,15 @@ func (e *encoder) answer(m vnode.Message) {
 		e.bool(m.More)
 	case *vnode.Delivered:
 		e.results(m.Results)
+	case *vnode.Summed:
+		e.u64(m.Sum)
+		e.sums(m.Sums)
+	case *vnode.Versioned:
+		e.itemList(m.Items)
+		e.bytes("Last", m.Last, maxAfter)
+		e.bool(m.More)
+	case *vnode.Picked:
+		e.itemList(m.Items)
 	case *vnode.Refusal:
 		e.u8(uint8(m.Code))
 		e.text(m.Text)
@@ -221,6 +275,11 @@ func (e *encoder) topology(m vnode.Message) {
 		e.bytes("state", m.State, maxState)
 	case *JobsGive:
 		e.bytes("jobs", m.Jobs, maxState)
+	case *Order:
+		e.string("order", m.Do, maxName)
+		e.bytes("body", m.Body, maxCommand)
+	case *Ordered:
+		e.bytes("answer", m.Answer, maxState)
 	case *Propose:
 		e.id(m.ID)
 		e.bytes("command", m.Command, maxCommand)
@@ -271,8 +330,14 @@ func (d *decoder) request(k kind) vnode.Message {
 		return &coordinator.Forward{Key: d.key(), Deleted: d.bool(), Options: d.options(), Value: d.value()}
 	case kindPull:
 		return &vnode.Pull{Home: d.partition(), After: d.bytes("After", maxAfter), Limit: d.count("Limit"), Bare: d.bool(), Whole: d.bool()}
-	case kindDeliver:
-		return &vnode.Deliver{Home: d.partition(), Items: d.itemList()}
+	case kindDeliver, kindMend:
+		return &vnode.Deliver{Home: d.partition(), Items: d.itemList(), Placed: k == kindMend}
+	case kindSums:
+		return &vnode.Sums{Home: d.partition(), Branch: d.count("Branch") + vnode.Root, Known: d.u64()}
+	case kindVersions:
+		return &vnode.Versions{Home: d.partition(), Segments: d.segments(), After: d.bytes("After", maxAfter), Limit: d.count("Limit")}
+	case kindPick:
+		return &vnode.Pick{Home: d.partition(), Keys: d.keyList(), Bare: d.bool(), Limit: d.count("Limit")}
 	}
 	return d.topology(k)
 }
@@ -293,6 +358,12 @@ func (d *decoder) answer(k kind) vnode.Message {
 		return &vnode.Pulled{Items: d.itemList(), Bad: d.badItems(), Last: d.bytes("Last", maxAfter), More: d.bool()}
 	case kindDelivered:
 		return &vnode.Delivered{Results: d.results()}
+	case kindSummed:
+		return &vnode.Summed{Sum: d.u64(), Sums: d.sums()}
+	case kindVersioned:
+		return &vnode.Versioned{Items: d.itemList(), Last: d.bytes("Last", maxAfter), More: d.bool()}
+	case kindPicked:
+		return &vnode.Picked{Items: d.itemList()}
 	case kindRefusal:
 		return &vnode.Refusal{Code: vnode.Code(d.u8()), Text: d.text(), Epoch: d.uvarint()}
 	case kindFailure:
@@ -310,6 +381,10 @@ func (d *decoder) topology(k kind) vnode.Message {
 		return &Logged{}
 	case kindJobsAsk:
 		return &JobsAsk{}
+	case kindOrder:
+		return &Order{Do: d.string("order", maxName), Body: d.bytes("body", maxCommand)}
+	case kindOrdered:
+		return &Ordered{Answer: d.bytes("answer", maxState)}
 	case kindStateAsk:
 		return &StateAsk{Have: d.uvarint()}
 	case kindJobsGive:
@@ -399,6 +474,67 @@ func (d *decoder) itemList() []vnode.Item {
 		items[i] = vnode.Item{Key: d.key(), Hash: d.u64(), Object: d.bytes("object", kv.MaxObject)}
 	}
 	return items
+}
+
+// leastKey is the least bytes of a key: three lengths, and two names.
+const leastKey = 3 + 2
+
+func (e *encoder) keyList(keys []kv.Key) {
+	e.items("keys", len(keys), maxItems)
+	for _, k := range keys {
+		e.key(k)
+	}
+}
+
+func (d *decoder) keyList() []kv.Key {
+	n := d.items("keys", leastKey, maxItems)
+	if n == 0 {
+		return nil
+	}
+	keys := make([]kv.Key, n)
+	for i := range keys {
+		keys[i] = d.key()
+	}
+	return keys
+}
+
+func (e *encoder) segments(all []vnode.Segment) {
+	e.items("segments", len(all), maxSegments)
+	for _, s := range all {
+		e.u16(uint16(s))
+	}
+}
+
+func (d *decoder) segments() []vnode.Segment {
+	n := d.items("segments", 2, maxSegments)
+	if n == 0 {
+		return nil
+	}
+	all := make([]vnode.Segment, n)
+	for i := range all {
+		all[i] = vnode.Segment(d.u16())
+	}
+	return all
+}
+
+// sums are as many as a tree has branches, and a branch segments, or none.
+func (e *encoder) sums(sums []uint64) {
+	e.items("sums", len(sums), vnode.Branches)
+	for _, s := range sums {
+		e.u64(s)
+	}
+}
+
+func (d *decoder) sums() []uint64 {
+	n := d.items("sums", 8, vnode.Branches)
+	if n == 0 {
+		return nil
+	}
+	sums := make([]uint64, n)
+	for i := range sums {
+		sums[i] = d.u64()
+	}
+	return sums
 }
 
 // leastBad is the least bytes of an item that cannot be read: no key, no text.

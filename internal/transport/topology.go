@@ -2,7 +2,7 @@ package transport
 
 import "github.com/tanodb/tanodb/internal/vnode"
 
-// What nodes say to each other about the topology. The byte slices are what
+// What nodes say to each other about the topology and their own work. The byte slices are what
 // package membership encodes; their meaning is nothing to this package.
 type (
 	// Log carries a message of the topology log to the log of another node. Logged
@@ -30,6 +30,18 @@ type (
 	// JobsGive carries it, in JSON.
 	JobsGive struct {
 		Jobs []byte
+	}
+
+	// Order asks a node for something about its anti-entropy, in one word. Body is what
+	// it needs for that, in JSON. Ordered answers.
+	Order struct {
+		Do   string
+		Body []byte
+	}
+
+	// Ordered carries what an Order has asked for, in JSON.
+	Ordered struct {
+		Answer []byte
 	}
 
 	// Propose asks a node to bring a command into the topology log. Proposed
@@ -88,6 +100,8 @@ func (*StateAsk) Message()  {}
 func (*StateGive) Message() {}
 func (*JobsAsk) Message()   {}
 func (*JobsGive) Message()  {}
+func (*Order) Message()     {}
+func (*Ordered) Message()   {}
 func (*Propose) Message()   {}
 func (*Proposed) Message()  {}
 func (*Knock) Message()     {}

@@ -21,6 +21,8 @@ func HashOf(encoding []byte) uint64 {
 // deliver takes what another vnode hands over. The answer waits until all of it
 // is durable, also what was here before: the sender will forget it.
 func (t *turn) deliver(i int, m *Deliver) {
+	t.mending = m.Placed
+	defer func() { t.mending = false }()
 	d := &Delivered{Results: make([]ItemResult, len(m.Items))}
 	after := t.left
 	for n := range m.Items {

@@ -1,6 +1,7 @@
 package vnode
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -16,6 +17,38 @@ const (
 	maxWrongSegments = 64
 	maxWrongKeys     = 4096
 )
+
+// Tree names the tree of a home in a vnode.
+type Tree struct {
+	Partition, Home ring.Partition
+}
+
+// Trees are all trees that should be in the store, for the objects there, or are
+// there, in order.
+func Trees(store storage.Reader) ([]Tree, error) {
+	var all []Tree
+	for _, kind := range []byte{kindObject, kindSum, kindEntry} {
+		end := prefixEnd([]byte{kind})
+		for from := []byte{kind}; ; {
+			key, err := first(store, from, end)
+			if err != nil {
+				return all, err
+			}
+			if len(key) < homeLen {
+				break
+			}
+			p, home := placeOf(key)
+			all = append(all, Tree{p, home})
+			if from = prefixEnd(key[:homeLen]); from == nil {
+				break
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Tree) int {
+		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Home, b.Home))
+	})
+	return slices.Compact(all), nil
+}
 
 // Verdict is what came of comparing the tree of a home with the objects.
 type Verdict struct {

@@ -127,6 +127,8 @@ type turn struct {
 	filling bool              // the command at hand is a Fill
 	written map[string][]byte // what this batch has written so far, by storage key, for those
 	out     Outcome
+
+	mending bool // the command at hand is of anti-entropy
 }
 
 // Handle carries out a batch of commands, in order: Coordinate, Store, Deliver,
@@ -321,7 +323,7 @@ func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Objec
 // the head does not tell.
 func (t *turn) join(dk, enc []byte, in object.Object, head stored) (changed bool, err error) {
 	relation := object.Compare(in, head.Object)
-	if relation == object.Newer || planted.Is(planted.StoreOverwrites) {
+	if relation == object.Newer || planted.Is(planted.StoreOverwrites) || t.mending && planted.Is(planted.MendOverwrites) {
 		t.write(dk, head.hash, in, enc, tombstone(in))
 		return true, nil
 	}

@@ -67,6 +67,8 @@ type host struct {
 	workers []*worker
 	shared  object.Actor // of all vnodes, for a planted bug
 	running atomic.Int32 // workers whose Serve has not returned
+
+	treeless bool // vnodes keep no hash trees, in the benchmark of what these cost
 }
 
 // newHost makes the workers. A vnode begins when it is first written to, for any
@@ -171,7 +173,7 @@ type worker struct {
 
 // incarnate makes a vnode.
 func (w *worker) incarnate(p ring.Partition, inc incarnation) *vnode.Vnode {
-	return vnode.New(vnode.Config{Partition: p, Actor: inc.actor, Counter: inc.counter, HeadCache: w.headCache}, w.node.engine)
+	return vnode.New(vnode.Config{Partition: p, Actor: inc.actor, Counter: inc.counter, HeadCache: w.headCache, Treeless: w.host.treeless}, w.node.engine)
 }
 
 func (w *worker) submit(c command) {
@@ -445,7 +447,7 @@ func (w *worker) moves() bool {
 	for _, t := range w.turn {
 		for _, m := range t.msgs {
 			switch m.(type) {
-			case *vnode.Deliver, *vnode.Fill, *vnode.SetLacking:
+			case *vnode.Deliver, *vnode.Fill, *vnode.SetLacking, *vnode.Retree:
 				return true
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/tanodb/tanodb/internal/antientropy"
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
@@ -35,6 +36,11 @@ type metrics struct {
 	swept    prometheus.Counter
 	scrubbed prometheus.Counter
 	damage   prometheus.Counter
+
+	exchanges  *prometheus.CounterVec
+	mended     *prometheus.CounterVec
+	mendBytes  prometheus.Counter
+	wrongTrees prometheus.Counter
 }
 
 var (
@@ -68,6 +74,14 @@ func newMetrics(n *Node) *metrics {
 		Name: "tanodb_scrub_bytes_total", Help: "Bytes of keys and objects whose checksums this node has looked at in search of damage."})
 	m.damage = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "tanodb_scrub_damage_total", Help: "Objects, and ranges of keys, that the search for damage could not read. Their vnodes are rebuilt."})
+	m.exchanges = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tanodb_repair_exchanges_total", Help: "Comparisons of two replicas by this node, by what came of them."}, []string{"outcome"})
+	m.mended = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tanodb_repair_objects_total", Help: "Objects that comparisons have merged here (in) or on other nodes (out), found busy, or could not mend (refused)."}, []string{"kind"})
+	m.mendBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tanodb_repair_bytes_total", Help: "Bytes that comparisons have sent and received, about."})
+	m.wrongTrees = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tanodb_repair_wrong_trees_total", Help: "Hash trees that a verification has found not to be those of the objects. Each is a bug, or a damaged disk."})
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tanodb_request_seconds", Help: "Time from a client request's arrival at this node to its answer.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18), // 100 µs to 13 s
@@ -82,6 +96,7 @@ func newMetrics(n *Node) *metrics {
 		}
 	}
 	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands, m.moved, m.swept, m.scrubbed, m.damage,
+		m.exchanges, m.mended, m.mendBytes, m.wrongTrees,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_requests_in_progress", Help: "Requests that this node coordinates now."},
@@ -104,6 +119,20 @@ func newMetrics(n *Node) *metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_vnodes_lacking", Help: "Vnodes of this node that are rebuilt, and answer no reads meanwhile."},
 			func() float64 { return float64(len(n.lackingVnodes())) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_repair_pairs", Help: "Pairs of replicas that this node compares."},
+			func() float64 { return float64(n.menders.status().Pairs) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_repair_pairs_due", Help: "Of those, the ones that are to be compared now. For long above 0: the budget is too small, a node is down, or repair is paused."},
+			func() float64 { return float64(n.menders.status().Due) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_repair_paused", Help: "1 while an operator has paused the comparisons of this node."},
+			func() float64 {
+				if n.menders.status().Paused {
+					return 1
+				}
+				return 0
+			}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_ring_partitions", Help: "Partitions of the ring."},
 			func() float64 { return float64(n.state().Ring().Size()) }),
@@ -169,6 +198,25 @@ func (m *metrics) moverNote(n *Node, e handoff.Note) {
 	}
 	n.log.Log(context.Background(), level, "hand-off", "node", n.self, "what", string(e.Kind), "job", string(e.Job),
 		"transfer", e.Transfer, "partition", int(e.Partition), "why", e.Text)
+}
+
+// menderNote counts and logs what anti-entropy has noted. That replicas are equal, or
+// only busy, is no news.
+func (m *metrics) menderNote(n *Node, e antientropy.Note) {
+	m.exchanges.WithLabelValues(string(e.Kind)).Inc()
+	m.mendBytes.Add(float64(e.Tally.Bytes))
+	for kind, count := range map[string]int{"in": e.Tally.In, "out": e.Tally.Out, "busy": e.Tally.Busy, "refused": e.Tally.Refused} {
+		m.mended.WithLabelValues(kind).Add(float64(count))
+	}
+	level := slog.LevelDebug
+	switch {
+	case e.Kind == antientropy.NoteFailed, e.Tally.Refused > 0:
+		level = slog.LevelWarn
+	case e.Kind == antientropy.NoteMended:
+		level = slog.LevelInfo
+	}
+	n.log.Log(context.Background(), level, "anti-entropy", "node", n.self, "what", string(e.Kind), "pair", e.Pair.String(),
+		"different", e.Tally.Different, "in", e.Tally.In, "out", e.Tally.Out, "why", e.Text)
 }
 
 // vnodeNote counts and logs what a vnode has noted.

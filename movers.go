@@ -370,25 +370,13 @@ func (n *Node) ClusterTransfers(ctx context.Context) ([]TransferState, error) {
 
 // jobsOf asks another node for the work that it does.
 func (n *Node) jobsOf(ctx context.Context, node string) ([]TransferState, error) {
-	deadline := time.Now().Add(stateTimeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
+	m, err := n.askNode(ctx, node, &transport.JobsAsk{})
+	if err != nil {
+		return nil, err
 	}
-	type outcome struct {
-		m   vnode.Message
-		err error
-	}
-	answered := make(chan outcome, 1)
-	n.network.Ask(node, transport.Requests, transport.Frame{Msg: &transport.JobsAsk{}}, deadline, func(m vnode.Message, err error) {
-		answered <- outcome{m, err}
-	})
-	a := <-answered // at the deadline at the latest
-	if a.err != nil {
-		return nil, a.err
-	}
-	give, ok := a.m.(*transport.JobsGive)
+	give, ok := m.(*transport.JobsGive)
 	if !ok {
-		return nil, errors.New(refusalText(a.m))
+		return nil, errors.New(refusalText(m))
 	}
 	var jobs []TransferState
 	if err := json.Unmarshal(give.Jobs, &jobs); err != nil {

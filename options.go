@@ -74,6 +74,17 @@ type Options struct {
 	// the cluster has no setting of its own. 0: no limit.
 	TransferBytes int64
 
+	// RepairEvery is the period in which each pair of replicas is compared once. It is
+	// sooner where a node has come back. 0: 1 hour.
+	RepairEvery time.Duration
+
+	// RepairBytes is how many bytes a second the comparisons of this node, and what
+	// they mend, may send and receive. 0: 8 MiB; -1: no limit.
+	RepairBytes int64
+
+	// RepairObjects is how many objects a second they may mend. 0: 2000; -1: no limit.
+	RepairObjects int
+
 	// Partitions is the size of the ring: a power of two from 8 to 65536, fixed
 	// for the cluster. 0: that of the directory or of the cluster that is joined, 64 for a new one.
 	Partitions int
@@ -119,7 +130,12 @@ const (
 	defaultMaxRequests = 10_000
 	defaultCacheBytes  = 256 << 20
 	maxReplicas        = 64 // N at most
-	defaultName        = "tanodb"
+
+	defaultRepairEvery   = time.Hour
+	defaultRepairBytes   = 8 << 20
+	defaultRepairObjects = 2000
+
+	defaultName = "tanodb"
 
 	targetN = 4 // successive partitions that are on distinct nodes, where there are enough
 
@@ -133,6 +149,9 @@ func (o *Options) ensure() error {
 	}
 	if o.Weight < 0 || o.TransferBytes < 0 {
 		return errors.New("tanodb: Weight and TransferBytes must not be negative")
+	}
+	if err := o.repairDefaults(); err != nil {
+		return err
 	}
 	if len(o.Join) > 0 && len(o.Bootstrap) > 0 {
 		return errors.New("tanodb: a node either begins a cluster, by Bootstrap, or joins one, by Join")

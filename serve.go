@@ -58,7 +58,7 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 	switch m := f.Msg.(type) {
 	case *vnode.Store, *vnode.Deliver:
 		s.vnodes.submit(command{to: f.To, msg: m, epoch: f.Epoch, reply: reply})
-	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Ping:
+	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Ping, *vnode.Sums, *vnode.Versions, *vnode.Pick:
 		s.reads.submit(readTask{to: f.To, msg: f.Msg, epoch: f.Epoch, reply: reply})
 	case *vnode.Pull:
 		s.give(f.To, m, f.Epoch, reply)
@@ -71,6 +71,8 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 		s.topology.carry(m, reply)
 	case *transport.JobsAsk:
 		reply(s.giveJobs())
+	case *transport.Order:
+		s.reads.wg.Go(func() { reply(s.ordered(m)) })
 	case *coordinator.Forward:
 		s.forwarded(m, f, reply)
 	default:

@@ -56,6 +56,7 @@ type Node struct {
 	topology *topology
 	movers   *movers
 	scrub    *scrubber
+	menders  *menders
 
 	commitsJoin bool                               // the node commits its joining itself
 	asked       struct{ partitions, replicas int } // what the options have asked for; 0: nothing
@@ -142,6 +143,7 @@ func (n *Node) open(dir string) (err error) {
 	n.hints.init(&n.o, n.state())
 	n.live = newLiveness(n)
 	n.movers = newMovers(n)
+	n.menders = newMenders(n)
 	n.reads = newReaders(n)
 	n.vnodes = newHost(n, incarnations)
 	if n.network, err = n.join(); err != nil {
@@ -332,6 +334,7 @@ func (n *Node) supervise() {
 	n.tree.add("membership", map[string]suture.Service{"detector": n.live, "topology": n.topology})
 	n.tree.add("handoff", map[string]suture.Service{"movers": n.movers})
 	n.tree.add("upkeep", map[string]suture.Service{"doctor": doctor{n}, "scrubber": n.scrub, "sweeper": sweeper{n}})
+	n.tree.add("antientropy", map[string]suture.Service{"menders": n.menders})
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	n.stopped = n.tree.root.ServeBackground(ctx)

@@ -138,6 +138,7 @@ func (t *topology) adopt(s *membership.State) {
 	}
 	n.live.members(s)
 	n.movers.adopted()
+	n.menders.adopted()
 	if !t.belongs(s) {
 		t.depart(was.Status)
 	}

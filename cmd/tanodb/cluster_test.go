@@ -37,6 +37,9 @@ type fakeCluster struct {
 	opening int    // after a Join: looks until the node has opened again
 	looks   int    // after that: until the joining is committed
 	order   string // the last, as a call would be written
+
+	repairs  []tanodb.RepairState
+	verified tanodb.Verified
 }
 
 func newFakeCluster() *fakeCluster {
@@ -139,6 +142,22 @@ func (f *fakeCluster) ClusterDown(_ context.Context, node string) error {
 
 func (f *fakeCluster) ClusterRecover(_ context.Context, survivors []string) error {
 	return f.note("recover %s", survivors)
+}
+
+func (f *fakeCluster) Repairs(context.Context, string) ([]tanodb.RepairState, error) {
+	return f.repairs, nil
+}
+
+func (f *fakeCluster) RepairPause(ctx context.Context, node string) ([]tanodb.RepairState, error) {
+	return f.repairs, f.note("pause %q", node)
+}
+
+func (f *fakeCluster) RepairResume(ctx context.Context, node string) ([]tanodb.RepairState, error) {
+	return f.repairs, f.note("resume %q", node)
+}
+
+func (f *fakeCluster) RepairVerify(_ context.Context, node string) (tanodb.Verified, error) {
+	return f.verified, f.note("verify %q", node)
 }
 
 func (f *fakeCluster) Repair(_ context.Context, target string) (int, error) {

@@ -58,6 +58,7 @@ type cli struct {
 	Keys       keysCmd       `cmd:"" help:"List the keys of a bucket."`
 	Status     statusCmd     `cmd:"" help:"Show a node, and the cluster as it sees it."`
 	Cluster    clusterCmd    `cmd:"" help:"Show the members of a cluster, and change them."`
+	Repair     repairCmd     `cmd:"" help:"Show how replicas are compared and mended, and check them."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`

@@ -24,29 +24,32 @@ import (
 )
 
 type serveCmd struct {
-	Dir        string        `help:"Where the node keeps its data." default:"tanodb-data" placeholder:"DIR" env:"TANODB_DIR"`
-	Name       string        `help:"This node's name, for ever; none: the one kept in the directory, or tanodb." placeholder:"NAME" env:"TANODB_NAME"`
-	HTTP       string        `name:"http" help:"Where clients reach this node." default:"127.0.0.1:8098" placeholder:"HOST:PORT" env:"TANODB_HTTP"`
-	Listen     string        `help:"Where other nodes reach this one; none: no network between nodes, or the address of this node in --bootstrap." placeholder:"HOST:PORT" env:"TANODB_LISTEN"`
-	Advertise  string        `help:"What other nodes are told to reach this one at, where that is not --listen." placeholder:"HOST:PORT" env:"TANODB_ADVERTISE"`
-	Bootstrap  members       `help:"The first members of a new cluster, this one too, the same on every node; none: a cluster of this node alone." placeholder:"NAME=HOST:PORT,…" env:"TANODB_BOOTSTRAP"`
-	Join       []string      `help:"Where nodes of a cluster listen that a new directory is to join; its joining is staged there, for you to plan and commit. Nothing, if it is a member already." placeholder:"HOST:PORT" env:"TANODB_JOIN"`
-	AutoJoin   []string      `help:"The same, and the joining is committed too." placeholder:"HOST:PORT" env:"TANODB_AUTO_JOIN"`
-	Zone       string        `help:"Where a node that joins stands: copies of a key are kept in distinct zones." placeholder:"ZONE" env:"TANODB_ZONE"`
-	Weight     int           `help:"The share of a node that joins, in percent of a usual node's; 0: 100." placeholder:"PERCENT" env:"TANODB_WEIGHT"`
-	Partitions int           `help:"The size of the ring: a power of two from 8 to 65536, fixed for the cluster; 0: that of the directory or of the cluster that is joined, and 64 for a new one." placeholder:"Q" env:"TANODB_PARTITIONS"`
-	Replicas   int           `help:"How many vnodes hold each key; 0: the same, and 3 for a new cluster." placeholder:"N" env:"TANODB_REPLICAS"`
-	Durability string        `help:"When a write is confirmed: when it is on disk (sync), or up to 100 ms before (interval)." enum:"sync,interval" default:"sync" placeholder:"WHEN" env:"TANODB_DURABILITY"`
-	TLSCert    string        `name:"tls-cert" help:"This node's certificate towards other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CERT"`
-	TLSKey     string        `name:"tls-key" help:"The key of the certificate, PEM." placeholder:"FILE" env:"TANODB_TLS_KEY"`
-	TLSCA      string        `name:"tls-ca" help:"Who has signed the certificates of other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CA"`
-	Transfer   byteCount     `name:"transfer-rate" help:"Bytes a second that this node moves to others, such as 10MiB, as long as the cluster has no limit of its own; 0: no limit." placeholder:"BYTES" env:"TANODB_TRANSFER_RATE"`
-	Cache      int64         `help:"Memory for what was read and written last, in MiB." default:"256" placeholder:"MIB" env:"TANODB_CACHE"`
-	Drain      time.Duration `help:"How long requests in progress may take to end after SIGTERM or SIGINT; a second one ends them at once." default:"10s" placeholder:"DURATION" env:"TANODB_DRAIN"`
-	LogLevel   string        `help:"What is logged to standard error: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" env:"TANODB_LOG_LEVEL"`
-	LogFormat  string        `help:"How it is logged: text or json." enum:"text,json" default:"text" placeholder:"FORMAT" env:"TANODB_LOG_FORMAT"`
-	Pprof      bool          `help:"Serve CPU and memory profiles under /debug/pprof/ to whoever reaches --http."`
-	Tether     bool          `hidden:"" help:"Stop when standard input ends, that is, with the process that holds its other end."`
+	Dir           string        `help:"Where the node keeps its data." default:"tanodb-data" placeholder:"DIR" env:"TANODB_DIR"`
+	Name          string        `help:"This node's name, for ever; none: the one kept in the directory, or tanodb." placeholder:"NAME" env:"TANODB_NAME"`
+	HTTP          string        `name:"http" help:"Where clients reach this node." default:"127.0.0.1:8098" placeholder:"HOST:PORT" env:"TANODB_HTTP"`
+	Listen        string        `help:"Where other nodes reach this one; none: no network between nodes, or the address of this node in --bootstrap." placeholder:"HOST:PORT" env:"TANODB_LISTEN"`
+	Advertise     string        `help:"What other nodes are told to reach this one at, where that is not --listen." placeholder:"HOST:PORT" env:"TANODB_ADVERTISE"`
+	Bootstrap     members       `help:"The first members of a new cluster, this one too, the same on every node; none: a cluster of this node alone." placeholder:"NAME=HOST:PORT,…" env:"TANODB_BOOTSTRAP"`
+	Join          []string      `help:"Where nodes of a cluster listen that a new directory is to join; its joining is staged there, for you to plan and commit. Nothing, if it is a member already." placeholder:"HOST:PORT" env:"TANODB_JOIN"`
+	AutoJoin      []string      `help:"The same, and the joining is committed too." placeholder:"HOST:PORT" env:"TANODB_AUTO_JOIN"`
+	Zone          string        `help:"Where a node that joins stands: copies of a key are kept in distinct zones." placeholder:"ZONE" env:"TANODB_ZONE"`
+	Weight        int           `help:"The share of a node that joins, in percent of a usual node's; 0: 100." placeholder:"PERCENT" env:"TANODB_WEIGHT"`
+	Partitions    int           `help:"The size of the ring: a power of two from 8 to 65536, fixed for the cluster; 0: that of the directory or of the cluster that is joined, and 64 for a new one." placeholder:"Q" env:"TANODB_PARTITIONS"`
+	Replicas      int           `help:"How many vnodes hold each key; 0: the same, and 3 for a new cluster." placeholder:"N" env:"TANODB_REPLICAS"`
+	Durability    string        `help:"When a write is confirmed: when it is on disk (sync), or up to 100 ms before (interval)." enum:"sync,interval" default:"sync" placeholder:"WHEN" env:"TANODB_DURABILITY"`
+	TLSCert       string        `name:"tls-cert" help:"This node's certificate towards other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CERT"`
+	TLSKey        string        `name:"tls-key" help:"The key of the certificate, PEM." placeholder:"FILE" env:"TANODB_TLS_KEY"`
+	TLSCA         string        `name:"tls-ca" help:"Who has signed the certificates of other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CA"`
+	Transfer      byteCount     `name:"transfer-rate" help:"Bytes a second that this node moves to others, such as 10MiB, as long as the cluster has no limit of its own; 0: no limit." placeholder:"BYTES" env:"TANODB_TRANSFER_RATE"`
+	RepairEvery   time.Duration `help:"Each pair of replicas is compared once in so long; sooner when a node is back." default:"1h" placeholder:"DURATION" env:"TANODB_REPAIR_EVERY"`
+	RepairRate    byteCount     `help:"Bytes a second for that, and for what it mends; 0: no limit." default:"8MiB" placeholder:"BYTES" env:"TANODB_REPAIR_RATE"`
+	RepairObjects int           `help:"Objects a second that it mends; 0: no limit." default:"2000" placeholder:"N" env:"TANODB_REPAIR_OBJECTS"`
+	Cache         int64         `help:"Memory for what was read and written last, in MiB." default:"256" placeholder:"MIB" env:"TANODB_CACHE"`
+	Drain         time.Duration `help:"How long requests in progress may take to end after SIGTERM or SIGINT; a second one ends them at once." default:"10s" placeholder:"DURATION" env:"TANODB_DRAIN"`
+	LogLevel      string        `help:"What is logged to standard error: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" env:"TANODB_LOG_LEVEL"`
+	LogFormat     string        `help:"How it is logged: text or json." enum:"text,json" default:"text" placeholder:"FORMAT" env:"TANODB_LOG_FORMAT"`
+	Pprof         bool          `help:"Serve CPU and memory profiles under /debug/pprof/ to whoever reaches --http."`
+	Tether        bool          `hidden:"" help:"Stop when standard input ends, that is, with the process that holds its other end."`
 }
 
 // Help is the long part of the command's help.
@@ -58,6 +61,14 @@ Example, a whole database, a node of three, and a fourth that joins them:
     tanodb serve --dir ./data
     tanodb serve --dir ./n1 --name n1 --http 127.0.0.1:8098 --bootstrap n1=10.0.0.1:7098,n2=10.0.0.2:7098,n3=10.0.0.3:7098
     tanodb serve --dir ./n4 --name n4 --listen 10.0.0.4:7098 --auto-join 10.0.0.1:7098,10.0.0.2:7098`
+}
+
+// orUnlimited turns the 0 of a flag, no limit, into the -1 of an option.
+func orUnlimited(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // members is a list of members as a flag: NAME=HOST:PORT,…
@@ -202,6 +213,9 @@ func (c *serveCmd) options(logs io.Writer) (tanodb.Options, error) {
 		TLS:           security,
 		CacheBytes:    c.Cache << 20,
 		TransferBytes: int64(c.Transfer),
+		RepairEvery:   c.RepairEvery,
+		RepairBytes:   orUnlimited(int64(c.RepairRate)),
+		RepairObjects: int(orUnlimited(int64(c.RepairObjects))),
 		Logger:        c.logger(logs),
 	}, nil
 }

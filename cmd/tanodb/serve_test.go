@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
@@ -25,7 +26,7 @@ func TestServeJoins(t *testing.T) {
 		}
 		return &c.Serve, nil
 	}
-	c, err := parsed("--listen h4:7098 --auto-join h1:1,h2:2 --zone south --weight 50 --advertise p:3 --transfer-rate 2MiB")
+	c, err := parsed("--listen h4:7098 --auto-join h1:1,h2:2 --zone south --weight 50 --advertise p:3 --transfer-rate 2MiB --repair-every 10m --repair-rate 0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func TestServeJoins(t *testing.T) {
 	o.Logger = nil
 	want := tanodb.Options{
 		Listen: "h4:7098", Join: []string{"h1:1", "h2:2"}, AutoJoin: true, Zone: "south", Weight: 50, Advertise: "p:3",
-		TransferBytes: 2 << 20, Durability: tanodb.Sync, CacheBytes: 256 << 20,
+		TransferBytes: 2 << 20, RepairEvery: 10 * time.Minute, RepairBytes: -1, RepairObjects: 2000, Durability: tanodb.Sync, CacheBytes: 256 << 20,
 	}
 	if diff := cmp.Diff(want, o); diff != "" || err != nil {
 		t.Errorf("error %v, %s", err, diff)

@@ -43,7 +43,7 @@ type Manager struct {
 	again   bool // so another one is to follow at once
 	lookAt  time.Duration
 	looked  time.Duration // when the last Look was asked for
-	empty   bool // the last Look found nothing, and nothing has come since
+	empty   bool          // the last Look found nothing, and nothing has come since
 	leftAt  time.Duration
 
 	wakeAt time.Duration // of the last Wake; 0: none is to come

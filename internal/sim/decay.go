@@ -62,11 +62,11 @@ func (v *invariants) swept(n *node, key kv.Key, old, head object.Object) {
 	}
 }
 
-// agree compares the replicas of each key when all is at rest, but for the bytes of
+// allAgree compares the replicas of each key when all is at rest, but for the bytes of
 // what has expired: a stand-in whose clock is ahead may have given them back, and
 // handed its tombstone over to one replica after all were read. The next read
 // makes them the same, byte for byte, and then they are compared again.
-func (s *Sim) agree() bool {
+func (s *Sim) allAgree() bool {
 	for i := range s.weather.Keys {
 		copies := s.copies(keyAt(i))
 		for j := range copies {

@@ -69,8 +69,8 @@ func (s *Sim) rewindable(victim *node) bool {
 	return true
 }
 
-// mended says that a rewound disk does no harm any more.
-func (s *Sim) mended(n *node) {
+// madeSafe says that a rewound disk does no harm any more.
+func (s *Sim) madeSafe(n *node) {
 	if s.rewound == n {
 		s.rewound = nil
 		s.wiped = s.now // until now it has gone by what was long ago
@@ -123,7 +123,7 @@ func (t *topology) makeSafe() {
 		t.open()
 		n.findLacking()
 		t.doubted, t.mended = false, true
-		n.s.mended(n)
+		n.s.madeSafe(n)
 		n.mover.feed(handoff.Repair{Partitions: lack})
 	})
 }

@@ -89,7 +89,7 @@ func (s *Sim) phases() {
 	if !s.even() {
 		return
 	}
-	if s.must(restWithin, "the data is at rest", s.atRest()) && s.agree() && s.readEverything() && s.takeCensus() {
+	if s.must(restWithin, "the data is at rest", s.atRest()) && s.allAgree() && s.readEverything() && s.takeCensus() {
 		s.balanced()
 		s.checkTrees()
 		s.checkRoots()
@@ -103,7 +103,12 @@ func (s *Sim) even() bool {
 	if s.weather.Unread {
 		return s.mended()
 	}
-	return s.readEverything() && s.readEverything()
+	for range 2 {
+		if !s.readEverything() {
+			return false
+		}
+	}
+	return true
 }
 
 // restCheck is how often it is looked whether all is at rest, which is much work.

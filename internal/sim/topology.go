@@ -334,7 +334,7 @@ func (n *node) leave() {
 	n.gone = true
 	n.stop()
 	n.disk.crash()
-	n.s.mended(n)
+	n.s.madeSafe(n)
 }
 
 // members are the nodes that are in the newest topology and have not left it,

@@ -14,6 +14,9 @@
 //	GET /_tanodb/cluster/plan                            tanodb.Plan
 //	POST /_tanodb/cluster/stage                          tanodb.Change, and the same as answer
 //	POST /_tanodb/cluster/join and so on                 Join, Commit, Clear, Down, Recover, Repair, Limits
+//	GET /_tanodb/repair                                  Repairs
+//	POST /_tanodb/repair/pause, /resume                  RepairOrder, and Repairs as answer
+//	POST /_tanodb/repair/verify                          RepairOrder, and tanodb.Verified as answer
 //
 // Every status from 400 on comes with an Error.
 package api

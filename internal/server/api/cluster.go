@@ -63,3 +63,13 @@ func NewTransfers(ts []tanodb.TransferState, err error) Transfers {
 	}
 	return out
 }
+
+// RepairOrder names the node whose anti-entropy is meant; empty: all members.
+type RepairOrder struct {
+	Node string `json:"node,omitempty"`
+}
+
+// Repairs is how it stands with the anti-entropy of some nodes.
+type Repairs struct {
+	Nodes []tanodb.RepairState `json:"nodes"`
+}

@@ -30,6 +30,10 @@ import (
 //	POST /_tanodb/cluster/recover    {"survivors", "i_know": true}
 //	POST /_tanodb/cluster/repair     {"target"}
 //	POST /_tanodb/cluster/limits     {"per_node", "bytes_per_second"}
+//	GET  /_tanodb/repair             how it stands with the anti-entropy of all nodes
+//	POST /_tanodb/repair/pause       {"node"}: of that node; without one, of all
+//	POST /_tanodb/repair/resume      {"node"}
+//	POST /_tanodb/repair/verify      {"node"}: answered when it is over
 //
 // A POST must say that it is JSON: a page that a browser shows cannot do that to
 // a server that has not asked it in, so that no page can change a cluster.
@@ -51,6 +55,12 @@ type Cluster interface {
 	ClusterRecover(ctx context.Context, survivors []string) error
 	Repair(ctx context.Context, target string) (partitions int, err error)
 	SetTransferLimits(ctx context.Context, perNode int, bytesPerSecond int64) error
+
+	// Of a node, or of all members if it has no name.
+	Repairs(ctx context.Context, node string) ([]tanodb.RepairState, error)
+	RepairPause(ctx context.Context, node string) ([]tanodb.RepairState, error)
+	RepairResume(ctx context.Context, node string) ([]tanodb.RepairState, error)
+	RepairVerify(ctx context.Context, node string) (tanodb.Verified, error)
 }
 
 // maxOrder is how many bytes an order may have.
@@ -69,6 +79,9 @@ var orders = map[resource]order{
 	clusterRecover: decoded(recoverTopology),
 	clusterRepair:  decoded(repair),
 	clusterLimits:  decoded(limit),
+	repairPause:    decoded(pauseRepair),
+	repairResume:   decoded(resumeRepair),
+	repairVerify:   decoded(verifyRepair),
 }
 
 // cluster serves what is below /_tanodb/cluster.
@@ -101,6 +114,9 @@ func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 		return api.NewTransfers(ts, err), nil
 	case clusterPlan:
 		return h.node.ClusterPlan(ctx)
+	case repairState:
+		states, err := h.node.Repairs(ctx, "")
+		return api.Repairs{Nodes: states}, err
 	}
 	body, err := orderBody(w, r)
 	if err != nil {
@@ -199,6 +215,20 @@ func repair(ctx context.Context, n Node, r api.Repair) (any, error) {
 	}
 	partitions, err := n.Repair(ctx, r.Target)
 	return api.Repaired{Target: r.Target, Partitions: partitions}, err
+}
+
+func pauseRepair(ctx context.Context, n Node, o api.RepairOrder) (any, error) {
+	states, err := n.RepairPause(ctx, o.Node)
+	return api.Repairs{Nodes: states}, err
+}
+
+func resumeRepair(ctx context.Context, n Node, o api.RepairOrder) (any, error) {
+	states, err := n.RepairResume(ctx, o.Node)
+	return api.Repairs{Nodes: states}, err
+}
+
+func verifyRepair(ctx context.Context, n Node, o api.RepairOrder) (any, error) {
+	return n.RepairVerify(ctx, o.Node)
 }
 
 func limit(ctx context.Context, n Node, l api.Limits) (any, error) {

@@ -55,6 +55,29 @@ func TestTransfersOfTheNodesThatAnswer(t *testing.T) {
 	c.want(500, "GET", clusterPath+"/transfers", "")
 }
 
+func TestRepairRoutes(t *testing.T) {
+	f := newFake()
+	c := newClient(t, f)
+	var got api.Repairs
+	decode(t, c.want(200, "GET", "/_tanodb/repair", ""), &got)
+	if len(got.Nodes) != 2 || got.Nodes[0].Pairs != 7 || got.Nodes[1].Error != "down" {
+		t.Errorf("%+v", got)
+	}
+	c.want(200, "POST", "/_tanodb/repair/pause", `{}`, jsonType)
+	c.want(200, "POST", "/_tanodb/repair/resume", `{"node":"n2"}`, jsonType)
+	var v tanodb.Verified
+	decode(t, c.want(200, "POST", "/_tanodb/repair/verify", `{"node":"n1"}`, jsonType), &v)
+	if !v.OK || v.Homes != 64 {
+		t.Errorf("%+v", v)
+	}
+	if diff := cmp.Diff([]string{`pause ""`, `resume "n2"`, `verify "n1"`}, f.orders); diff != "" {
+		t.Error(diff)
+	}
+	c.want(400, "POST", "/_tanodb/repair/pause", `{"nodes":"n1"}`, jsonType)
+	c.want(405, "GET", "/_tanodb/repair/verify", "")
+	c.want(405, "POST", "/_tanodb/repair", `{}`, jsonType)
+}
+
 func TestOrders(t *testing.T) {
 	for _, c := range []struct{ order, body, want, answer string }{
 		{"stage", `{"kind":"leave","node":"n3"}`, "stage leave n3", `{"kind":"leave","node":"n3"}`},

@@ -145,6 +145,24 @@ func (f *fake) SetTransferLimits(_ context.Context, perNode int, rate int64) err
 	return f.ordered("limits %d %d", perNode, rate)
 }
 
+func (f *fake) Repairs(context.Context, string) ([]tanodb.RepairState, error) {
+	return []tanodb.RepairState{{Node: "n1", Pairs: 7}, {Node: "n2", Error: "down"}}, f.fail
+}
+
+func (f *fake) RepairPause(ctx context.Context, node string) ([]tanodb.RepairState, error) {
+	states, _ := f.Repairs(ctx, node)
+	return states, f.ordered("pause %q", node)
+}
+
+func (f *fake) RepairResume(ctx context.Context, node string) ([]tanodb.RepairState, error) {
+	states, _ := f.Repairs(ctx, node)
+	return states, f.ordered("resume %q", node)
+}
+
+func (f *fake) RepairVerify(_ context.Context, node string) (tanodb.Verified, error) {
+	return tanodb.Verified{Homes: 64, OK: true}, f.ordered("verify %q", node)
+}
+
 func (f *fake) Metrics() prometheus.Gatherer { return f.registry }
 
 // client sends requests to a handler, without a network.

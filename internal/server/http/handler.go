@@ -12,6 +12,8 @@
 //	GET                    /_tanodb/explain/buckets/B/keys/K
 //	GET                    /_tanodb/cluster  and below it  /transfers  /plan
 //	POST                   /_tanodb/cluster/join  and so on; see cluster.go
+//	GET                    /_tanodb/repair
+//	POST                   /_tanodb/repair/pause  /resume  /verify
 //
 // Every /buckets may be /types/T/buckets; the type "default" is the default
 // one. Names are percent-encoded and may hold any bytes, an escaped slash too;

@@ -35,6 +35,11 @@ const (
 	clusterRecover
 	clusterRepair
 	clusterLimits
+
+	repairState
+	repairPause
+	repairResume
+	repairVerify
 )
 
 // target is a path that was understood.
@@ -71,6 +76,11 @@ var simple = map[string]resource{
 	ownPrefix + "/cluster/recover":   clusterRecover,
 	ownPrefix + "/cluster/repair":    clusterRepair,
 	ownPrefix + "/cluster/limits":    clusterLimits,
+
+	ownPrefix + "/repair":        repairState,
+	ownPrefix + "/repair/pause":  repairPause,
+	ownPrefix + "/repair/resume": repairResume,
+	ownPrefix + "/repair/verify": repairVerify,
 }
 
 // parsePath reads the path of a request as it came, escaped. A path that names

@@ -479,13 +479,19 @@ func (v *verifier) mend(t vnode.Tree, found vnode.Verdict) error {
 	answered := make(chan vnode.Message, 1)
 	n.vnodes.submit(command{to: t.Partition, msg: &vnode.Retree{Home: t.Home, Keys: found.Keys, Segments: found.Segments},
 		epoch: n.state().Epoch(), reply: func(m vnode.Message) { answered <- m }})
-	select {
-	case m := <-answered:
-		if _, ok := m.(*vnode.Retreed); !ok {
-			return errors.New(refusalText(m))
+	tick := time.NewTicker(verifyPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case m := <-answered:
+			if _, ok := m.(*vnode.Retreed); !ok {
+				return errors.New(refusalText(m))
+			}
+			return nil
+		case <-tick.C:
+			if n.closing.Load() { // the vnode's worker may have ended, and answers no more
+				return errors.New("the node is shutting down")
+			}
 		}
-		return nil
-	case <-n.failed:
-		return errors.New("the node has failed")
 	}
 }

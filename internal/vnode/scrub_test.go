@@ -1,0 +1,90 @@
+package vnode_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/storage"
+)
+
+func lacks(t *testing.T, e storage.Reader) bool {
+	t.Helper()
+	on, err := vnode.Lacking(e, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return on
+}
+
+// What takes the place of a spoiled object may be less than it was, so the vnode
+// lacks data from then on; but a job that fills it anyway need not begin again.
+func TestScenario32AVnodeThatReplacedAnObjectLacksData(t *testing.T) {
+	b := newBench(t, 1)
+	whole := minted(t, b.handle(coordinate("x", nil, 1)))
+	if out := b.handle(store(whole)); out.Lost || lacks(t, b.engine) {
+		t.Fatal("a vnode that has lost nothing says so")
+	}
+	b.spoil(-6)
+	if out := b.handle(store(stranger(t, "y", nil))); !out.Lost || !lacks(t, b.engine) {
+		t.Error("a vnode that replaced a spoiled object goes on as if it had all")
+	}
+	b.spoil(-6)
+	if out := b.handle(&vnode.Fill{Home: 1, Items: []vnode.Item{item(whole)}}); out.Lost {
+		t.Error("a vnode that is being rebuilt is to be rebuilt again")
+	}
+	b.handle(&vnode.SetLacking{})
+	b.spoil(-6)
+	if out := b.handle(&vnode.Fill{Home: 1, Items: []vnode.Item{item(whole)}}); !out.Lost || !lacks(t, b.engine) {
+		t.Error("a fill has replaced a spoiled object by what one source has, and all is held to be well")
+	}
+}
+
+func TestScrubGoesThroughAll(t *testing.T) {
+	b := newBench(t, 1)
+	b.handle(coordinate("x", nil, 1))
+	size := len(b.bytes())
+	for _, limit := range []int{1, 1 << 20} {
+		got, err := vnode.Scrub(b.engine, 3, nil, limit)
+		if err != nil || got.Objects != 1 || got.Bytes < size || got.Next != nil || len(got.Damage) != 0 {
+			t.Errorf("of a good vnode: %+v, %v", got, err)
+		}
+	}
+	b.spoil(-6)
+	got, err := vnode.Scrub(b.engine, 3, nil, 1<<20)
+	if err != nil || len(got.Damage) != 1 || got.Damage[0].Key != key || got.Damage[0].Span != nil {
+		t.Errorf("of a spoiled object: %+v, %v", got, err)
+	}
+	if f, ok := vnode.Read(b.engine, 3, 0, &vnode.Fetch{Home: 1, Key: key}).(*vnode.Failure); !ok || f.Code != vnode.CodeCorrupt {
+		t.Errorf("a fetch of it: %+v", f)
+	}
+	b.engine.Fail(errors.New("input/output error"))
+	if _, err := vnode.Scrub(b.engine, 3, nil, 1); err == nil {
+		t.Error("a disk that cannot be read is held to be good")
+	}
+}
+
+func TestWithinNamesTheVnodesOfAFile(t *testing.T) {
+	r := func(p ring.Partition) vnode.Span { return vnode.Range(p) }
+	for _, tt := range []struct {
+		lower, upper []byte
+		first, last  ring.Partition
+		ok           bool
+	}{
+		{r(3).From, r(5).From, 3, 5, true},
+		{[]byte{0}, r(2).From, 0, 2, true},
+		{r(6).From, []byte{5, 0}, 6, 7, true},
+		{[]byte{0}, []byte{9}, 0, 7, true},
+		{r(3).From, r(500).From, 3, 7, true},
+		{r(500).From, r(501).From, 0, 0, false},
+		{[]byte{0}, []byte{0, 1}, 0, 0, false},
+		{[]byte{2}, []byte{3}, 0, 0, false},
+		{nil, nil, 0, 0, false},
+	} {
+		first, last, ok := vnode.Within(tt.lower, tt.upper, 8)
+		if ok != tt.ok || ok && (first != tt.first || last != tt.last) {
+			t.Errorf("%x to %x: %d to %d, %v; want %d to %d, %v", tt.lower, tt.upper, first, last, ok, tt.first, tt.last, tt.ok)
+		}
+	}
+}

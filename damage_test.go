@@ -179,6 +179,39 @@ func (d *durables) whole(i int) string {
 	return ""
 }
 
+// treesRight waits until the hash trees of a node are those of its objects.
+func (d *durables) treesRight(i int) {
+	d.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(60 * time.Second)
+	for wrong := d.wrongTrees(i); wrong != ""; wrong = d.wrongTrees(i) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			d.Fatalf("n%d: %s", i+1, wrong)
+		}
+	}
+}
+
+func (d *durables) wrongTrees(i int) string {
+	moment, err := d.nodes[i].engine.(storage.Snapshotter).Snapshot()
+	if err != nil {
+		return err.Error()
+	}
+	defer moment.Close()
+	trees, err := vnode.Trees(d.nodes[i].engine)
+	if err != nil {
+		return err.Error()
+	}
+	for _, tree := range trees {
+		if v, err := vnode.Verify(moment, tree.Partition, tree.Home); err != nil || len(v.Segments) > 0 {
+			return fmt.Sprintf("the tree of home %d in vnode %d is wrong in %d segments: %v", tree.Home, tree.Partition, len(v.Segments), err)
+		}
+	}
+	return ""
+}
+
 // heals waits until a node is whole.
 func (d *durables) heals(i int) {
 	d.Helper()
@@ -224,6 +257,7 @@ func TestScenario32BitRotHealsFromReplicas(t *testing.T) {
 		t.Errorf("%d reads fail after the healing", failed)
 	}
 	for i, n := range d.nodes {
+		d.treesRight(i)
 		select {
 		case <-n.Failed():
 			t.Errorf("n%d has failed", i+1)

@@ -464,6 +464,39 @@ func (v *verifier) tree(engine storage.Snapshotter, t vnode.Tree) {
 	v.note(nil, fmt.Errorf("%s could not be set right", name))
 }
 
+// regrow sets the trees of a vnode right whose objects the engine has let go of
+// unread: the trees speak of them still. What cannot be done now is left to the
+// next verification.
+func (v *verifier) regrow(p ring.Partition) {
+	engine, ok := v.node.engine.(storage.Snapshotter)
+	if !ok {
+		return
+	}
+	trees, err := vnode.Trees(v.node.engine)
+	for _, t := range trees {
+		if t.Partition == p && err == nil {
+			err = v.regrowTree(engine, t)
+		}
+	}
+	if err != nil {
+		v.node.log.Error("the hash trees of a vnode that was damaged are not right yet: verify the repair of this node",
+			"node", v.node.self, "partition", int(p), "error", err)
+	}
+}
+
+func (v *verifier) regrowTree(engine storage.Snapshotter, t vnode.Tree) error {
+	for range retreeRounds {
+		found, err := v.look(engine, t)
+		if err != nil || len(found.Segments) == 0 {
+			return err
+		}
+		if err := v.mend(t, found); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the tree of home %d in vnode %d could not be set right", t.Home, t.Partition)
+}
+
 func (v *verifier) look(engine storage.Snapshotter, t vnode.Tree) (vnode.Verdict, error) {
 	moment, err := engine.Snapshot()
 	if err != nil {

@@ -207,8 +207,10 @@ func (s *scrubber) failed(p ring.Partition, err error) {
 func (s *scrubber) judge(ctx context.Context, p ring.Partition, found []vnode.Damage) {
 	n := s.node
 	var spans []vnode.Span
+	beside := true
 	for _, d := range found {
 		n.metrics.damage.Inc()
+		beside = beside && d.Beside
 		if d.Span != nil {
 			spans = append(spans, *d.Span)
 		}
@@ -219,7 +221,9 @@ func (s *scrubber) judge(ctx context.Context, p ring.Partition, found []vnode.Da
 	}
 	last, before := s.rebuilt[p]
 	if before && time.Since(last) < rebuildAgain && len(spans) > 0 {
-		spans = []vnode.Span{vnode.Range(p)} // to erase less has not helped
+		for i := range spans {
+			spans[i] = spans[i].Whole() // to erase less has not helped
+		}
 	}
 	again := len(found) > 0 && int(p) < len(n.lacking) && (len(spans) > 0 || !before || time.Since(last) > rebuildAgain)
 	if again {
@@ -229,15 +233,18 @@ func (s *scrubber) judge(ctx context.Context, p ring.Partition, found []vnode.Da
 	if !again {
 		return
 	}
-	n.log.Error("a vnode has damage on the disk, and is rebuilt from its other replicas",
+	n.log.Error("a vnode has damage on the disk, and is rebuilt, from its other replicas if it is of objects",
 		"node", n.self, "partition", int(p), "places", len(found), "first", describeDamage(found[0]))
-	if err := n.vnodes.worker(p).rebuild(ctx, p, spans); err != nil {
+	if err := n.vnodes.worker(p).rebuild(ctx, p, spans, !beside); err != nil {
 		n.log.Error("a vnode cannot be rebuilt now", "node", n.self, "partition", int(p), "error", err)
 		s.mu.Lock()
 		delete(s.rebuilt, p)
 		s.mu.Unlock()
 		s.suspect(p)
 		return
+	}
+	if len(spans) > 0 {
+		n.menders.verify.regrow(p)
 	}
 	s.mu.Lock()
 	delete(s.damage, p) // until the next look
@@ -263,12 +270,24 @@ func (s *scrubber) state() (damaged []int, finished time.Time) {
 	return damaged, s.finished
 }
 
-// rebuild makes a vnode one that lacks data and has lost what lies in the spans,
-// between two of its batches, and has it filled again. The vnode begins anew:
-// what it remembers of the objects is no more.
-func (w *worker) rebuild(ctx context.Context, p ring.Partition, spans []vnode.Span) error {
+// rebuild makes a vnode lose what lies in the spans, between two of its batches.
+// If it lacks objects with that, it is marked so and has them filled again, and
+// it begins anew: what it remembers of the objects is no more.
+func (w *worker) rebuild(ctx context.Context, p ring.Partition, spans []vnode.Span, lacks bool) error {
 	done := make(chan error, 1)
-	order := func() { done <- w.quarantine(p, spans) }
+	order := func() {
+		var err error
+		if lacks {
+			err = w.quarantine(p)
+		}
+		if err == nil {
+			w.erase(p, spans)
+		}
+		if lacks && err == nil {
+			w.node.movers.lost(p)
+		}
+		done <- err
+	}
 	select {
 	case w.orders <- order:
 	case <-ctx.Done():
@@ -282,8 +301,9 @@ func (w *worker) rebuild(ctx context.Context, p ring.Partition, spans []vnode.Sp
 	}
 }
 
-// quarantine carries out a rebuild, on the worker's own goroutine.
-func (w *worker) quarantine(p ring.Partition, spans []vnode.Span) error {
+// quarantine makes a vnode one that lacks data, and a new incarnation, on the
+// worker's own goroutine.
+func (w *worker) quarantine(p ring.Partition) error {
 	n := w.node
 	var b storage.Batch
 	vnode.New(vnode.Config{Partition: p}, n.engine).Handle(0, []vnode.Message{&vnode.SetLacking{On: true}}, &b)
@@ -302,21 +322,24 @@ func (w *worker) quarantine(p ring.Partition, spans []vnode.Span) error {
 	}
 	delete(w.resume, p)
 	w.mu.Unlock()
+	return nil
+}
+
+// erase lets go of what cannot be read.
+func (w *worker) erase(p ring.Partition, spans []vnode.Span) {
 	for _, s := range spans {
-		if err := erase(n.engine, p, s); err != nil {
-			n.log.Warn("what cannot be read is not erased: it answers no reads, and hinders compactions",
-				"node", n.self, "partition", int(p), "span", s.String(), "error", err)
+		if err := erase(w.node.engine, s); err != nil {
+			w.node.log.Warn("what cannot be read is not erased: it answers no reads, and hinders compactions",
+				"node", w.node.self, "partition", int(p), "span", s.String(), "error", err)
 		}
 	}
-	n.movers.lost(p)
-	return nil
 }
 
 // erase lets the engine forget a span that it cannot read, with the last key
 // before it: the block of that key is good, and cut in its middle, so that nobody
 // who reads to its end comes to the damaged one behind it. If that cannot be
-// done, all of the vnode goes.
-func erase(e storage.Engine, p ring.Partition, s vnode.Span) error {
+// done, all keys of the span's kind and vnode go.
+func erase(e storage.Engine, s vnode.Span) error {
 	eraser, ok := e.(storage.Eraser)
 	if !ok {
 		return nil // an engine without blocks
@@ -326,7 +349,7 @@ func erase(e storage.Engine, p ring.Partition, s vnode.Span) error {
 	}
 	err := eraser.Erase(s.From, s.To)
 	if errors.Is(err, storage.ErrCorrupt) {
-		all := vnode.Range(p)
+		all := s.Whole()
 		err = eraser.Erase(all.From, all.To)
 	}
 	return err

@@ -193,7 +193,7 @@ func vnodeEnd(p ring.Partition) []byte { return prefixEnd(vnodeStart(p)) }
 // with the vnode.
 func Ranges(p ring.Partition) [][2][]byte {
 	var all [][2][]byte
-	for _, kind := range []byte{kindObject, kindSum, kindEntry} {
+	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry} {
 		start := binary.BigEndian.AppendUint16([]byte{kind}, uint16(p))
 		all = append(all, [2][]byte{start, prefixEnd(start)})
 	}

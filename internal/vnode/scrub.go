@@ -10,22 +10,28 @@ import (
 	"github.com/tanodb/tanodb/storage"
 )
 
-// Damage is something that a vnode holds and that cannot be read: an object, or
+// Damage is something that a vnode keeps and that cannot be read: an object, or
 // a range of storage keys in which the engine finds nothing any more.
 type Damage struct {
-	Key  kv.Key // of an object
-	Span *Span  // nil: it is an object
-	Text string
+	Key    kv.Key // of an object
+	Span   *Span  // nil: it is an object
+	Beside bool   // it is of what is kept beside the objects, and follows from them
+	Text   string
 }
 
-// Span is the storage keys in [From, To). Last is the last one before it that can
-// be read; nil: there is none in the vnode.
+// Span is the storage keys in [From, To), of one kind. Last is the last one before it
+// that can be read; nil: there is none of that kind in the vnode.
 type Span struct {
 	From, To, Last []byte
 }
 
 // String is the span as people may read it.
 func (s Span) String() string { return fmt.Sprintf("%x to %x", s.From, s.To) }
+
+// Whole is all storage keys of the span's kind and vnode.
+func (s Span) Whole() Span {
+	return Span{From: s.From[:vnodeLen], To: prefixEnd(s.From[:vnodeLen])}
+}
 
 // Scrubbed is what one look at a part of a vnode has found.
 type Scrubbed struct {
@@ -35,33 +41,73 @@ type Scrubbed struct {
 	Next    []byte // where the next look is to begin; nil: that was all
 }
 
-// Scrub looks at the objects of vnode p from a storage key on, up to a number of
-// bytes, and at the checksum of each: what nobody reads may rot unseen until its
-// other copies are gone. From nil is the start. The error is that of an engine
+// Scrub looks at what vnode p keeps from a storage key on, up to a number of
+// bytes, and at the checksum of each object: what nobody reads may rot unseen
+// until its other copies are gone. From nil is the start: the objects come first,
+// then their tree, and what says when they expire. The error is that of an engine
 // that cannot be read for another reason than damage.
 func Scrub(store storage.Reader, p ring.Partition, from []byte, limit int) (Scrubbed, error) {
 	if from == nil {
 		from = vnodeStart(p)
 	}
 	var out Scrubbed
+	for from != nil {
+		next, err := out.look(store, from, limit)
+		if err != nil {
+			return Scrubbed{}, err
+		}
+		if next == nil {
+			next = nextKind(from)
+		}
+		if from = next; out.Bytes >= limit {
+			break
+		}
+	}
+	out.Next = from
+	return out, nil
+}
+
+// nextKind is where the vnode's storage keys of the next kind begin; nil: the key is of
+// the last.
+func nextKind(key []byte) []byte {
+	start := bytes.Clone(key[:vnodeLen])
+	switch key[0] {
+	case kindObject:
+		start[0] = kindSum
+	case kindSum:
+		start[0] = kindEntry
+	case kindEntry:
+		start[0] = kindExpiry
+	default:
+		return nil
+	}
+	return start
+}
+
+// look goes on with the keys of one kind. It returns where the next look at them is
+// to begin; nil: there are no more.
+func (out *Scrubbed) look(store storage.Reader, from []byte, limit int) (next []byte, err error) {
+	kind, end := from[0], prefixEnd(from[:vnodeLen])
 	var last []byte
-	end := vnodeEnd(p)
-	err := store.Scan(from, end, func(dk, value []byte) bool {
+	err = store.Scan(from, end, func(key, value []byte) bool {
 		if out.Bytes >= limit {
-			out.Next = bytes.Clone(dk)
+			next = bytes.Clone(key)
 			return false
 		}
-		last = bytes.Clone(dk)
+		last = bytes.Clone(key)
+		out.Bytes += len(key) + len(value)
+		if kind != kindObject {
+			return true
+		}
 		out.Objects++
-		out.Bytes += len(dk) + len(value)
 		if err := object.Check(value); err != nil {
-			k, _ := keyOf(dk)
+			k, _ := keyOf(key)
 			out.Damage = append(out.Damage, Damage{Key: k, Text: err.Error()})
 		}
 		return true
 	})
 	if !isCorrupt(err) {
-		return out, err
+		return next, err
 	}
 	s := Span{From: from, To: end, Last: last}
 	if last != nil {
@@ -69,33 +115,45 @@ func Scrub(store storage.Reader, p ring.Partition, from []byte, limit int) (Scru
 	}
 	next, failed := past(store, s.From, end)
 	if failed != nil {
-		return Scrubbed{}, failed
+		return nil, failed
 	}
-	if out.Next = next; next != nil {
+	if next != nil {
 		s.To = next
 	}
-	out.Damage = append(out.Damage, Damage{Span: &s, Text: err.Error()})
-	return out, nil
+	out.Damage = append(out.Damage, Damage{Span: &s, Beside: kind != kindObject, Text: err.Error()})
+	return next, nil
 }
 
-// Range is all storage keys of the objects of vnode p.
-func Range(p ring.Partition) Span { return Span{From: vnodeStart(p), To: vnodeEnd(p)} }
-
-// Within are the vnodes whose objects lie in the storage keys from lower to upper,
+// Within are the vnodes which keep something in the storage keys from lower to upper,
 // both inclusive, on a ring of so many partitions; the first and the last of
 // them, and false if there is none.
 func Within(lower, upper []byte, size int) (first, last ring.Partition, ok bool) {
-	if len(upper) == 0 || upper[0] < kindObject || len(lower) > 0 && lower[0] > kindObject {
+	if len(upper) == 0 {
 		return 0, 0, false
 	}
+	low := byte(0)
+	if len(lower) > 0 {
+		low = lower[0]
+	}
+	kinds := 0
+	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry} {
+		if low <= kind && kind <= upper[0] {
+			kinds++
+		}
+	}
 	last = ring.Partition(size - 1)
-	if len(lower) >= vnodeLen && lower[0] == kindObject {
+	if kinds == 1 && len(lower) >= vnodeLen && scrubbed(low) {
 		first = partitionOf(lower)
 	}
-	if len(upper) >= vnodeLen && upper[0] == kindObject {
+	if kinds == 1 && len(upper) >= vnodeLen && scrubbed(upper[0]) {
 		last = min(last, partitionOf(upper))
 	}
-	return first, last, first <= last
+	return first, last, kinds > 0 && first <= last
+}
+
+// scrubbed reports whether keys of the kind are looked at.
+func scrubbed(kind byte) bool {
+	return kind == kindObject || kind == kindSum || kind == kindEntry || kind == kindExpiry
 }
 
 func partitionOf(key []byte) ring.Partition {

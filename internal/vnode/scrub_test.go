@@ -1,6 +1,7 @@
 package vnode_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -46,9 +47,16 @@ func TestScrubGoesThroughAll(t *testing.T) {
 	b.handle(coordinate("x", nil, 1))
 	size := len(b.bytes())
 	for _, limit := range []int{1, 1 << 20} {
-		got, err := vnode.Scrub(b.engine, 3, nil, limit)
-		if err != nil || got.Objects != 1 || got.Bytes < size || got.Next != nil || len(got.Damage) != 0 {
-			t.Errorf("of a good vnode: %+v, %v", got, err)
+		objects, read := 0, 0
+		for from, looks := []byte(nil), 0; looks == 0 || from != nil; looks++ {
+			got, err := vnode.Scrub(b.engine, 3, from, limit)
+			if err != nil || len(got.Damage) != 0 || looks > 4 {
+				t.Fatalf("of a good vnode: %+v, %v", got, err)
+			}
+			objects, read, from = objects+got.Objects, read+got.Bytes, got.Next
+		}
+		if objects != 1 || read <= size {
+			t.Errorf("%d objects, %d bytes", objects, read)
 		}
 	}
 	b.spoil(-6)
@@ -66,7 +74,7 @@ func TestScrubGoesThroughAll(t *testing.T) {
 }
 
 func TestWithinNamesTheVnodesOfAFile(t *testing.T) {
-	r := func(p ring.Partition) vnode.Span { return vnode.Range(p) }
+	r := func(p ring.Partition) vnode.Span { return vnode.Span{From: vnode.Ranges(p)[0][0]} }
 	for _, tt := range []struct {
 		lower, upper []byte
 		first, last  ring.Partition
@@ -74,7 +82,11 @@ func TestWithinNamesTheVnodesOfAFile(t *testing.T) {
 	}{
 		{r(3).From, r(5).From, 3, 5, true},
 		{[]byte{0}, r(2).From, 0, 2, true},
-		{r(6).From, []byte{5, 0}, 6, 7, true},
+		{r(6).From, []byte{3, 0}, 6, 7, true},
+		{r(6).From, []byte{5, 0}, 0, 7, true},
+		{[]byte{4, 0, 2}, []byte{4, 0, 3}, 2, 3, true},
+		{[]byte{6, 0, 2, 9}, []byte{6, 0, 3, 9}, 2, 3, true},
+		{[]byte{5, 0, 2}, []byte{6, 0, 3}, 0, 7, true},
 		{[]byte{0}, []byte{9}, 0, 7, true},
 		{r(3).From, r(500).From, 3, 7, true},
 		{r(500).From, r(501).From, 0, 0, false},
@@ -85,6 +97,49 @@ func TestWithinNamesTheVnodesOfAFile(t *testing.T) {
 		first, last, ok := vnode.Within(tt.lower, tt.upper, 8)
 		if ok != tt.ok || ok && (first != tt.first || last != tt.last) {
 			t.Errorf("%x to %x: %d to %d, %v; want %d to %d, %v", tt.lower, tt.upper, first, last, ok, tt.first, tt.last, tt.ok)
+		}
+	}
+}
+
+// rotten is an engine that cannot read some keys.
+type rotten struct {
+	storage.Reader
+	from, to []byte
+}
+
+func (r rotten) Scan(lower, upper []byte, fn func(key, value []byte) bool) error {
+	hit := false
+	err := r.Reader.Scan(lower, upper, func(key, value []byte) bool {
+		if hit = bytes.Compare(key, r.from) >= 0 && bytes.Compare(key, r.to) < 0; hit {
+			return false
+		}
+		return fn(key, value)
+	})
+	if hit && err == nil {
+		return storage.ErrCorrupt
+	}
+	return err
+}
+
+// What is kept beside the objects is looked at too, and told apart from them: it
+// follows from them, and nothing of the vnode's data is lost with it.
+func TestScenario32ATreeRots(t *testing.T) {
+	b := newBench(t, 1)
+	b.handle(coordinate("x", nil, 1))
+	for kind, r := range vnode.Ranges(3) {
+		got, err := vnode.Scrub(rotten{b.engine, r[0], r[1]}, 3, nil, 1<<20)
+		if kind == 3 { // nothing expires here
+			if err != nil || len(got.Damage) != 0 {
+				t.Errorf("kind %d: %+v, %v", kind, got, err)
+			}
+			continue
+		}
+		if err != nil || len(got.Damage) != 1 || got.Damage[0].Span == nil || got.Damage[0].Beside != (kind > 0) {
+			t.Fatalf("kind %d: %+v, %v", kind, got, err)
+		}
+		s := *got.Damage[0].Span
+		if whole := s.Whole(); !bytes.Equal(whole.From, r[0]) || !bytes.Equal(whole.To, r[1]) || !bytes.Equal(s.From, r[0]) || bytes.Compare(s.To, r[1]) > 0 {
+			t.Errorf("kind %d: %v, of %v", kind, s, whole)
 		}
 	}
 }

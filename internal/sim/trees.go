@@ -33,7 +33,7 @@ func (s *Sim) checkTrees() {
 // checkTree checks that the hash trees of a vnode are those of its objects.
 func (s *Sim) checkTree(n *node, p ring.Partition) {
 	var homes []ring.Partition
-	for _, r := range vnode.Ranges(p) {
+	for _, r := range vnode.Ranges(p)[:3] { // those that have a home
 		err := n.disk.mem.Scan(r[0], r[1], func(key, _ []byte) bool {
 			home := ring.Partition(key[3])<<8 | ring.Partition(key[4])
 			if !slices.Contains(homes, home) {

@@ -143,3 +143,25 @@ func TestScenario32ATreeRots(t *testing.T) {
 		}
 	}
 }
+
+// The tree of a home stays that of its objects when one that has rotted is
+// written over, and a verification does not take what has rotted for what was
+// written.
+func TestScenario32TheTreeKnowsWhatHasRotted(t *testing.T) {
+	right := func(b *bench, when string) {
+		t.Helper()
+		if v, err := vnode.Verify(b.engine, 3, 1); err != nil || len(v.Segments) > 0 || v.Objects != 1 {
+			t.Errorf("%s: %+v, %v", when, v, err)
+		}
+	}
+	for _, at := range []int{-6, 3} { // in a value, and in the head
+		b := newBench(t, 1)
+		whole := minted(t, b.handle(coordinate("x", nil, 1)))
+		b.spoil(at)
+		right(b, "it has rotted")
+		b.handle(store(stranger(t, "y", nil)))
+		right(b, "it was written over")
+		b.handle(store(whole))
+		right(b, "it is mended")
+	}
+}

@@ -3,9 +3,11 @@ package vnode
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
@@ -141,11 +143,19 @@ func wrongKeys(store storage.Reader, p, home ring.Partition, in []Segment) ([]kv
 	return keys, nil
 }
 
+// eachObject calls fn for each object with its version. Of one that has rotted the
+// tree still knows what it was; it is for those to mend who look for damage.
 func eachObject(store storage.Reader, p, home ring.Partition, fn func(k keyHash, rest []byte, version uint64)) error {
-	return store.Scan(homeStart(p, home), homeEnd(p, home), func(key, value []byte) bool {
-		fn(hashKey(key[homeLen:]), key[homeLen:], HashOf(value))
-		return true
+	var failed error
+	err := store.Scan(homeStart(p, home), homeEnd(p, home), func(key, value []byte) bool {
+		k, version := hashKey(key[homeLen:]), HashOf(value)
+		if object.Check(value) != nil {
+			version, failed = wordAt(store, entryKey(p, home, k.segment, key[homeLen:]))
+		}
+		fn(k, key[homeLen:], version)
+		return failed == nil
 	})
+	return errors.Join(err, failed)
 }
 
 func eachEntry(store storage.Reader, p, home ring.Partition, from, to Segment, fn func(s Segment, rest, value []byte)) error {
@@ -187,6 +197,9 @@ func (t *turn) reenter(home ring.Partition, k kv.Key, d *Retreed) error {
 	}
 	right := uint64(0)
 	if enc != nil {
+		if object.Check(enc) != nil {
+			return nil // what it was, only the entry knows
+		}
 		right = HashOf(enc)
 	}
 	entry := entryKey(t.partition, home, hashKey(dk[homeLen:]).segment, dk[homeLen:])

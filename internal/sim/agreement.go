@@ -145,6 +145,23 @@ func (v *invariants) fenced(n *node, p ring.Partition, epoch uint64, m vnode.Mes
 	}
 }
 
+// complete checks that a vnode which lacks data says to nobody what it does not
+// have.
+func (v *invariants) complete(n *node, p ring.Partition, m vnode.Message) {
+	if !n.lacking[p] {
+		return
+	}
+	pull, _ := m.(*vnode.Pull)
+	switch m.(type) {
+	case *vnode.Fetch, *vnode.List, *vnode.Census:
+	default:
+		if pull == nil || !pull.Whole {
+			return
+		}
+	}
+	n.s.fail("lacking", noKey, "%s/%d answers a %T, and waits for data that it should hold", n.name, p, m)
+}
+
 // settled checks that a transfer is over only when the majority of each list of
 // replicas that it has replaced know of the new one: nothing goes by the
 // old one any more, then.

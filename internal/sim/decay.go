@@ -83,6 +83,30 @@ func (s *Sim) allAgree() bool {
 	return true
 }
 
+// hasty checks that a vnode which gives the bytes of a value back does so after the
+// grace, by the clock of its node.
+func (v *invariants) hasty(n *node, key kv.Key, orders []order, op *storage.Op, stored []byte) {
+	about := func(o order) bool {
+		return slices.ContainsFunc(o.data, func(data []byte) bool { return bytes.Equal(data, op.Key) })
+	}
+	if len(orders) == 0 || slices.ContainsFunc(orders, about) {
+		return // it was sent what takes the place
+	}
+	old, err := object.DecodeHead(stored)
+	head, bad := object.DecodeHead(op.Value)
+	if err != nil || bad != nil {
+		return
+	}
+	for _, was := range old.Siblings {
+		for _, is := range head.Siblings {
+			if is.Dot == was.Dot && is.Deleted && !was.Deleted && was.Expires > n.wallMs()-n.s.weather.Grace.Milliseconds() {
+				n.s.fail("hasty", key, "%s gives back the bytes of %v, which has not been expired for %v there", n.name, was.Dot, n.s.weather.Grace)
+				return
+			}
+		}
+	}
+}
+
 // rot flips a bit of an object on some disk. A write whose only copy rots is
 // lost, and that is no bug; so it happens only to what other primaries hold as
 // well, durably, and while no data is on its way to another place.

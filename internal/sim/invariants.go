@@ -129,6 +129,7 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 			v.rotted(n, p, key, op, b)
 			v.write(n, key, op)
 			v.honest(n, key, orders, op)
+			v.hasty(n, key, orders, op, n.before(b, i))
 		}
 	}
 }

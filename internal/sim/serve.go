@@ -122,6 +122,7 @@ func (n *node) read(p ring.Partition, epoch uint64, m vnode.Message) vnode.Messa
 		}
 	}
 	n.s.inv.fenced(n, p, epoch, m)
+	n.s.inv.complete(n, p, m)
 	return vnode.Read(n.disk.mem, p, n.wallMs(), m)
 }
 

@@ -179,7 +179,7 @@ func (l *Log) renew() {
 		if now < p.until {
 			return false
 		}
-		if p.skipped && p.sent && now > p.from+maxResults {
+		if p.skipped && p.sent && now > p.from+maxResults && l.state.forgets() {
 			l.outcome(p.id, ErrCommandInDoubt)
 			return true
 		}

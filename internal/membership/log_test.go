@@ -953,3 +953,25 @@ func TestLongLogIsOpened(t *testing.T) {
 	}
 	n.carriedOut("n1", n.set("n1", 20))
 }
+
+// TestProposalAcrossARecovery: a command that was on its way when the log was
+// recovered is carried out by the new one. The epoch has gone far beyond what the
+// command was dated for, but nothing was forgotten since.
+func TestProposalAcrossARecovery(t *testing.T) {
+	n := newNetwork(t, 17, weather{}, numbered(5)...)
+	n.elect()
+	n.until("the same epoch", n.same)
+	for _, name := range []string{"n3", "n4", "n5"} {
+		n.crash(name, 0)
+	}
+	id := n.set("n2", 1)
+	n.rounds(100)
+	n.crash("n1", 0)
+	b, _, err := membership.Recover(n.nodes["n1"].disk, "n1", []string{"n1", "n2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.durable(n.nodes["n1"], &b)
+	n.start("n1")
+	n.carriedOut("n2", id)
+}

@@ -31,6 +31,10 @@ func (s *State) Apply(id CommandID, c Command) *State {
 	return &d.State
 }
 
+// forgets reports whether the state may have forgotten the result of a command: it
+// remembers so many, and after a recovery the epoch is higher than that says.
+func (s *State) forgets() bool { return len(s.results) == maxResults }
+
 // draft is a state that is being made of another one. It shares with it only
 // what is never changed in place.
 type draft struct{ State }

@@ -181,7 +181,7 @@ func (v *invariants) settled(s *Sim, old, state *membership.State) {
 			}
 			for _, x := range list {
 				m, _ := old.Member(x.Node)
-				if n := s.byName[x.Node]; m.Status == membership.StatusLeft || n.state.Epoch() >= t.Epoch {
+				if n := s.byName[x.Node]; m.Status == membership.StatusLeft || max(n.state.Epoch(), n.had) >= t.Epoch {
 					know++
 				}
 			}

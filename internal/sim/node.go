@@ -39,6 +39,7 @@ type node struct {
 	state   *membership.State // the newest topology that it knows
 	shown   uint64            // the newest epoch that it has ever had
 	image   image             // of its disk, at some time
+	had     uint64            // the newest epoch that it had before its disk was an older one
 
 	vnodes   []*vnode.Vnode // by partition; nil: not used yet in this incarnation
 	boxes    []mailbox      // by partition

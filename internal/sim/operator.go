@@ -249,7 +249,7 @@ func (s *Sim) spare(rnd chance) *node {
 func (n *node) renew() {
 	n.times++
 	n.newID(n.times)
-	n.begin, n.gone, n.claimed, n.marker, n.shown = nil, false, true, nil, 0
+	n.begin, n.gone, n.claimed, n.marker, n.shown, n.had = nil, false, true, nil, 0, 0
 	n.disk.wipe()
 }
 

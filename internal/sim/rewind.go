@@ -34,7 +34,7 @@ func (s *Sim) rewind() {
 	s.lose(func() bool { return s.rewindable(victim) }, func() {
 		s.count("disk rewound")
 		victim.crash("an image is put in the place of its disk", 500*time.Millisecond)
-		victim.disk.mem, victim.shown = victim.image.mem.Image(), 0
+		victim.disk.mem, victim.had, victim.shown = victim.image.mem.Image(), victim.shown, 0
 		s.inv.forget(victim)
 		s.blurred()
 		if s.weather.Topology {

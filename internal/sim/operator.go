@@ -57,7 +57,7 @@ func (o *operator) contact() *node {
 // act makes one change.
 func (o *operator) act() {
 	at := o.contact()
-	if at == nil {
+	if at == nil || o.s.rotten() != "" { // what cannot be read cannot be handed over: first it is mended
 		o.again()
 		return
 	}

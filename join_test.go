@@ -104,7 +104,7 @@ func TestADirectoryOfAnotherClusterSaysThatItStays(t *testing.T) {
 	alone := n2.Status().Cluster
 	shut(t, n2)
 	said := make(lines, 100)
-	n2 = openOn(t, network, dir, "n2", Options{Join: []string{"n1"}, AutoJoin: true, Logger: slog.New(slog.NewTextHandler(said, nil))})
+	openOn(t, network, dir, "n2", Options{Join: []string{"n1"}, AutoJoin: true, Logger: slog.New(slog.NewTextHandler(said, nil))})
 	for end := time.After(time.Minute); ; {
 		select {
 		case line := <-said:

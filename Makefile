@@ -17,7 +17,7 @@ FUZZTIME ?= 5s
 CONCURRENT := . ./internal/transport ./storage/... ./internal/server/...
 
 # The packages that a bug can be planted in.
-PURE := ./internal/object ./internal/quorum ./internal/membership ./internal/vnode ./internal/coordinator ./internal/handoff
+PURE := ./internal/object ./internal/quorum ./internal/membership ./internal/vnode ./internal/coordinator ./internal/handoff ./internal/reap
 
 .PHONY: help
 help: ## list these targets

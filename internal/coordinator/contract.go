@@ -132,6 +132,7 @@ type View struct {
 	Ring     *ring.Ring             // who owns
 	Next     *ring.Ring             // who owns when what is being transferred has been, or has not; nil or Ring: nothing is
 	Epoch    uint64                 // of both
+	Fence    uint64                 // what was read or made by an older epoch is taken by nobody any more; 0: nothing is that old
 	Self     string                 // this node
 	Up       func(node string) bool // who is held to be up; asked whenever somebody is chosen
 	Replicas int                    // N of the bucket
@@ -147,7 +148,7 @@ func (v *View) refresh(later *View) {
 	if later.Ring == nil || later.Ring.Size() != v.Ring.Size() || later.Replicas < 1 {
 		return // it cannot be one of the same cluster
 	}
-	v.Ring, v.Next, v.Epoch, v.Replicas = later.Ring, later.Next, later.Epoch, later.Replicas
+	v.Ring, v.Next, v.Epoch, v.Fence, v.Replicas = later.Ring, later.Next, later.Epoch, later.Fence, later.Replicas
 	if later.Up != nil {
 		v.Up = later.Up
 	}

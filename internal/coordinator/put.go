@@ -44,6 +44,10 @@ type PutRequest struct {
 // arrived is never sent again: carried out twice, it would stand under two
 // dots, and overwriting the one would leave the other.
 //
+// A version goes by the epoch under which it was made. Behind the fence of a newer
+// view nobody takes it any more, for what it stands beside may have been deleted, and
+// forgotten, since. Then the vnode is asked what it has of the key now, and that is sent on.
+//
 // While a partition of the key is being transferred, the write goes to its owners now
 // and to the next ones, and must succeed with both.
 type Put struct {
@@ -55,6 +59,9 @@ type Put struct {
 	at         int   // the replica that is asked to, now
 	forwarded  bool  // it was asked by a Forward
 	minted     []byte
+	origin     uint64 // the epoch under which what is sent on was made, or read again
+	rereading  int    // the number of the ask that reads it again; -1: there is none
+	rereadBy   uint64 // the epoch of that ask
 	step       func(now time.Duration, ev Event, out []Effect) []Effect
 	lingerEnd  time.Duration
 	result     Forwarded
@@ -63,7 +70,7 @@ type Put struct {
 
 // NewPut returns the machine of a write.
 func NewPut(v View, r PutRequest) *Put {
-	p := &Put{plan: plan{view: v}, req: r}
+	p := &Put{plan: plan{view: v}, req: r, rereading: -1}
 	p.step = p.prepare
 	return p
 }
@@ -349,7 +356,7 @@ func (p *Put) execute(now time.Duration, ev Event, out []Effect) []Effect {
 func (p *Put) coordinated(now time.Duration, msg vnode.Message, out []Effect) []Effect {
 	switch m := msg.(type) {
 	case *vnode.Minted:
-		p.minted = m.Object
+		p.minted, p.origin = m.Object, p.asked[p.at].epoch
 		p.step = p.waiting
 		return p.spread(now, out)
 	case *Forwarded:
@@ -425,7 +432,9 @@ func (p *Put) spread(now time.Duration, out []Effect) []Effect {
 func (p *Put) waiting(now time.Duration, ev Event, out []Effect) []Effect {
 	switch ev := ev.(type) {
 	case Replied:
-		if i := p.find(ev.I); i >= 0 {
+		if ev.I == p.rereading {
+			out = p.reread(now, ev.Msg, out)
+		} else if i := p.find(ev.I); i >= 0 {
 			out = p.replied(now, i, ev.Msg, out)
 		}
 	case NotSent:
@@ -492,7 +501,37 @@ func (p *Put) replan(now time.Duration, ev Refreshed, out []Effect) []Effect {
 		return p.end(out, p.failure(false, true)) // its N is not what it was
 	}
 	out = p.recount(now, reqs, out)
+	if p.origin < p.view.Fence {
+		p.msg, p.hedge = nil, 0
+		p.rereading, p.rereadBy = p.nextNumber(), p.view.Epoch
+		return append(out, Ask{I: p.rereading, To: p.places[p.at].Replica, Epoch: p.rereadBy, Msg: &vnode.Fetch{Home: p.home, Key: p.key}})
+	}
 	return p.hedgeLater(now, p.askAll(out))
+}
+
+// reread takes what the coordinating vnode has of the key now: the version, or what
+// has replaced it. That is sent on.
+func (p *Put) reread(now time.Duration, msg vnode.Message, out []Effect) []Effect {
+	p.rereading = -1
+	if m, ok := msg.(*vnode.Refusal); ok && p.stale(m) {
+		return p.refresh(m, p.places[p.at].Node, out)
+	}
+	m, ok := msg.(*vnode.Fetched)
+	if !ok || !contains(m.Object, p.minted) {
+		return p.end(out, p.failure(false, true)) // it has forgotten it
+	}
+	p.origin, p.msg = p.rereadBy, &vnode.Store{Home: p.home, Key: p.key, Object: m.Object}
+	return p.hedgeLater(now, p.askAll(out))
+}
+
+// contains reports whether an encoded object has seen all that another one has.
+func contains(all, some []byte) bool {
+	if len(all) == 0 {
+		return false
+	}
+	a, err := object.Decode(all)
+	b, other := object.DecodeHead(some)
+	return err == nil && other == nil && a.Clock.Descends(b.Clock)
 }
 
 func (p *Put) resultOf(m *vnode.Stored) kv.Result {

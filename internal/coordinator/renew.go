@@ -59,6 +59,10 @@ func (p *plan) behind(i int, m *vnode.Refusal, out []Effect) ([]Effect, bool) {
 		return out, false
 	}
 	a.number = p.nextNumber() // what else comes of the old ask is of no account
+	if newer && p.msg == nil {
+		a.waits = false // it is asked when it is known what
+		return out, true
+	}
 	if newer {
 		return p.ask(i, p.msg, out), true
 	}

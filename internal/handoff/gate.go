@@ -18,6 +18,11 @@ import (
 //   - A node gives data away only when it knows of the change that calls for it,
 //     and so refuses the writes that the receiver was not sent. That is asked of the
 //     fence already: what was taken before it is in what is given away.
+//   - Versions that were read or made before the mark of a reaping are stale: the
+//     tombstones of what they hold may be gone. Whoever sends versions goes by an epoch
+//     that is not newer than that under which he has asked for them.
+//   - What a reaping asks is answered only by a node that knows as much of the
+//     topology, and whose vnode is a place of the home.
 //   - A node that exits takes nothing in.
 //   - A node drops nothing that it should hold.
 //   - Replicas are compared only where both should hold the home: what the sender
@@ -39,10 +44,19 @@ func Objection(s *membership.State, self string, p ring.Partition, epoch uint64,
 		if m := exiting(s, self); m != nil {
 			return m
 		}
+		if m := unmarked(s, epoch); m != nil {
+			return m
+		}
 		return stale(s, m.Home, epoch)
 	case *vnode.Deliver:
-		if refusal := exiting(s, self); refusal != nil || !m.Placed {
-			return refusal
+		if m := exiting(s, self); m != nil {
+			return m
+		}
+		if m := unmarked(s, epoch); m != nil {
+			return m
+		}
+		if !m.Placed {
+			return nil
 		}
 		return replica(s, self, p, m.Home, epoch)
 	case *vnode.Sums:
@@ -51,6 +65,20 @@ func Objection(s *membership.State, self string, p ring.Partition, epoch uint64,
 		return replica(s, self, p, m.Home, epoch)
 	case *vnode.Pick:
 		return replica(s, self, p, m.Home, epoch)
+	case *vnode.Fill:
+		return unmarked(s, epoch)
+	case *vnode.Attest:
+		if m := behind(s, self, m.Home, epoch); m != nil {
+			return m
+		}
+		if m := stale(s, m.Home, epoch); m != nil {
+			return m
+		}
+		return elsewhere(s, self, p, m.Home)
+	case *vnode.Reap:
+		return behind(s, self, m.Home, epoch)
+	case *vnode.Strays:
+		return behind(s, self, 0, epoch)
 	case *vnode.Fence:
 		return behind(s, self, 0, epoch)
 	case *vnode.Fetch:
@@ -90,6 +118,25 @@ func stale(s *membership.State, home ring.Partition, epoch uint64) vnode.Message
 	}
 	return &vnode.Refusal{Code: vnode.CodeStale, Epoch: s.Epoch(),
 		Text: fmt.Sprintf("the request goes by epoch %d, and the places of its key have changed at %d", epoch, since)}
+}
+
+// unmarked refuses versions from before the mark.
+func unmarked(s *membership.State, epoch uint64) vnode.Message {
+	fence := s.Fence()
+	if epoch >= fence || planted.Is(planted.ReapUnfenced) {
+		return nil
+	}
+	return &vnode.Refusal{Code: vnode.CodeStale, Epoch: s.Epoch(),
+		Text: fmt.Sprintf("the versions are from epoch %d, and the tombstones of what is from before %d may be gone", epoch, fence)}
+}
+
+// elsewhere refuses what is about a place that the vnode is not.
+func elsewhere(s *membership.State, self string, p, home ring.Partition) vnode.Message {
+	if Placed(s, self, p, home) {
+		return nil
+	}
+	return &vnode.Refusal{Code: vnode.CodeStale, Epoch: s.Epoch(),
+		Text: fmt.Sprintf("vnode %d of node %s is no place of home %d at epoch %d", p, self, home, s.Epoch())}
 }
 
 func behind(s *membership.State, self string, home ring.Partition, epoch uint64) vnode.Message {

@@ -4,8 +4,11 @@ import (
 	"testing"
 
 	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
 )
 
 // staged is a cluster of n1 to n4 in which n5 has joined, with its first
@@ -109,4 +112,83 @@ func other(s *membership.State, home ring.Partition) string {
 		}
 	}
 	return "a stranger"
+}
+
+// What was read or made before the mark of a reaping is taken by nobody who knows of the
+// mark, and what a reaping asks is answered only by those who know as much.
+func TestWhatComesFromBeforeAMark(t *testing.T) {
+	s, x := staged(t)
+	s = s.Apply(membership.CommandID{}, membership.Mark{})
+	home, mark := x.Partition, s.Epoch()
+	place := s.Ring().Primaries(home, replicas)[0]
+	for _, tc := range []struct {
+		name  string
+		to    ring.Partition
+		epoch uint64
+		m     vnode.Message
+		want  vnode.Code // 0: no objection
+	}{
+		{"a version from before", home, mark - 1, &vnode.Store{Home: home}, vnode.CodeStale},
+		{"a version from after", home, mark, &vnode.Store{Home: home}, 0},
+		{"a hand-off from before", home, mark - 1, &vnode.Deliver{Home: home}, vnode.CodeStale},
+		{"a hand-off from after", home, mark, &vnode.Deliver{Home: home}, 0},
+		{"a page from before", home, mark - 1, &vnode.Fill{Home: home}, vnode.CodeStale},
+		{"a write that is still to be made", home, mark - 1, &vnode.Coordinate{Home: home}, 0},
+		{"a read", home, mark - 1, &vnode.Fetch{Home: home}, 0},
+		{"a question of one who knows as much", place.Partition, mark, &vnode.Attest{Home: home}, 0},
+		{"a question of one who knows more", place.Partition, mark + 1, &vnode.Attest{Home: home}, vnode.CodeStale},
+		{"a question to a vnode that is no place", s.Ring().Next(home, -1), mark, &vnode.Attest{Home: home}, vnode.CodeStale},
+		{"a reaping by one who knows more", place.Partition, mark + 1, &vnode.Reap{Home: home}, vnode.CodeStale},
+		{"a reaping by one who knows as much", place.Partition, mark, &vnode.Reap{Home: home}, 0},
+		{"a survey by one who knows more", 0, mark + 1, &vnode.Strays{}, vnode.CodeStale},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			code := vnode.Code(0)
+			if r, ok := Objection(s, place.Node, tc.to, tc.epoch, tc.m).(*vnode.Refusal); ok {
+				code = r.Code
+			}
+			if code != tc.want {
+				t.Errorf("code %d, want %d", code, tc.want)
+			}
+		})
+	}
+}
+
+// TestWhatIsErased: what others hold as well, and nothing else.
+func TestWhatIsErased(t *testing.T) {
+	s, _ := staged(t)
+	engine := storage.NewMemory()
+	mine := s.Ring().Primaries(5, replicas)[0]
+	for _, p := range []ring.Partition{mine.Partition, 40} {
+		var b storage.Batch
+		vnode.New(vnode.Config{Partition: p}, engine).Handle(0, []vnode.Message{&vnode.Coordinate{Home: 5, Key: kv.Key{Bucket: "b", Name: "k"}, Write: vnode.Write{Body: object.AppendBody(nil, &kv.Value{})}}}, &b)
+		if _, err := engine.Apply(&b, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kinds := func(s *membership.State) (lacks, wipes int) {
+		steps, err := Erasure(engine, mine.Node, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range steps {
+			switch x.Msg.(type) {
+			case *vnode.SetLacking:
+				lacks++
+			case *vnode.Wipe:
+				wipes++
+			}
+		}
+		return lacks, wipes
+	}
+	if lacks, wipes := kinds(s); wipes != 2 || lacks < 1 {
+		t.Errorf("%d vnodes lack data, %d homes are erased", lacks, wipes)
+	}
+	alone, err := membership.Bootstrap([]membership.Member{{Name: mine.Node}}, 64, 4, replicas)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lacks, wipes := kinds(alone); lacks+wipes != 0 {
+		t.Errorf("of a node that has the only copy %d vnodes lack data, %d homes are erased", lacks, wipes)
+	}
 }

@@ -1,6 +1,9 @@
 package handoff
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
@@ -25,4 +28,42 @@ func Outdated(store storage.Reader, self string, s *membership.State, number uin
 		}
 	}
 	return b, lack, nil
+}
+
+// Step is a message for a vnode of this node.
+type Step struct {
+	Partition ring.Partition
+	Msg       vnode.Message
+}
+
+// eraseAtOnce is how much of a home one Wipe erases.
+const eraseAtOnce = 4096
+
+// Erasure is what a node is to do, step by step, whose data is older than a reaping: what
+// others hold as well is not to be merged with theirs, but erased, and rebuilt. Of a
+// home that no other node has a place of, nothing is erased. A Wipe that says there
+// is more is to be repeated.
+func Erasure(store storage.Reader, self string, s *membership.State) ([]Step, error) {
+	held, err := vnode.Held(store)
+	if err != nil {
+		return nil, err
+	}
+	var steps []Step
+	for _, p := range held {
+		found, ok := vnode.Read(store, p, 0, &vnode.Homes{}).(*vnode.HomesFound)
+		if !ok {
+			return nil, fmt.Errorf("handoff: which homes vnode %d holds cannot be read", p)
+		}
+		var wipes []Step
+		for _, home := range found.Homes {
+			if int(home) >= s.Ring().Size() || slices.ContainsFunc(s.Ring().Primaries(home, s.Replicas()), func(r ring.Replica) bool { return r.Node != self }) {
+				wipes = append(wipes, Step{p, &vnode.Wipe{Home: home, Limit: eraseAtOnce}})
+			}
+		}
+		if len(wipes) > 0 && (s.Ring().Owner(p) == self || s.Next().Owner(p) == self) {
+			steps = append(steps, Step{p, &vnode.SetLacking{On: true}})
+		}
+		steps = append(steps, wipes...)
+	}
+	return steps, nil
 }

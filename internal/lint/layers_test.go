@@ -23,7 +23,7 @@ var table = []line{
 	{packages: []string{"."}},
 	{packages: []string{"internal/transport", "storage/disk"}},
 
-	{pure: true, packages: []string{"internal/coordinator", "internal/handoff", "internal/antientropy"}},
+	{pure: true, packages: []string{"internal/coordinator", "internal/handoff", "internal/antientropy", "internal/reap"}},
 	{pure: true, packages: []string{"internal/vnode", "internal/membership", "internal/quorum", "internal/pace"}},
 	{pure: true, packages: []string{"internal/ring"}},
 	{pure: true, packages: []string{"internal/crdt"}},

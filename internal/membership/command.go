@@ -59,6 +59,19 @@ type Set struct {
 	Value string `json:"value"`
 }
 
+// Mark raises the mark of the reaping to its own epoch, unless it is above After
+// already.
+type Mark struct {
+	After uint64 `json:"after"`
+}
+
+// Reaped says that every member has shown, in the life named, an epoch that is not
+// below that of the mark.
+type Reaped struct {
+	Mark  uint64     `json:"mark"`
+	Lives []NodeLife `json:"lives"` // of all members that have not left, sorted by name
+}
+
 // Noop changes nothing. Who has its result has read all entries before it.
 type Noop struct{}
 
@@ -71,4 +84,6 @@ func (Left) command()     {}
 func (Filled) command()   {}
 func (Settled) command()  {}
 func (Set) command()      {}
+func (Mark) command()     {}
+func (Reaped) command()   {}
 func (Noop) command()     {}

@@ -17,6 +17,8 @@ type commandForm struct {
 	Filled   *Filled       `json:"filled,omitempty"`
 	Settled  *Settled      `json:"settled,omitempty"`
 	Set      *Set          `json:"set,omitempty"`
+	Mark     *Mark         `json:"mark,omitempty"`
+	Reaped   *Reaped       `json:"reaped,omitempty"`
 	Noop     *Noop         `json:"noop,omitempty"`
 }
 
@@ -75,6 +77,10 @@ func EncodeCommand(c Command) []byte {
 		f.Settled = &c
 	case Set:
 		f.Set = &c
+	case Mark:
+		f.Mark = &c
+	case Reaped:
+		f.Reaped = &c
 	case Noop:
 		f.Noop = &c
 	}
@@ -123,6 +129,12 @@ func (f *commandForm) commands() (list []Command) {
 	}
 	if f.Set != nil {
 		list = append(list, *f.Set)
+	}
+	if f.Mark != nil {
+		list = append(list, *f.Mark)
+	}
+	if f.Reaped != nil {
+		list = append(list, *f.Reaped)
 	}
 	if f.Noop != nil {
 		list = append(list, *f.Noop)

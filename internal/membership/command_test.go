@@ -20,6 +20,8 @@ func commands() []membership.Command {
 		membership.Left{Name: "n1"},
 		membership.Filled{Transfer: 1 << 63, Node: "n1"},
 		membership.Settled{Transfer: 7},
+		membership.Mark{After: 7},
+		membership.Reaped{Mark: 9, Lives: []membership.NodeLife{{Node: "n1", Life: 1 << 63}, {Node: "n2", Life: 2}}},
 		membership.Set{Key: "k", Value: "v<>&"},
 		membership.Noop{},
 	}

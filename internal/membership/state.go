@@ -27,6 +27,7 @@ type State struct {
 	settings  []Setting      // sorted by key
 	results   []result       // of the last commands, latest last; at most maxResults
 	warnings  []ring.Warning // of the last plan
+	reaping   reaping
 }
 
 // The limits of what a state remembers.
@@ -163,10 +164,7 @@ func (s *State) Setting(key string) string {
 	if i >= 0 {
 		return s.settings[i].Value
 	}
-	if key == TransferLimit {
-		return defaultTransferLimit
-	}
-	return ""
+	return settingDefaults[key]
 }
 
 // Warnings are what the last plan could not give the ring, for the operator.

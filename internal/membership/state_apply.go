@@ -71,6 +71,10 @@ func (d *draft) do(c Command) *ChangeError {
 		return d.settled(c.Transfer)
 	case Set:
 		return d.set(c)
+	case Mark:
+		d.mark(c)
+	case Reaped:
+		return d.reaped(c)
 	}
 	return nil
 }
@@ -185,6 +189,7 @@ const (
 	codeDifferentReplicas  = "different_replicas"
 	codeNotSingleNode      = "not_single_node"
 	codeSelfJoin           = "self_join"
+	codeNoMark             = "no_mark"
 )
 
 func (d *draft) announce(c Announce) *ChangeError {
@@ -323,5 +328,15 @@ func settingError(key, value string) *ChangeError {
 	if n, err := strconv.Atoi(value); key == TransferLimit && value != "" && (err != nil || n < 1 || n > maxTransferLimit) {
 		return refused(codeInvalid, "the limit of transfers of a node (%s) is %s; it must be a number from 1 to %d", key, quote(value), maxTransferLimit)
 	}
-	return nil
+	if value == "" {
+		return nil
+	}
+	return deleteSettingError(key, value)
+}
+
+// settingDefaults are what settings are that have not been set.
+var settingDefaults = map[string]string{
+	TransferLimit: defaultTransferLimit,
+	DeleteMode:    DeleteReap,
+	DeleteGrace:   defaultDeleteGrace.String(),
 }

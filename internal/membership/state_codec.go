@@ -32,6 +32,10 @@ type stateForm struct {
 	Settings  []Setting     `json:"settings,omitempty"`
 	Results   []resultForm  `json:"results,omitempty"`
 	Warnings  []warningForm `json:"warnings,omitempty"`
+	Mark      uint64        `json:"mark,omitempty"`
+	Reaped    uint64        `json:"reaped,omitempty"`
+	ReapedAt  uint64        `json:"reaped_at,omitempty"`
+	Lives     []NodeLife    `json:"lives,omitempty"`
 }
 
 type memberForm struct {
@@ -84,6 +88,7 @@ func (s *State) Encode() []byte {
 	f := stateForm{
 		Version: codecVersion, Epoch: s.epoch, Cluster: s.cluster, TargetN: s.targetN, Replicas: s.replicas,
 		Transfers: s.transfers, LastID: s.lastID, Staged: s.staged, Settings: s.settings,
+		Mark: s.reaping.mark, Reaped: s.reaping.reaped, ReapedAt: s.reaping.at, Lives: s.reaping.lives,
 	}
 	index := make(map[string]uint64, len(s.members))
 	for i, m := range s.members {
@@ -230,6 +235,7 @@ func decodeState(b []byte) (*State, error) {
 	s := &State{
 		epoch: f.Epoch, cluster: f.Cluster, targetN: f.TargetN, replicas: f.Replicas,
 		transfers: f.Transfers, lastID: f.LastID, staged: f.Staged, settings: f.Settings,
+		reaping: reaping{mark: f.Mark, reaped: f.Reaped, at: f.ReapedAt, lives: f.Lives},
 	}
 	for _, m := range f.Members {
 		s.members = append(s.members, member{before: m.Before, Member: Member{
@@ -300,6 +306,9 @@ func (s *State) check() error {
 		return err
 	}
 	if err := s.checkTransfers(); err != nil {
+		return err
+	}
+	if err := s.checkReaping(); err != nil {
 		return err
 	}
 	for i, c := range s.staged {

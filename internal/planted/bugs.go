@@ -48,4 +48,12 @@ const (
 	MendSkipsAbsent   Bug = "mend-skips-absent"   // antientropy: a key that the other side does not have is not sent there
 	MendOverwrites    Bug = "mend-overwrites"     // vnode: what anti-entropy brings replaces what is stored, unmerged
 	TreeKeepsDropped  Bug = "tree-keeps-dropped"  // vnode: the hash tree goes on speaking of what was dropped
+	ReapAtOnce        Bug = "reap-at-once"        // reap: tombstones are removed after the first survey
+	ReapUnasked       Bug = "reap-unasked"        // reap: the last place is not asked whether it has the tombstone
+	ReapStrays        Bug = "reap-strays"         // reap: nobody is asked what he holds for others
+	ReapWithoutDown   Bug = "reap-without-down"   // reap, membership: members that are down are not waited for
+	ReapUnfenced      Bug = "reap-unfenced"       // handoff: versions from before the mark are taken
+	ReapChanged       Bug = "reap-changed"        // vnode: a tombstone is reaped even if something else has taken its place
+	GraveKept         Bug = "grave-kept"          // vnode: the index of tombstones goes on naming what lives again
+	OutdatedMerged    Bug = "outdated-merged"     // handoff: a disk from before a reaping is repaired, and not erased first
 )

@@ -14,6 +14,7 @@ const (
 	kindSum    = 4 // sums of the segments of a tree
 	kindEntry  = 5 // versions of the objects, by segment
 	kindExpiry = 6 // which objects have values that expire, by when
+	kindGrave  = 7 // which objects are dead
 )
 
 // homeLen is the length of kind, vnode partition and home partition.
@@ -174,6 +175,25 @@ func appendTreeKey(dst []byte, kind byte, p, home ring.Partition, s Segment) []b
 	return binary.BigEndian.AppendUint16(dst, uint16(s))
 }
 
+// graveKey is where vnode p notes that the object at dk is dead: all its siblings
+// are tombstones.
+//
+//	┌──────┬───────┬──────┬──────────┬──────┬────────────┬────────┬──────┐
+//	│ 7    │ vnode │ home │ len type │ type │ len bucket │ bucket │ name │ → the latest stamp of its siblings u64,
+//	│ u8   │ u16   │ u16  │ u8       │      │ u16        │        │      │   its hash u64
+//	└──────┴───────┴──────┴──────────┴──────┴────────────┴────────┴──────┘
+func graveKey(dk []byte) []byte {
+	k := append(make([]byte, 0, len(dk)), dk...)
+	k[0] = kindGrave
+	return k
+}
+
+// graveRange are the keys of the graves of a home in vnode p.
+func graveRange(p, home ring.Partition) (from, to []byte) {
+	from = graveKey(homeStart(p, home))
+	return from, prefixEnd(from)
+}
+
 // placeOf is the vnode and the home that a key of an object or of a tree begins with.
 func placeOf(key []byte) (p, home ring.Partition) {
 	return ring.Partition(binary.BigEndian.Uint16(key[1:])), homeOf(key)
@@ -193,7 +213,7 @@ func vnodeEnd(p ring.Partition) []byte { return prefixEnd(vnodeStart(p)) }
 // with the vnode.
 func Ranges(p ring.Partition) [][2][]byte {
 	var all [][2][]byte
-	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry} {
+	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry, kindGrave} {
 		start := binary.BigEndian.AppendUint16([]byte{kind}, uint16(p))
 		all = append(all, [2][]byte{start, prefixEnd(start)})
 	}

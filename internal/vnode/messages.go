@@ -85,6 +85,47 @@ type (
 		Items []Item // without Objects
 	}
 
+	// Graves asks for the dead objects of one home whose latest stamp is before an
+	// instant, in the order of their keys, from the first after After on. It
+	// stays on its node. Buried answers.
+	Graves struct {
+		Home   ring.Partition
+		Before int64  // Unix milliseconds
+		After  []byte // a Buried's Last; empty: from the start
+		Limit  int    // items
+	}
+
+	// Attest asks which of these very versions the vnode holds, after all commands
+	// that came before. Delivered answers, when what it speaks of is durable: an item
+	// is held or it is not. It is refused with CodeLacking by a vnode that lacks data, and
+	// with CodeStale by a node whose vnode should not hold the home, or that is behind.
+	Attest struct {
+		Home  ring.Partition
+		Items []Item // without Objects
+	}
+
+	// Reap asks the vnode to remove dead objects, each only if it is still the version
+	// named: all places have attested them, and nothing older is left anywhere.
+	// Dropped answers, when that is durable.
+	Reap struct {
+		Home  ring.Partition
+		Items []Item // without Objects
+	}
+
+	// Strays asks a node, and no vnode of it, whether it holds anything of some homes
+	// in vnodes that should not hold it. StraysFound answers.
+	Strays struct {
+		Homes []ring.Partition
+	}
+
+	// Wipe asks the vnode to erase what it holds of a home, since it may be older than
+	// what others have forgotten: the next so many objects. It stays on its node.
+	// Dropped answers, when that is durable; Kept is 1 if there is more.
+	Wipe struct {
+		Home  ring.Partition
+		Limit int
+	}
+
 	// Fill merges a page of a Pull into the vnode and, in the same batch, keeps how
 	// far the job is. It stays on its node. Delivered answers.
 	Fill struct {
@@ -175,6 +216,14 @@ const (
 	ItemBad    ItemResult = 3 // it cannot be decoded, or what is stored cannot be read: it was not merged
 )
 
+// Standing is what a node says of one home. If two answers of one life have the
+// same Count, and none says Stray, the node has held nothing of the home in between
+// but what it should, and has lost nothing.
+type Standing struct {
+	Stray bool   // it holds something of the home where it should not
+	Count uint64 // how often it has begun to, or has lost something, in this life
+}
+
 // Write is the new version that Coordinate makes.
 type Write struct {
 	Deleted bool
@@ -222,6 +271,20 @@ type (
 	// Delivered says what has become of each item.
 	Delivered struct {
 		Results []ItemResult
+	}
+
+	// Buried is a page of dead objects.
+	Buried struct {
+		Items []Item // without Objects
+		Last  []byte // where the page ends: the After of the next Graves
+		More  bool
+	}
+
+	// StraysFound says what a node knows of the homes it was asked for, in their order.
+	StraysFound struct {
+		Epoch uint64 // that the node has
+		Life  uint64 // of the node
+		Homes []Standing
 	}
 
 	// Dropped says how many items were dropped, and how many stay because they
@@ -318,40 +381,47 @@ const (
 	CodeLacking     Code = 15 // the vnode still waits for data that it should hold: nothing can be read from it
 )
 
-func (*Coordinate) Message() {}
-func (*Store) Message()      {}
-func (*Fetch) Message()      {}
-func (*List) Message()       {}
-func (*Census) Message()     {}
-func (*Ping) Message()       {}
-func (*Pull) Message()       {}
-func (*Deliver) Message()    {}
-func (*Drop) Message()       {}
-func (*Fill) Message()       {}
-func (*Fence) Message()      {}
-func (*Homes) Message()      {}
-func (*Resume) Message()     {}
-func (*Sums) Message()       {}
-func (*Versions) Message()   {}
-func (*Pick) Message()       {}
-func (*Retree) Message()     {}
-func (*SetLacking) Message() {}
-func (*Sweep) Message()      {}
-func (*Minted) Message()     {}
-func (*Stored) Message()     {}
-func (*Fetched) Message()    {}
-func (*Listed) Message()     {}
-func (*Pong) Message()       {}
-func (*Pulled) Message()     {}
-func (*Delivered) Message()  {}
-func (*Dropped) Message()    {}
-func (*Swept) Message()      {}
-func (*Summed) Message()     {}
-func (*Versioned) Message()  {}
-func (*Picked) Message()     {}
-func (*Retreed) Message()    {}
-func (*Fenced) Message()     {}
-func (*HomesFound) Message() {}
-func (*Resumed) Message()    {}
-func (*Refusal) Message()    {}
-func (*Failure) Message()    {}
+func (*Coordinate) Message()  {}
+func (*Store) Message()       {}
+func (*Fetch) Message()       {}
+func (*List) Message()        {}
+func (*Census) Message()      {}
+func (*Ping) Message()        {}
+func (*Pull) Message()        {}
+func (*Deliver) Message()     {}
+func (*Drop) Message()        {}
+func (*Graves) Message()      {}
+func (*Attest) Message()      {}
+func (*Reap) Message()        {}
+func (*Strays) Message()      {}
+func (*Wipe) Message()        {}
+func (*Buried) Message()      {}
+func (*StraysFound) Message() {}
+func (*Fill) Message()        {}
+func (*Fence) Message()       {}
+func (*Homes) Message()       {}
+func (*Resume) Message()      {}
+func (*Sums) Message()        {}
+func (*Versions) Message()    {}
+func (*Pick) Message()        {}
+func (*Retree) Message()      {}
+func (*SetLacking) Message()  {}
+func (*Sweep) Message()       {}
+func (*Minted) Message()      {}
+func (*Stored) Message()      {}
+func (*Fetched) Message()     {}
+func (*Listed) Message()      {}
+func (*Pong) Message()        {}
+func (*Pulled) Message()      {}
+func (*Delivered) Message()   {}
+func (*Dropped) Message()     {}
+func (*Swept) Message()       {}
+func (*Summed) Message()      {}
+func (*Versioned) Message()   {}
+func (*Picked) Message()      {}
+func (*Retreed) Message()     {}
+func (*Fenced) Message()      {}
+func (*HomesFound) Message()  {}
+func (*Resumed) Message()     {}
+func (*Refusal) Message()     {}
+func (*Failure) Message()     {}

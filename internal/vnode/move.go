@@ -115,7 +115,7 @@ func (t *turn) drop(i int, m *Drop) {
 		case err != nil || enc != nil && HashOf(enc) != it.Hash && !planted.Is(planted.DropChanged):
 			d.Kept++
 		case enc != nil:
-			t.erase(dk, HashOf(enc))
+			t.erase(dk, HashOf(enc), true)
 			d.Gone++
 			last = it.Key
 		}
@@ -127,9 +127,13 @@ func (t *turn) drop(i int, m *Drop) {
 	t.out.Durable = append(t.out.Durable, Answer{i, d})
 }
 
-// erase removes the object, whose encoding has the hash old, in the engine batch.
-func (t *turn) erase(dk []byte, old uint64) {
+// erase removes the object, whose encoding has the hash old, in the engine batch,
+// and its grave, if it may have one.
+func (t *turn) erase(dk []byte, old uint64, buried bool) {
 	t.batch.Delete(dk)
+	if buried {
+		t.unbury(dk)
+	}
 	if !planted.Is(planted.TreeKeepsDropped) {
 		t.plant(dk, old, 0)
 	}

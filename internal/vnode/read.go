@@ -21,7 +21,7 @@ const (
 	maxListed = 4 << 20
 )
 
-// Read answers a Fetch, List, Census, Pull, Homes, Sums, Versions, Pick, Resume or Ping for partition
+// Read answers a Fetch, List, Census, Pull, Homes, Sums, Versions, Pick, Graves, Resume or Ping for partition
 // p from what is applied. It needs no turn at the vnode, and may run beside its
 // Handle. It does not look whether the vnode is Lacking: who serves it keeps that
 // in memory, and asks Lacks first.
@@ -43,6 +43,8 @@ func Read(store storage.Reader, p ring.Partition, wallMs int64, msg Message) Mes
 		return versions(store, p, m)
 	case *Pick:
 		return pick(store, p, m)
+	case *Graves:
+		return graves(store, p, m)
 	case *Resume:
 		return resume(store, p, m)
 	case *Ping:

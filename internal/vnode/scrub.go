@@ -44,7 +44,7 @@ type Scrubbed struct {
 // Scrub looks at what vnode p keeps from a storage key on, up to a number of
 // bytes, and at the checksum of each object: what nobody reads may rot unseen
 // until its other copies are gone. From nil is the start: the objects come first,
-// then their tree, and what says when they expire. The error is that of an engine
+// then their tree, and what says which expire and which are dead. The error is that of an engine
 // that cannot be read for another reason than damage.
 func Scrub(store storage.Reader, p ring.Partition, from []byte, limit int) (Scrubbed, error) {
 	if from == nil {
@@ -78,6 +78,8 @@ func nextKind(key []byte) []byte {
 		start[0] = kindEntry
 	case kindEntry:
 		start[0] = kindExpiry
+	case kindExpiry:
+		start[0] = kindGrave
 	default:
 		return nil
 	}
@@ -136,7 +138,7 @@ func Within(lower, upper []byte, size int) (first, last ring.Partition, ok bool)
 		low = lower[0]
 	}
 	kinds := 0
-	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry} {
+	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry, kindGrave} {
 		if low <= kind && kind <= upper[0] {
 			kinds++
 		}
@@ -153,7 +155,7 @@ func Within(lower, upper []byte, size int) (first, last ring.Partition, ok bool)
 
 // scrubbed reports whether keys of the kind are looked at.
 func scrubbed(kind byte) bool {
-	return kind == kindObject || kind == kindSum || kind == kindEntry || kind == kindExpiry
+	return kind == kindObject || kind == kindSum || kind == kindEntry || kind == kindExpiry || kind == kindGrave
 }
 
 func partitionOf(key []byte) ring.Partition {

@@ -73,19 +73,19 @@ func (t *turn) expire(dk []byte, before int64) (bool, error) {
 	if err != nil || enc == nil {
 		return false, err
 	}
-	obj, err := object.Decode(enc)
+	whole, err := object.Decode(enc)
 	if err != nil {
 		return false, err
 	}
-	obj, changed := obj.Expire(before)
+	obj, changed := whole.Expire(before)
 	if !changed {
 		return false, nil
 	}
 	if planted.Is(planted.ExpiryErases) {
-		t.erase(dk, HashOf(enc))
+		t.erase(dk, HashOf(enc), dead(whole))
 		return true, nil
 	}
-	t.write(dk, HashOf(enc), obj, obj.Encode(), false)
+	t.write(dk, stored{whole, HashOf(enc)}, obj, obj.Encode(), false)
 	return true, nil
 }
 

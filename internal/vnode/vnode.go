@@ -132,7 +132,7 @@ type turn struct {
 }
 
 // Handle carries out a batch of commands, in order: Coordinate, Store, Deliver,
-// Fill, Drop, Retree, Fence, SetLacking and Sweep. It appends their changes to b, which must be applied before the next Handle.
+// Fill, Drop, Attest, Reap, Wipe, Retree, Fence, SetLacking and Sweep. It appends their changes to b, which must be applied before the next Handle.
 // Should b not be applied, the vnode must not be used any more.
 func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
 	t := turn{Vnode: v, wallMs: wallMs, batch: b, from: len(b.Ops)}
@@ -150,6 +150,12 @@ func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
 			t.fill(i, m)
 		case *Drop:
 			t.drop(i, m)
+		case *Attest:
+			t.attest(i, m)
+		case *Reap:
+			t.reap(i, m)
+		case *Wipe:
+			t.wipe(i, m)
 		case *Retree:
 			t.retree(i, m)
 		case *SetLacking:
@@ -206,7 +212,7 @@ func (t *turn) coordinate(i int, m *Coordinate) {
 		return
 	}
 	live := head.Live(t.wallMs)
-	t.write(dk, head.hash, obj, enc, m.Write.Deleted)
+	t.write(dk, head, obj, enc, m.Write.Deleted)
 	t.out.Early = append(t.out.Early, Answer{i, &Minted{Object: enc}})
 	t.stored(i, live)
 }
@@ -310,7 +316,8 @@ func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Objec
 		if old, err = t.version(dk); err != nil {
 			t.note(NoteTree, k, fmt.Sprintf("what the tree says of it cannot be read, so a sum is wrong from now on: %v", err))
 		}
-		t.write(dk, old, in, enc, tombstone(in))
+		t.unbury(dk) // whether it was dead cannot be told
+		t.write(dk, stored{hash: old}, in, enc, tombstone(in))
 		t.lost()
 		err = nil
 	}
@@ -324,7 +331,7 @@ func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Objec
 func (t *turn) join(dk, enc []byte, in object.Object, head stored) (changed bool, err error) {
 	relation := object.Compare(in, head.Object)
 	if relation == object.Newer || planted.Is(planted.StoreOverwrites) || t.mending && planted.Is(planted.MendOverwrites) {
-		t.write(dk, head.hash, in, enc, tombstone(in))
+		t.write(dk, head, in, enc, tombstone(in))
 		return true, nil
 	}
 	local, err := t.full(dk)
@@ -332,7 +339,7 @@ func (t *turn) join(dk, enc []byte, in object.Object, head stored) (changed bool
 		return false, err
 	}
 	obj := object.Merge(local, in)
-	t.write(dk, head.hash, obj, obj.Encode(), tombstone(obj))
+	t.write(dk, head, obj, obj.Encode(), tombstone(obj))
 	return true, nil
 }
 
@@ -346,14 +353,13 @@ func tombstone(o object.Object) bool {
 	return true
 }
 
-// write puts the object into the engine batch, over one whose encoding has the
-// hash old.
-func (t *turn) write(dk []byte, old uint64, obj object.Object, enc []byte, deleted bool) {
+// write puts the object into the engine batch, over the old one.
+func (t *turn) write(dk []byte, old stored, obj object.Object, enc []byte, deleted bool) {
 	if planted.Is(planted.DeleteErases) && deleted {
-		t.erase(dk, old)
+		t.erase(dk, old.hash, dead(old.Object))
 		return
 	}
-	hash := old
+	hash := old.hash
 	if !t.treeless {
 		hash = HashOf(enc)
 	}
@@ -361,7 +367,8 @@ func (t *turn) write(dk []byte, old uint64, obj object.Object, enc []byte, delet
 	if at, ok := obj.NextExpiry(); ok {
 		t.batch.Set(expiryKey(t.partition, at, dk), nil)
 	}
-	t.plant(dk, old, hash)
+	t.plant(dk, old.hash, hash)
+	t.tend(dk, old.Object, obj, enc)
 	t.remember(dk, enc)
 	if planted.Is(planted.HeadCacheStale) && t.heads.has(dk) {
 		return

@@ -1,0 +1,193 @@
+package vnode
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
+)
+
+// An object is dead when all its siblings are tombstones. Which ones are is kept in
+// an index, their graves, that changes in the batch that changes the object. So
+// those that are due to be reaped are found, and counted, without reading what
+// lives.
+//
+// # What reaping is to a dot
+//
+// A vnode that removes objects otherwise goes on as a new actor, for its clocks
+// would claim to contain what is not here any more. One that reaps need not: all
+// that the tombstone's clock covers is replaced, and nowhere any more. A clock that
+// covers such a dot claims no more than that.
+
+// maxGraves bounds the items of a Buried.
+const maxGraves = 10_000
+
+// dead reports whether the object is there, and all its siblings are tombstones.
+func dead(o object.Object) bool { return len(o.Siblings) > 0 && tombstone(o) }
+
+// tend keeps the grave of an object that takes the place of another one.
+func (t *turn) tend(dk []byte, old, now object.Object, enc []byte) {
+	if !dead(now) {
+		if dead(old) && !planted.Is(planted.GraveKept) {
+			t.unbury(dk)
+		}
+		return
+	}
+	var latest object.Stamp
+	for i := range now.Siblings {
+		latest = max(latest, now.Siblings[i].Stamp)
+	}
+	value := binary.BigEndian.AppendUint64(make([]byte, 0, graveLen), uint64(latest))
+	t.batch.Set(graveKey(dk), binary.BigEndian.AppendUint64(value, HashOf(enc)))
+}
+
+func (t *turn) unbury(dk []byte) { t.batch.Delete(graveKey(dk)) }
+
+// graveLen is the length of what is kept at a graveKey.
+const graveLen = 8 + 8
+
+// readGrave reads that; false: it is not one.
+func readGrave(b []byte) (latest object.Stamp, hash uint64, ok bool) {
+	if len(b) != graveLen {
+		return 0, 0, false
+	}
+	return object.Stamp(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:]), true
+}
+
+// graves reads a page of the graves of a home.
+func graves(store storage.Reader, p ring.Partition, m *Graves) Message {
+	from, to := graveRange(p, m.Home)
+	if len(m.After) > 0 {
+		from = after(append(from, m.After...))
+	}
+	out := &Buried{Last: m.After}
+	looked, limit := 0, min(max(m.Limit, 1), maxGraves)
+	err := store.Scan(from, to, func(key, value []byte) bool {
+		if len(out.Items) >= limit || looked >= maxLooked {
+			out.More = true
+			return false
+		}
+		looked++
+		out.Last = append([]byte(nil), key[homeLen:]...)
+		latest, hash, ok := readGrave(value)
+		k, named := parseKey(key[homeLen:])
+		if ok && named && latest.Wall().UnixMilli() < m.Before {
+			out.Items = append(out.Items, Item{Key: k, Hash: hash})
+		}
+		return true
+	})
+	if err != nil {
+		return readFailure(err)
+	}
+	return out
+}
+
+// CountGraves is how many dead objects the store holds, in all vnodes. It gives up
+// where it is told to go on no more.
+func CountGraves(store storage.Reader, goOn func() bool) (n int, err error) {
+	err = store.Scan([]byte{kindGrave}, []byte{kindGrave + 1}, func(_, _ []byte) bool {
+		n++
+		return n%maxGraves != 0 || goOn()
+	})
+	return n, err
+}
+
+// attest says which of the versions are here.
+func (t *turn) attest(i int, m *Attest) {
+	if lacks, err := t.lacks(); lacks || err != nil {
+		t.refuse(i, CodeLacking, fmt.Sprintf("vnode %d waits for data that it should hold", t.partition))
+		return
+	}
+	d := &Delivered{Results: make([]ItemResult, len(m.Items))}
+	for n := range m.Items {
+		d.Results[n], _ = t.offered(m.Home, &m.Items[n])
+	}
+	t.out.Durable = append(t.out.Durable, Answer{i, d})
+}
+
+// lacks reports whether the vnode is Lacking, by what this batch makes of it.
+func (t *turn) lacks() (bool, error) {
+	key := string(lackingKey(t.partition))
+	for n := len(t.batch.Ops) - 1; n >= t.from; n-- {
+		if op := &t.batch.Ops[n]; string(op.Key) == key {
+			return !op.Delete, nil
+		}
+	}
+	return Lacking(t.store, t.partition)
+}
+
+// reap removes dead objects.
+func (t *turn) reap(i int, m *Reap) {
+	d := &Dropped{}
+	after := t.left
+	for n := range m.Items {
+		t.left = after + len(m.Items) - n - 1
+		it := &m.Items[n]
+		dk := DataKey(t.partition, m.Home, it.Key)
+		enc, err := t.bytes(dk)
+		if err != nil {
+			t.note(NoteUnread, it.Key, err.Error())
+		}
+		switch {
+		case err != nil || enc != nil && HashOf(enc) != it.Hash && !planted.Is(planted.ReapChanged):
+			d.Kept++
+		case enc != nil:
+			t.erase(dk, HashOf(enc), true)
+			d.Gone++
+		}
+	}
+	t.prune()
+	t.out.Durable = append(t.out.Durable, Answer{i, d})
+}
+
+// wipe erases a part of a home. The vnode has forgotten something then.
+func (t *turn) wipe(i int, m *Wipe) {
+	d := &Dropped{}
+	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindGrave} {
+		from := homeStart(t.partition, m.Home)
+		from[0] = kind
+		err := t.store.Scan(from, prefixEnd(from), func(key, _ []byte) bool {
+			if d.Gone >= m.Limit {
+				d.Kept = 1
+				return false
+			}
+			d.Gone++
+			t.batch.Delete(append([]byte(nil), key...))
+			return true
+		})
+		if err != nil && !isCorrupt(err) {
+			t.out.Durable = append(t.out.Durable, Answer{i, &Failure{Code: CodeStorage, Text: err.Error()}})
+			return
+		}
+	}
+	t.heads = headCache{limit: t.heads.limit}
+	t.forgot(kv.Key{}, "what it held is older than what was reaped, and is erased")
+	t.out.Durable = append(t.out.Durable, Answer{i, d})
+}
+
+// Astray reports which of the homes the store holds anything of in a vnode that should
+// not hold it.
+func Astray(store storage.Reader, homes []ring.Partition, placed func(p, home ring.Partition) bool) ([]bool, error) {
+	found := make([]bool, len(homes))
+	held, err := Held(store)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range held {
+		for i, home := range homes {
+			if found[i] || placed(p, home) {
+				continue
+			}
+			dk, err := first(store, homeStart(p, home), homeEnd(p, home))
+			if err != nil {
+				return nil, err
+			}
+			found[i] = dk != nil
+		}
+	}
+	return found, nil
+}

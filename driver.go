@@ -241,6 +241,7 @@ func (n *Node) view() coordinator.View {
 		Ring:     s.Ring(),
 		Next:     s.Next(),
 		Epoch:    s.Epoch(),
+		Fence:    s.Fence(),
 		Self:     n.self,
 		Up:       n.live.up,
 		Replicas: s.Replicas(),

@@ -351,7 +351,7 @@ func (w *worker) take() bool {
 	for _, c := range queue[:n] {
 		t := w.vnodes[c.to]
 		t.queued--
-		if m := handoff.Objection(s, w.node.self, c.to, c.epoch, c.msg); m != nil {
+		if m := w.node.objection(s, c.to, c.epoch, c.msg); m != nil {
 			refused = append(refused, released{c, m})
 			continue
 		}
@@ -428,6 +428,9 @@ func (w *worker) handle() *unsynced {
 			}
 		}
 		for _, note := range t.out.Notes {
+			if note.Kind == vnode.NoteCorrupt {
+				w.node.reapers.lost.Add(1)
+			}
 			w.node.metrics.vnodeNote(w.node, t.cmds[0].to, note)
 			if note.Kind == vnode.NoteCorrupt && !t.out.Lost {
 				w.node.scrub.suspect(t.cmds[0].to)
@@ -447,7 +450,7 @@ func (w *worker) moves() bool {
 	for _, t := range w.turn {
 		for _, m := range t.msgs {
 			switch m.(type) {
-			case *vnode.Deliver, *vnode.Fill, *vnode.SetLacking, *vnode.Retree:
+			case *vnode.Deliver, *vnode.Fill, *vnode.Attest, *vnode.Reap, *vnode.Wipe, *vnode.SetLacking, *vnode.Retree:
 				return true
 			}
 		}
@@ -486,6 +489,8 @@ func (w *worker) strays(t *tenant) {
 			home = m.Home
 		case *vnode.Deliver:
 			home = m.Home
+		case *vnode.Fill:
+			home = m.Home
 		default:
 			continue
 		}
@@ -496,6 +501,9 @@ func (w *worker) strays(t *tenant) {
 			w.own[[2]ring.Partition{p, home}] = own
 		}
 		if !own {
+			if int(home) < len(w.node.reapers.strayed) {
+				w.node.reapers.strayed[home].Add(1)
+			}
 			w.node.movers.stray(p, home)
 		}
 	}
@@ -506,6 +514,7 @@ func (w *worker) mark(t *tenant) {
 	for i := range t.cmds {
 		if m, ok := t.msgs[i].(*vnode.SetLacking); ok && t.died == nil {
 			w.node.lacking[t.cmds[i].to].Store(m.On)
+			w.node.reapers.lost.Add(1)
 		}
 	}
 }

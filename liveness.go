@@ -82,6 +82,7 @@ func (l *liveness) observe(see func(*membership.Detector, time.Duration) []membe
 	for _, c := range changes {
 		l.node.movers.changed(c) // in their order
 		l.node.menders.changed(c)
+		l.node.reapers.changed(c)
 	}
 	l.mu.Unlock()
 	for _, c := range changes {

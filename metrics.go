@@ -14,6 +14,7 @@ import (
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/reap"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
@@ -41,6 +42,7 @@ type metrics struct {
 	mended     *prometheus.CounterVec
 	mendBytes  prometheus.Counter
 	wrongTrees prometheus.Counter
+	reaped     prometheus.Counter
 }
 
 var (
@@ -82,6 +84,8 @@ func newMetrics(n *Node) *metrics {
 		Name: "tanodb_repair_bytes_total", Help: "Bytes that comparisons have sent and received, about."})
 	m.wrongTrees = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "tanodb_repair_wrong_trees_total", Help: "Hash trees that a verification has found not to be those of the objects. Each is a bug, or a damaged disk."})
+	m.reaped = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tanodb_tombstones_reaped_total", Help: "Keys whose tombstones have been removed from all replicas, led by this node."})
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tanodb_request_seconds", Help: "Time from a client request's arrival at this node to its answer.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18), // 100 µs to 13 s
@@ -95,7 +99,7 @@ func newMetrics(n *Node) *metrics {
 			m.outcomes[op][o] = m.requests.WithLabelValues(op, o)
 		}
 	}
-	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands, m.moved, m.swept, m.scrubbed, m.damage,
+	m.registry.MustRegister(m.requests, seconds, m.repairs, m.notes, m.overload, m.panics, m.batches, m.commands, m.moved, m.swept, m.scrubbed, m.damage, m.reaped,
 		m.exchanges, m.mended, m.mendBytes, m.wrongTrees,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -133,6 +137,9 @@ func newMetrics(n *Node) *metrics {
 				}
 				return 0
 			}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tanodb_tombstones", Help: "Tombstones in the vnodes of this node, as counted last; -1: not yet."},
+			func() float64 { return float64(n.reapers.count.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tanodb_ring_partitions", Help: "Partitions of the ring."},
 			func() float64 { return float64(n.state().Ring().Size()) }),
@@ -217,6 +224,16 @@ func (m *metrics) menderNote(n *Node, e antientropy.Note) {
 	}
 	n.log.Log(context.Background(), level, "anti-entropy", "node", n.self, "what", string(e.Kind), "pair", e.Pair.String(),
 		"different", e.Tally.Different, "in", e.Tally.In, "out", e.Tally.Out, "why", e.Text)
+}
+
+// reapNote counts and logs what reaping has noted.
+func (m *metrics) reapNote(n *Node, e reap.Note) {
+	if e.Kind == reap.NoteReaped {
+		m.reaped.Add(float64(e.Count))
+	} else {
+		m.notes.WithLabelValues("reap_" + string(e.Kind)).Inc()
+	}
+	n.log.Debug("reaping", "node", n.self, "what", string(e.Kind), "tombstones", e.Count, "why", e.Text)
 }
 
 // vnodeNote counts and logs what a vnode has noted.

@@ -42,6 +42,8 @@ type movers struct {
 	losses  map[ring.Partition]bool // vnodes that have lost data, and not told to the machine
 	astray  chan struct{}           // there are some; holds one
 
+	again chan chan struct{} // begin anew, and say when that is done
+
 	mu      sync.Mutex
 	manager *handoff.Manager
 	boot    int // counts the managers: what one has asked is nothing to the next
@@ -55,7 +57,7 @@ type moverEvent struct {
 }
 
 func newMovers(n *Node) *movers {
-	m := &movers{node: n, events: make(chan moverEvent, maxMoverEvents), strays: make(map[handoff.Stray]bool), losses: make(map[ring.Partition]bool), astray: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	m := &movers{node: n, events: make(chan moverEvent, maxMoverEvents), strays: make(map[handoff.Stray]bool), losses: make(map[ring.Partition]bool), astray: make(chan struct{}, 1), again: make(chan chan struct{}), timer: time.NewTimer(time.Hour)}
 	m.manager = m.fresh()
 	return m
 }
@@ -67,14 +69,7 @@ func (m *movers) fresh() *handoff.Manager {
 // Serve runs the machine until the context ends. It is a suture.Service: each call
 // begins with a new machine, which goes on with what is on the disk.
 func (m *movers) Serve(ctx context.Context) error {
-	m.mu.Lock()
-	m.manager = m.fresh()
-	m.boot++
-	m.mu.Unlock()
-	for _, node := range m.node.live.allUp() {
-		m.step(handoff.NodeUp{Node: node})
-	}
-	m.adopted()
+	m.begin()
 	for {
 		select {
 		case ev := <-m.events:
@@ -91,9 +86,40 @@ func (m *movers) Serve(ctx context.Context) error {
 			}
 		case <-m.timer.C:
 			m.step(handoff.Tick{})
+		case begun := <-m.again:
+			m.begin()
+			close(begun)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// begin begins with a new machine.
+func (m *movers) begin() {
+	m.mu.Lock()
+	m.manager = m.fresh()
+	m.boot++
+	m.mu.Unlock()
+	for _, node := range m.node.live.allUp() {
+		m.step(handoff.NodeUp{Node: node})
+	}
+	m.adopted()
+}
+
+// renew lets go of all that hand-off has in hand, and begins anew.
+func (m *movers) renew() error {
+	begun := make(chan struct{})
+	select {
+	case m.again <- begun:
+	case <-m.node.gone:
+		return kv.ErrClosed
+	}
+	select {
+	case <-begun:
+		return nil
+	case <-m.node.gone:
+		return kv.ErrClosed
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
 )
 
@@ -23,17 +24,98 @@ var errOutdated = errors.New("the disk of this node is older than that, and it i
 func (t *topology) outdated(by string, epoch uint64) error {
 	t.mu.Lock()
 	was := t.safety
-	if was == trusted {
-		t.safety = doubted
-	}
 	t.mu.Unlock()
-	switch was {
-	case mended:
+	if was == mended {
 		return nil
-	case trusted:
+	}
+	t.doubt(by, epoch)
+	return errOutdated
+}
+
+// doubt has the node made safe, unless that is being done.
+func (t *topology) doubt(by string, epoch uint64) {
+	t.mu.Lock()
+	was := t.safety
+	t.safety = doubted
+	t.mu.Unlock()
+	if was != doubted {
 		go t.order(context.Background(), func() { t.makeSafe(by, epoch) })
 	}
+}
+
+// outOfDate reports whether the data of this node is older than the last reaping of a
+// topology. Then it is made safe, and goes by that topology no sooner.
+func (t *topology) outOfDate(s *membership.State, by string) bool {
+	t.mu.Lock()
+	old := s.OutOfDate(t.node.self, t.node.life, t.began)
+	if old {
+		t.erase = max(t.erase, s.Reaped())
+	}
+	t.mu.Unlock()
+	if old {
+		t.doubt(by, s.Reaped())
+	}
+	return old
+}
+
+// reapedBefore is called when another node knows of a reaping whose mark this one has not
+// shown in this life. It is nil if the data of this node is not older than that.
+func (t *topology) reapedBefore(by string, reaped uint64) error {
+	t.mu.Lock()
+	old := t.began < reaped
+	if old {
+		t.erase = max(t.erase, reaped)
+	}
+	t.mu.Unlock()
+	if !old {
+		return nil
+	}
+	t.doubt(by, reaped)
 	return errOutdated
+}
+
+// meetAgain ends connections with nodes that have begun anew since they have shown the
+// mark of a reaping that this one learns of now: their data may be older.
+func (t *topology) meetAgain(s *membership.State) {
+	if t.node.network == nil || s.Reaped() == t.current.Load().Reaped() {
+		return
+	}
+	for _, m := range s.Members() {
+		if _, life := s.LastReaping(m.Name); m.Name != t.node.self {
+			t.node.network.MeetAgain(m.Name, life)
+		}
+	}
+}
+
+// wipe erases what other nodes hold as well, in the vnodes of this one.
+func (t *topology) wipe(s *membership.State) error {
+	n := t.node
+	n.wiping.Store(true)
+	defer n.wiping.Store(false)
+	steps, err := handoff.Erasure(n.engine, n.self, s)
+	if err != nil {
+		return err
+	}
+	for _, x := range steps {
+		for more := true; more; {
+			answered := make(chan vnode.Message, 1)
+			n.vnodes.submit(command{to: x.Partition, msg: x.Msg, epoch: s.Epoch(), reply: func(m vnode.Message) { answered <- m }})
+			select {
+			case m := <-answered:
+				switch m := m.(type) {
+				case *vnode.Stored:
+					more = false
+				case *vnode.Dropped:
+					more = m.Kept > 0
+				default:
+					return errors.New(refusalText(m))
+				}
+			case <-n.gone:
+				return kv.ErrClosed
+			}
+		}
+	}
+	return n.movers.renew()
 }
 
 // safety is what is done about a disk that is older than it was.
@@ -68,8 +150,23 @@ func (t *topology) makeSafe(by string, epoch uint64) {
 	n.log.Error("THE DISK OF THIS NODE IS OLDER THAN WHAT IT HAS SHOWN TO OTHERS, as when a backup was put in its place: "+
 		"its vnodes are rebuilt from their replicas, and it takes no part in the topology log until the other voters have given it a new number",
 		"node", n.self, "epoch", s.Epoch(), "had", epoch, "says", by)
+	t.mu.Lock()
+	erase := t.erase
+	t.mu.Unlock()
+	if erase > 0 {
+		if err := t.wipe(s); err != nil {
+			n.log.Error("what is older than a reaping is not erased yet; this node has no connections before", "node", n.self, "error", err)
+			t.become(trusted) // it is tried again with the next connection
+			return
+		}
+		n.metrics.notes.WithLabelValues("outdated_erased").Inc()
+		t.mu.Lock()
+		t.began, t.erase = max(t.began, erase), 0
+		t.mu.Unlock()
+	}
 	batch, lack, err := handoff.Outdated(n.engine, n.self, s, max(1, n.random()))
 	if err == nil {
+		membership.KeepLife(&batch, n.life, t.began)
 		err = t.keepNow(&batch)
 	}
 	if errors.Is(err, storage.ErrFull) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tanodb/tanodb/internal/handoff"
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/storage"
@@ -89,8 +90,11 @@ func (n *Node) read(p ring.Partition, epoch uint64, m vnode.Message) (answer vno
 			answer = &vnode.Failure{Code: vnode.CodeInternal, Text: "the read has panicked"}
 		}
 	}()
-	if refusal := handoff.Objection(n.state(), n.self, p, epoch, m); refusal != nil {
+	if refusal := n.objection(n.state(), p, epoch, m); refusal != nil {
 		return refusal
+	}
+	if m, ok := m.(*vnode.Strays); ok {
+		return n.reapers.stands(m)
 	}
 	if n.lacking[p].Load() {
 		if refusal := vnode.Lacks(p, m); refusal != nil {
@@ -102,6 +106,19 @@ func (n *Node) read(p ring.Partition, epoch uint64, m vnode.Message) (answer vno
 		n.scrub.suspect(p)
 	}
 	return answer
+}
+
+// objection is why this node, which goes by s, does not carry out a message to a vnode;
+// nil: it does.
+func (n *Node) objection(s *membership.State, p ring.Partition, epoch uint64, m vnode.Message) vnode.Message {
+	if n.wiping.Load() {
+		switch m.(type) {
+		case *vnode.Wipe, *vnode.SetLacking:
+		default:
+			return &vnode.Refusal{Code: vnode.CodeLacking, Text: "the disk of node " + n.self + " is older than what was reaped, and is being erased"}
+		}
+	}
+	return handoff.Objection(s, n.self, p, epoch, m)
 }
 
 // findLacking reads which vnodes wait for data that they should hold.

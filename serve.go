@@ -27,6 +27,12 @@ func (s peerSide) Outdated(node string, epoch uint64) error {
 	return s.topology.outdated(node, epoch)
 }
 
+// Reaped implements transport.Handler.
+func (s peerSide) Reaped(node string, reaped uint64) error {
+	<-s.joined
+	return s.topology.reapedBefore(node, reaped)
+}
+
 // Moved implements transport.Handler. The node itself tells the topology where it is.
 func (s peerSide) Moved(node, address string) {
 	s.log.Info("a node has moved", "node", s.self, "peer", node, "address", address)
@@ -56,9 +62,9 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 		return
 	}
 	switch m := f.Msg.(type) {
-	case *vnode.Store, *vnode.Deliver:
+	case *vnode.Store, *vnode.Deliver, *vnode.Attest, *vnode.Reap:
 		s.vnodes.submit(command{to: f.To, msg: m, epoch: f.Epoch, reply: reply})
-	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Ping, *vnode.Sums, *vnode.Versions, *vnode.Pick:
+	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Ping, *vnode.Sums, *vnode.Versions, *vnode.Pick, *vnode.Strays:
 		s.reads.submit(readTask{to: f.To, msg: f.Msg, epoch: f.Epoch, reply: reply})
 	case *vnode.Pull:
 		s.give(f.To, m, f.Epoch, reply)

@@ -23,6 +23,20 @@ type Status struct {
 	Requests    int           `json:"requests_in_progress"`
 	Services    []Service     `json:"services"` // the supervision tree, parents first
 	Storage     StorageState  `json:"storage"`
+
+	Tombstones TombstoneState `json:"tombstones"`
+}
+
+// TombstoneState is what is left of deletes on a node, and what becomes of it.
+type TombstoneState struct {
+	Mode    string        `json:"mode"`            // reap or keep, of the whole cluster
+	Grace   time.Duration `json:"grace_ns"`        // how old a tombstone is at least when it is reaped
+	Count   int64         `json:"count"`           // tombstones in the vnodes of this node; -1: not counted yet
+	Age     time.Duration `json:"counted_ago_ns"`  // how long ago they were counted
+	Reaped  int64         `json:"reaped"`          // keys whose reaping this node has led since it was started
+	Phase   string        `json:"phase"`           // what the reaping that this node leads is at
+	InRound int           `json:"in_round"`        // tombstones that it is at
+	Waits   string        `json:"waits,omitempty"` // why it does not go on
 }
 
 // MemberState is a member as this node sees it.
@@ -77,6 +91,7 @@ func (n *Node) Status() Status {
 		Requests:    n.requests.count(),
 		Services:    n.tree.list(),
 		Storage:     n.storageState(),
+		Tombstones:  n.reapers.state(),
 	}
 	for _, m := range t.Members() {
 		s.Members = append(s.Members, MemberState{

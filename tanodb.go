@@ -57,11 +57,14 @@ type Node struct {
 	movers   *movers
 	scrub    *scrubber
 	menders  *menders
+	reapers  *reapers
 
 	commitsJoin bool                               // the node commits its joining itself
 	asked       struct{ partitions, replicas int } // what the options have asked for; 0: nothing
 	hints       hints                              // addresses that the options name
 
+	life     uint64        // drawn at each start, never 0: see membership.Lives
+	wiping   atomic.Bool   // the data is older than a reaping, and is being erased
 	requests requests      // in progress
 	lacking  []atomic.Bool // by partition: the vnode waits for data that it should hold
 	busy     sync.Map      // by peer, *atomic.Int64: asks without an answer
@@ -117,6 +120,7 @@ func (n *Node) open(dir string) (err error) {
 		return err
 	}
 	n.self = n.home.name
+	n.life = max(1, rand.Uint64())
 	n.seeds.New = func() any { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
 	first, err := n.first()
 	if err != nil {
@@ -144,6 +148,7 @@ func (n *Node) open(dir string) (err error) {
 	n.live = newLiveness(n)
 	n.movers = newMovers(n)
 	n.menders = newMenders(n)
+	n.reapers = newReapers(n)
 	n.reads = newReaders(n)
 	n.vnodes = newHost(n, incarnations)
 	if n.network, err = n.join(); err != nil {
@@ -335,6 +340,7 @@ func (n *Node) supervise() {
 	n.tree.add("handoff", map[string]suture.Service{"movers": n.movers})
 	n.tree.add("upkeep", map[string]suture.Service{"doctor": doctor{n}, "scrubber": n.scrub, "sweeper": sweeper{n}})
 	n.tree.add("antientropy", map[string]suture.Service{"menders": n.menders})
+	n.tree.add("deletes", map[string]suture.Service{"reapers": n.reapers})
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	n.stopped = n.tree.root.ServeBackground(ctx)

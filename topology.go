@@ -67,6 +67,13 @@ type topology struct {
 	announced time.Time
 
 	renumbered int // how often another number was asked for
+
+	began uint64   // up to which epoch the data is in order, by mu; see membership.BeginLife
+	erase uint64   // the reaping that the data is older than, by mu; 0: none
+	agree struct { // when Reaped was last proposed, and for which mark
+		at   time.Time
+		mark uint64
+	}
 }
 
 // refresher waits for a State of an epoch.
@@ -100,6 +107,15 @@ func newTopology(n *Node, first *membership.State) (*topology, error) {
 	}
 	t.current.Store(t.log.State())
 	t.kept.Store(t.log.State().Epoch())
+	began, life, err := membership.BeginLife(n.engine, n.self, n.life, t.log.State())
+	if err == nil {
+		err = t.keepNow(&life)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tanodb: beginning a life: %w", err)
+	}
+	t.began = began
+	t.outOfDate(t.log.State(), "its own topology")
 	return t, nil
 }
 
@@ -117,6 +133,9 @@ func (n *Node) state() *membership.State { return n.topology.current.Load() }
 
 // adoptKept is adopt for a State that this node does not forget in a crash.
 func (t *topology) adoptKept(s *membership.State) {
+	if t.outOfDate(s, "the topology") {
+		return
+	}
 	for have := t.kept.Load(); have < s.Epoch() && !t.kept.CompareAndSwap(have, s.Epoch()); have = t.kept.Load() {
 	}
 	t.adopt(s)
@@ -130,6 +149,7 @@ func (t *topology) adopt(s *membership.State) {
 		return
 	}
 	was, _ := t.current.Load().Member(t.node.self)
+	t.meetAgain(s)
 	t.current.Store(s)
 	defer t.refreshed(s.Epoch())
 	n := t.node
@@ -139,6 +159,7 @@ func (t *topology) adopt(s *membership.State) {
 	n.live.members(s)
 	n.movers.adopted()
 	n.menders.adopted()
+	n.reapers.adopted(s)
 	if !t.belongs(s) {
 		t.depart(was.Status)
 	}
@@ -409,6 +430,11 @@ func (t *topology) steward() {
 	if !leads {
 		return
 	}
+	for node := range epochs { // what one has shown before its present life it may have forgotten
+		if n.network != nil {
+			epochs[node] = n.network.Lives(node).Since
+		}
+	}
 	epochs[n.self] = t.kept.Load()
 	for _, id := range s.Settleable(epochs, n.live.up) {
 		if time.Since(t.proposed[id]) < changeTimeout/3 {
@@ -417,7 +443,28 @@ func (t *topology) steward() {
 		t.proposed[id] = time.Now()
 		t.background(membership.Settled{Transfer: id})
 	}
+	t.reapable(s)
 	maps.DeleteFunc(t.proposed, func(_ uint64, at time.Time) bool { return time.Since(at) > changeTimeout })
+}
+
+// reapable proposes, as the leader, that all members have shown the mark.
+func (t *topology) reapable(s *membership.State) {
+	n := t.node
+	if s.Mark() == s.Reaped() || t.agree.mark == s.Mark() && time.Since(t.agree.at) < changeTimeout/3 {
+		return
+	}
+	lives := map[string]membership.Lives{n.self: {Now: n.life, Since: t.kept.Load()}}
+	if n.network != nil {
+		for _, m := range s.Members() {
+			if m.Name != n.self {
+				lives[m.Name] = n.network.Lives(m.Name)
+			}
+		}
+	}
+	if c, ok := s.Reapable(lives, n.live.up); ok {
+		t.agree.at, t.agree.mark = time.Now(), c.Mark
+		t.background(c)
+	}
 }
 
 // announce makes the topology know this node's id and address.
@@ -515,8 +562,8 @@ func (t *topology) given(from string, b []byte) {
 	}
 	t.keep.Lock()
 	defer t.keep.Unlock()
-	if s.Epoch() <= t.current.Load().Epoch() || t.isDoubted() {
-		return
+	if s.Epoch() <= t.current.Load().Epoch() || t.isDoubted() || t.outOfDate(s, from) {
+		return // it is not kept before the data is in order: nobody could tell any more
 	}
 	batch := storage.Batch{}
 	membership.KeepGiven(&batch, s)

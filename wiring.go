@@ -24,6 +24,8 @@ func (n *Node) join() (*transport.Mesh, error) {
 		Cluster:    n.state().Cluster(),
 		Partitions: n.state().Ring().Size(),
 		Epoch:      n.topology.kept.Load,
+		Life:       n.life,
+		Reaped:     func(node string) (uint64, uint64) { return n.state().LastReaping(node) },
 		Peers:      n.peers(n.state()),
 		Handler:    peerSide{n},
 		Listen:     n.o.Listen,

@@ -226,6 +226,13 @@ func message(t *rapid.T) vnode.Message {
 		"picked":  func() vnode.Message { return &vnode.Picked{Items: items(t)} },
 		"order":   func() vnode.Message { return &Order{Do: text, Body: blob(t, "body")} },
 		"ordered": func() vnode.Message { return &Ordered{Answer: blob(t, "answer")} },
+		"attest":  func() vnode.Message { return &vnode.Attest{Home: home, Items: items(t)} },
+		"reap":    func() vnode.Message { return &vnode.Reap{Home: home, Items: items(t)} },
+		"strays":  func() vnode.Message { return &vnode.Strays{Homes: []ring.Partition{home, 7}} },
+		"dropped": func() vnode.Message { return &vnode.Dropped{Gone: small(t, "gone"), Kept: small(t, "kept")} },
+		"standing": func() vnode.Message {
+			return &vnode.StraysFound{Epoch: rapid.Uint64().Draw(t, "epoch"), Life: rapid.Uint64().Draw(t, "life"), Homes: []vnode.Standing{{Stray: flag, Count: rapid.Uint64().Draw(t, "count")}, {}}}
+		},
 		"delivered": func() vnode.Message {
 			results := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) vnode.ItemResult { return vnode.ItemResult(rapid.Uint8().Draw(t, "result")) }), 0, 9)
 			return &vnode.Delivered{Results: results.Draw(t, "results")}
@@ -359,6 +366,8 @@ func TestRefusedFrames(t *testing.T) {
 		"too many items":          {Frame{Msg: &vnode.Deliver{Items: make([]vnode.Item, maxItems+1)}}, "65537 items"},
 		"too many bad items":      {Frame{Response: true, Msg: &vnode.Pulled{Bad: make([]vnode.BadItem, maxItems+1)}}, "65537 unreadable"},
 		"too many results":        {Frame{Response: true, Msg: &vnode.Delivered{Results: make([]vnode.ItemResult, maxItems+1)}}, "65537 results"},
+		"too many homes":          {Frame{Msg: &vnode.Strays{Homes: make([]ring.Partition, maxItems+1)}}, "65537 homes"},
+		"too many standings":      {Frame{Response: true, Msg: &vnode.StraysFound{Homes: make([]vnode.Standing, maxItems+1)}}, "65537 homes"},
 		"a page from far away":    {Frame{Msg: &vnode.Pull{After: make([]byte, maxAfter+1)}}, "After is"},
 		"a page without a limit":  {Frame{Msg: &vnode.Pull{Limit: -1}}, "Limit is -1"},
 		"too many segments":       {Frame{Msg: &vnode.Versions{Segments: make([]vnode.Segment, maxSegments+1)}}, "4097 segments"},
@@ -610,6 +619,11 @@ func examples() []Frame {
 		&vnode.Pulled{Items: []vnode.Item{{Key: k, Hash: 1 << 60, Object: []byte("object")}}, Bad: []vnode.BadItem{{Key: k, Text: "checksum"}, {Text: "no key"}}, Last: []byte("last"), More: true},
 		&vnode.Deliver{Home: 10, Items: []vnode.Item{{Key: k, Hash: 1 << 60}, {Key: k, Hash: 2, Object: []byte("object")}}},
 		&vnode.Delivered{Results: []vnode.ItemResult{vnode.ItemHeld, vnode.ItemWanted, vnode.ItemBad}},
+		&vnode.Attest{Home: 10, Items: []vnode.Item{{Key: k, Hash: 1 << 60}}},
+		&vnode.Reap{Home: 10, Items: []vnode.Item{{Key: k, Hash: 1 << 60}}},
+		&vnode.Dropped{Gone: 3, Kept: 1},
+		&vnode.Strays{Homes: []ring.Partition{10, 11}},
+		&vnode.StraysFound{Epoch: 300, Life: 1 << 63, Homes: []vnode.Standing{{Count: 300}, {Stray: true}}},
 		&Log{Data: []byte("raft")},
 		&Logged{},
 		&StateAsk{Have: 300},

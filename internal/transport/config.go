@@ -15,8 +15,13 @@ type Config struct {
 	Cluster    [16]byte        // the cluster's id; nodes of another one are refused
 	Partitions int             // the size of the ring; nodes with another one are refused
 	Epoch      func() uint64   // the version of the topology that this node has, sent with all that it sends; nil: always 0
+	Life       uint64          // the number of this node's life, see membership.Lives; 0: one is drawn
 	Peers      map[string]Peer // every other member by its name, at first; see Mesh.SetPeers
 	Handler    Handler         // receives requests and news
+
+	// Reaped is the last reaping that this node knows of, and the life in which a peer has
+	// shown its mark. Nil: there is none.
+	Reaped func(node string) (reaped, life uint64)
 
 	// Listen is the HOST:PORT for other nodes to dial. In a memory network it is
 	// any word, and empty means the node's name.

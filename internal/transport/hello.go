@@ -11,8 +11,8 @@ import (
 // The protocols that this version speaks. Both sides of a connection take the
 // highest that both know.
 const (
-	lowProtocol  = 2
-	highProtocol = 2
+	lowProtocol  = 3
+	highProtocol = 3
 )
 
 const helloMagic = "TanoDB\r\n"
@@ -37,7 +37,11 @@ type hello struct {
 	// What the sender has heard of the receiver: its latest life, the newest epoch
 	// in that, and the newest before.
 	met, since, before uint64
-	refusal            string // why the sender will not talk; empty: it will
+
+	// The last reaping that the sender knows of, and the life in which the receiver
+	// has shown its mark: see membership.State.LastReaping.
+	reaped, reapedIn uint64
+	refusal          string // why the sender will not talk; empty: it will
 }
 
 // append appends the bytes of the hello. The fields up to the names never
@@ -59,6 +63,8 @@ func (h *hello) append(dst []byte) []byte {
 	e.u64(h.met)
 	e.u64(h.since)
 	e.u64(h.before)
+	e.u64(h.reaped)
+	e.u64(h.reapedIn)
 	e.text(h.refusal)
 	e.u32(crc32.Checksum(e.b[start:], castagnoli))
 	return e.b
@@ -93,6 +99,7 @@ func decodeHello(b []byte) (h hello, err error) {
 	h.epoch = d.u64()
 	h.life = d.u64()
 	h.met, h.since, h.before = d.u64(), d.u64(), d.u64()
+	h.reaped, h.reapedIn = d.u64(), d.u64()
 	h.refusal = d.text()
 	if d.err == nil && h.class > Door {
 		d.fail("a hello of class %d", h.class)

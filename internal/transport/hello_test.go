@@ -11,8 +11,8 @@ import (
 
 func sampleHello() hello {
 	return hello{
-		low: 2, high: 2, cluster: [16]byte{1, 2}, partitions: 64, class: Bulk, from: "n1", to: "n2",
-		id: [16]byte{3, 4}, address: "h:1", epoch: 7, life: 5, met: 6, since: 4, before: 3, refusal: "because",
+		low: lowProtocol, high: highProtocol, cluster: [16]byte{1, 2}, partitions: 64, class: Bulk, from: "n1", to: "n2",
+		id: [16]byte{3, 4}, address: "h:1", epoch: 7, life: 5, met: 6, since: 4, before: 3, reaped: 9, reapedIn: 8, refusal: "because",
 	}
 }
 
@@ -50,7 +50,7 @@ func TestHelloOfALaterProtocol(t *testing.T) {
 
 // Why a node will not talk to another, and at the door.
 func TestObjections(t *testing.T) {
-	mine := hello{low: 2, high: 2, cluster: [16]byte{1}, partitions: 64, from: "n1", to: "n2", id: [16]byte{1}}
+	mine := hello{low: lowProtocol, high: highProtocol, cluster: [16]byte{1}, partitions: 64, from: "n1", to: "n2", id: [16]byte{1}}
 	door := mine
 	door.class = Door
 	reply := func(h hello, change func(*hello)) hello {
@@ -69,8 +69,8 @@ func TestObjections(t *testing.T) {
 		"of an id not known yet":    {mine, reply(mine, nil), [16]byte{}, ""},
 		"of another id":             {mine, reply(mine, nil), [16]byte{3}, "has the id 02000000000000000000000000000000, but the cluster knows the node of this name by the id 03"},
 		"without an id":             {mine, reply(mine, func(h *hello) { h.id = [16]byte{} }), [16]byte{3}, "has the id 00"},
-		"a later protocol":          {mine, reply(mine, func(h *hello) { h.low, h.high = 3, 5 }), [16]byte{}, "speaks protocol 3 to 5, this node 2"},
-		"an earlier protocol":       {mine, reply(mine, func(h *hello) { h.low, h.high = 1, 1 }), [16]byte{}, "speaks protocol 1, this node 2"},
+		"a later protocol":          {mine, reply(mine, func(h *hello) { h.low, h.high = 4, 5 }), [16]byte{}, "speaks protocol 4 to 5, this node 3"},
+		"an earlier protocol":       {mine, reply(mine, func(h *hello) { h.low, h.high = 1, 1 }), [16]byte{}, "speaks protocol 1, this node 3"},
 		"another cluster":           {mine, reply(mine, func(h *hello) { h.cluster = [16]byte{9} }), [16]byte{}, "is of another cluster"},
 		"no cluster":                {mine, reply(mine, func(h *hello) { h.cluster = [16]byte{} }), [16]byte{}, "is of another cluster"},
 		"another ring":              {mine, reply(mine, func(h *hello) { h.partitions = 8 }), [16]byte{}, "has a ring of 8 partitions, this node one of 64"},
@@ -83,7 +83,7 @@ func TestObjections(t *testing.T) {
 		"door: another ring":        {door, reply(door, func(h *hello) { h.partitions = 8 }), [16]byte{}, ""},
 		"door: another cluster":     {door, reply(door, func(h *hello) { h.cluster = [16]byte{9} }), [16]byte{}, "is of another cluster"},
 		"door: seeks another":       {door, reply(door, func(h *hello) { h.to = "n7" }), [16]byte{}, `looks for a node "n7"`},
-		"door: of a later protocol": {door, reply(door, func(h *hello) { h.low, h.high = 3, 3 }), [16]byte{}, "speaks protocol 3"},
+		"door: of a later protocol": {door, reply(door, func(h *hello) { h.low, h.high = 4, 4 }), [16]byte{}, "speaks protocol 4"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -66,7 +66,10 @@ func newMesh(cfg Config) (*Mesh, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Mesh{cfg: cfg, ctx: ctx, cancel: cancel, sessions: map[*session]struct{}{}}
-	m.life, m.began = max(1, rand.Uint64()), cfg.Epoch()
+	m.life, m.began = cfg.Life, cfg.Epoch()
+	if m.life == 0 {
+		m.life = max(1, rand.Uint64())
+	}
 	peers := make(map[string]*peer, len(cfg.Peers))
 	for name, at := range cfg.Peers {
 		peers[name] = m.newPeer(name, at)
@@ -234,7 +237,31 @@ func (m *Mesh) hello(to string, c Class) hello {
 		h.met, h.since, h.before = p.lives.Now, p.lives.Since, p.lives.Before
 		p.news.Unlock()
 	}
+	if m.cfg.Reaped != nil && c != Door {
+		h.reaped, h.reapedIn = m.cfg.Reaped(to)
+	}
 	return h
+}
+
+// Lives is what is known of the epochs that a peer has shown.
+func (m *Mesh) Lives(node string) membership.Lives {
+	p := m.peer(node)
+	if p == nil {
+		return membership.Lives{}
+	}
+	p.news.Lock()
+	defer p.news.Unlock()
+	return p.lives
+}
+
+// MeetAgain ends the connections with a node that is in another life than this one. They
+// are made anew, and the node is told what is known of it.
+func (m *Mesh) MeetAgain(node string, life uint64) {
+	for _, s := range m.open() {
+		if s.peer != nil && s.peer.name == node && s.theirs.life != life {
+			s.end(fmt.Errorf("node %s has begun anew, and is to be told of a reaping", node))
+		}
+	}
 }
 
 // outdated says why there can be no connection with one who has heard this node
@@ -242,6 +269,11 @@ func (m *Mesh) hello(to string, c Class) hello {
 // there can be one.
 func (m *Mesh) outdated(theirs hello) string {
 	lives := membership.Lives{Now: theirs.met, Since: theirs.since, Before: theirs.before}
+	if theirs.reaped > 0 && theirs.reapedIn != m.life {
+		if err := m.cfg.Handler.Reaped(theirs.from, theirs.reaped); err != nil {
+			return fmt.Sprintf("knows of a reaping that this node has not shown: %v", err)
+		}
+	}
 	shown := lives.Shown(m.life)
 	if shown <= m.began {
 		return ""

@@ -33,6 +33,10 @@ const (
 	kindVersions kind = 0x0b
 	kindPick     kind = 0x0c
 
+	kindAttest kind = 0x20
+	kindReap   kind = 0x21
+	kindStrays kind = 0x22
+
 	kindLog      kind = 0x10
 	kindStateAsk kind = 0x11
 	kindPropose  kind = 0x12
@@ -56,6 +60,8 @@ const (
 	kindWelcome   = answerBit | 0x13
 	kindJobsGive  = answerBit | 0x14
 	kindOrdered   = answerBit | 0x15
+	kindDropped   = answerBit | 0x21
+	kindStanding  = answerBit | 0x22
 	kindRefusal   = answerBit | 0x40
 	kindFailure   = answerBit | 0x41
 )
@@ -67,6 +73,7 @@ func (k kind) known() bool {
 	case kindStore, kindFetch, kindList, kindCensus, kindPing, kindForward, kindPull, kindDeliver, kindMend,
 		kindSums, kindVersions, kindPick,
 		kindLog, kindStateAsk, kindPropose, kindKnock, kindJobsAsk, kindOrder,
+		kindAttest, kindReap, kindStrays, kindDropped, kindStanding,
 		kindStored, kindFetched, kindListed, kindPong, kindForwarded, kindPulled, kindDelivered,
 		kindSummed, kindVersioned, kindPicked,
 		kindLogged, kindStateGive, kindProposed, kindWelcome, kindJobsGive, kindOrdered, kindRefusal, kindFailure:
@@ -103,6 +110,12 @@ func kindOf(m vnode.Message) kind {
 		return kindVersions
 	case *vnode.Pick:
 		return kindPick
+	case *vnode.Attest:
+		return kindAttest
+	case *vnode.Reap:
+		return kindReap
+	case *vnode.Strays:
+		return kindStrays
 	case *Log:
 		return kindLog
 	case *StateAsk:
@@ -142,6 +155,10 @@ func answerKindOf(m vnode.Message) kind {
 		return kindVersioned
 	case *vnode.Picked:
 		return kindPicked
+	case *vnode.Dropped:
+		return kindDropped
+	case *vnode.StraysFound:
+		return kindStanding
 	case *Logged:
 		return kindLogged
 	case *StateGive:
@@ -218,6 +235,14 @@ func (e *encoder) request(m vnode.Message) {
 		e.keyList(m.Keys)
 		e.bool(m.Bare)
 		e.count("Limit", m.Limit)
+	case *vnode.Attest:
+		e.u16(uint16(m.Home))
+		e.itemList(m.Items)
+	case *vnode.Reap:
+		e.u16(uint16(m.Home))
+		e.itemList(m.Items)
+	case *vnode.Strays:
+		e.homes(m.Homes)
 	default:
 		e.topology(m)
 	}
@@ -252,6 +277,13 @@ func (e *encoder) answer(m vnode.Message) {
 		e.bool(m.More)
 	case *vnode.Picked:
 		e.itemList(m.Items)
+	case *vnode.Dropped:
+		e.count("Gone", m.Gone)
+		e.count("Kept", m.Kept)
+	case *vnode.StraysFound:
+		e.uvarint(m.Epoch)
+		e.u64(m.Life)
+		e.standings(m.Homes)
 	case *vnode.Refusal:
 		e.u8(uint8(m.Code))
 		e.text(m.Text)
@@ -338,6 +370,12 @@ func (d *decoder) request(k kind) vnode.Message {
 		return &vnode.Versions{Home: d.partition(), Segments: d.segments(), After: d.bytes("After", maxAfter), Limit: d.count("Limit")}
 	case kindPick:
 		return &vnode.Pick{Home: d.partition(), Keys: d.keyList(), Bare: d.bool(), Limit: d.count("Limit")}
+	case kindAttest:
+		return &vnode.Attest{Home: d.partition(), Items: d.itemList()}
+	case kindReap:
+		return &vnode.Reap{Home: d.partition(), Items: d.itemList()}
+	case kindStrays:
+		return &vnode.Strays{Homes: d.homes()}
 	}
 	return d.topology(k)
 }
@@ -364,6 +402,10 @@ func (d *decoder) answer(k kind) vnode.Message {
 		return &vnode.Versioned{Items: d.itemList(), Last: d.bytes("Last", maxAfter), More: d.bool()}
 	case kindPicked:
 		return &vnode.Picked{Items: d.itemList()}
+	case kindDropped:
+		return &vnode.Dropped{Gone: d.count("Gone"), Kept: d.count("Kept")}
+	case kindStanding:
+		return &vnode.StraysFound{Epoch: d.uvarint(), Life: d.u64(), Homes: d.standings()}
 	case kindRefusal:
 		return &vnode.Refusal{Code: vnode.Code(d.u8()), Text: d.text(), Epoch: d.uvarint()}
 	case kindFailure:
@@ -584,6 +626,45 @@ func (d *decoder) results() []vnode.ItemResult {
 		results[i] = vnode.ItemResult(d.u8())
 	}
 	return results
+}
+
+func (e *encoder) homes(homes []ring.Partition) {
+	e.items("homes", len(homes), maxItems)
+	for _, h := range homes {
+		e.u16(uint16(h))
+	}
+}
+
+func (d *decoder) homes() []ring.Partition {
+	n := d.items("homes", 2, maxItems)
+	if n == 0 {
+		return nil
+	}
+	homes := make([]ring.Partition, n)
+	for i := range homes {
+		homes[i] = d.partition()
+	}
+	return homes
+}
+
+func (e *encoder) standings(homes []vnode.Standing) {
+	e.items("homes", len(homes), maxItems)
+	for _, h := range homes {
+		e.bool(h.Stray)
+		e.uvarint(h.Count)
+	}
+}
+
+func (d *decoder) standings() []vnode.Standing {
+	n := d.items("homes", 2, maxItems)
+	if n == 0 {
+		return nil
+	}
+	homes := make([]vnode.Standing, n)
+	for i := range homes {
+		homes[i] = vnode.Standing{Stray: d.bool(), Count: d.uvarint()}
+	}
+	return homes
 }
 
 func (e *encoder) options(o *kv.WriteOptions) {

@@ -145,6 +145,7 @@ type recorder struct {
 	heard  map[string]int
 	epochs map[string][]uint64 // that were told
 
+	reaped   uint64 // the last reaping that another node has told of
 	outdated uint64 // the newest epoch that another node has heard of this one
 	objects  error  // what Outdated answers
 	moved    map[string][]string
@@ -166,6 +167,13 @@ func (r *recorder) Heard(node string, epoch uint64) {
 	r.heard[node]++
 	r.epochs[node] = append(r.epochs[node], epoch)
 	r.news()
+}
+
+func (r *recorder) Reaped(_ string, reaped uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reaped = reaped
+	return r.objects
 }
 
 func (r *recorder) Outdated(_ string, epoch uint64) error {

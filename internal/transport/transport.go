@@ -111,6 +111,11 @@ type Handler interface {
 	// connection with that node.
 	Outdated(node string, epoch uint64) error
 
+	// Reaped says that the node knows of a reaping whose mark this node has not shown in
+	// this life. If its data is older than that, there is no connection as long as
+	// the answer is an error.
+	Reaped(node string, reaped uint64) error
+
 	// Moved says that the node has connected from another address than the one
 	// that is known of it, and where it says that it is reached. This node dials
 	// that from now on, until SetPeers gives another.

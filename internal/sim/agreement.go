@@ -256,7 +256,7 @@ func (v *invariants) kept(s *Sim, t membership.Transfer, p promise) {
 	for i := range s.weather.Keys {
 		k := keyAt(i)
 		clock := p.heads[k]
-		if len(clock) == 0 {
+		if len(clock) == 0 || v.gone[k].Descends(clock) {
 			continue
 		}
 		has := v.durable(s.byName[to.Node], vnode.DataKey(to.Partition, p.fill.Home, k)).Clock
@@ -272,7 +272,7 @@ func (v *invariants) kept(s *Sim, t membership.Transfer, p promise) {
 func (v *invariants) copies(s *Sim, places []ring.Replica, k kv.Key, dot object.Dot) int {
 	have := 0
 	for _, r := range places {
-		if v.durable(s.byName[r.Node], vnode.DataKey(r.Partition, s.home(k), k)).Clock.Covers(dot) {
+		if v.gone[k].Covers(dot) || v.durable(s.byName[r.Node], vnode.DataKey(r.Partition, s.home(k), k)).Clock.Covers(dot) {
 			have++
 		}
 	}
@@ -283,6 +283,18 @@ func (v *invariants) copies(s *Sim, places []ring.Replica, k kv.Key, dot object.
 // it, for what the node knew when it said so, or with somebody else if they have
 // handed it on.
 func (v *invariants) erase(n *node, p, home ring.Partition, key kv.Key, orders []order, op *storage.Op, stored []byte) {
+	for _, o := range orders {
+		switch m := o.msg.(type) {
+		case *vnode.Wipe:
+			v.add(n, op.Key, version{seq: n.disk.mem.Applied() + 1})
+			return
+		case *vnode.Reap:
+			if j := slices.IndexFunc(o.data, func(data []byte) bool { return bytes.Equal(data, op.Key) }); j >= 0 {
+				v.reaped(n, p, home, key, op, stored, m.Items[j].Hash)
+				return
+			}
+		}
+	}
 	i := slices.IndexFunc(orders, func(o order) bool {
 		_, ok := o.msg.(*vnode.Drop)
 		return ok && slices.ContainsFunc(o.data, func(data []byte) bool { return bytes.Equal(data, op.Key) })
@@ -320,7 +332,7 @@ func (v *invariants) erase(n *node, p, home ring.Partition, key kv.Key, orders [
 			continue
 		}
 		data := vnode.DataKey(x.Partition, home, key)
-		if !v.durable(target, data).Clock.Descends(old.Clock) && !v.elsewhere(n, target, home, key, old.Clock) && !v.spoilt(target, x.Partition, data, old.Clock) {
+		if !v.gone[key].Descends(old.Clock) && !v.durable(target, data).Clock.Descends(old.Clock) && !v.elsewhere(n, target, home, key, old.Clock) && !v.spoilt(target, x.Partition, data, old.Clock) {
 			n.s.fail("dropped", key, "%s/%d drops %v, which %s/%d does not hold durably", n.name, p, old.Clock, x.Node, x.Partition)
 			return
 		}
@@ -434,7 +446,7 @@ func (v *invariants) dotOf(k kv.Key, id check.ID) (object.Dot, bool) {
 // the partition of that place.
 func (v *invariants) heldFor(s *Sim, x ring.Replica, k kv.Key, dot object.Dot, sloppy bool) bool {
 	data := vnode.DataKey(x.Partition, s.home(k), k)
-	if v.durable(s.byName[x.Node], data).Clock.Covers(dot) {
+	if v.gone[k].Covers(dot) || v.durable(s.byName[x.Node], data).Clock.Covers(dot) {
 		return true
 	}
 	if !sloppy {

@@ -37,6 +37,7 @@ type invariants struct {
 	sought map[string]kv.Key                  // by what a storage key has after its home
 	marks  map[uint64][]promise               // by transfer, what its receivers are to have
 	rot    map[*node]map[string]object.Vector // by storage key, what an object had seen that has rotted
+	gone   map[kv.Key]object.Vector           // what was reaped, and what that had replaced
 }
 
 // lineage is the versions of a key that some vnode has made.
@@ -82,6 +83,10 @@ func newOrder(p ring.Partition, m vnode.Message) order {
 		return order{msg: m, data: dataKeys(p, m.Home, m.Items)}
 	case *vnode.Drop:
 		return order{msg: m, data: dataKeys(p, m.Home, m.Items)}
+	case *vnode.Reap:
+		return order{msg: m, data: dataKeys(p, m.Home, m.Items)}
+	case *vnode.Attest:
+		return order{msg: m, data: dataKeys(p, m.Home, m.Items)}
 	}
 	return order{msg: m}
 }
@@ -104,6 +109,7 @@ func (v *invariants) init() {
 	v.sought = make(map[string]kv.Key)
 	v.marks = make(map[uint64][]promise)
 	v.rot = make(map[*node]map[string]object.Vector)
+	v.gone = make(map[kv.Key]object.Vector)
 }
 
 // forget forgets what a node's engine held: a crash may have taken some of it.
@@ -236,12 +242,18 @@ func (v *invariants) latest(n *node, data []byte) version {
 
 // durable is the head that a crash now could not take.
 func (v *invariants) durable(n *node, data []byte) object.Object {
+	return v.standing(n, data)[0].head
+}
+
+// standing are the versions that a node may have after a crash now, the durable
+// one first.
+func (v *invariants) standing(n *node, data []byte) []version {
 	all := v.versions(n, data)
 	i := len(all) - 1
 	for i > 0 && all[i].seq > n.disk.mem.Durable() {
 		i--
 	}
-	return all[i].head
+	return all[i:]
 }
 
 // add notes what the next batch writes, and forgets what is no longer needed.
@@ -301,7 +313,7 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 	var ids []check.ID
 	for i := range l.mints {
 		m := &l.mints[i]
-		if deletes && !m.deleted || !clock.Covers(m.dot) {
+		if deletes && !m.deleted || !clock.Covers(m.dot) || v.gone[k].Covers(m.dot) {
 			continue
 		}
 		if !slices.ContainsFunc(m.by, func(j int) bool { return clock.Covers(l.mints[j].dot) }) {

@@ -65,7 +65,7 @@ func (s *Sim) anyNode() *node {
 func (s *Sim) cut() {
 	side := make([]bool, len(s.nodes))
 	most := len(s.nodes) / 2
-	pair := s.chaos.hit(0.3)
+	pair := s.chaos.hit(0.3) || s.weather.Pairs
 	if pair || s.chaos.hit(0.4) {
 		most = 1
 	}

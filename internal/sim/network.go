@@ -14,6 +14,7 @@ const (
 	dialEvery   = 200 * time.Millisecond // without a connection, until there is one
 	silentAfter = 3 * time.Second        // a connection on which nothing was heard for so long is broken
 	straggleMax = time.Second
+	lateMax     = 6 * time.Second
 )
 
 // network carries frames between nodes. A node asks over the connection that it
@@ -69,10 +70,10 @@ func (net *network) send(from, to *node, f *transport.Frame) bool {
 		s.count("message lost")
 		return true
 	}
-	net.deliverAfter(from, to, b)
+	net.deliverAfter(from, to, f, b)
 	if _, forward := f.Msg.(*coordinator.Forward); !forward && net.rnd.hit(s.weather.Duplicate) {
 		s.count("message doubled")
-		net.deliverAfter(from, to, b)
+		net.deliverAfter(from, to, f, b)
 	}
 	return true
 }
@@ -107,10 +108,20 @@ func (net *network) delay() time.Duration {
 
 // deliverAfter lets the bytes arrive, if the receiver is still the same incarnation
 // then. The sender may be gone.
-func (net *network) deliverAfter(from, to *node, b []byte) {
+func (net *network) deliverAfter(from, to *node, f *transport.Frame, b []byte) {
 	boot, life := to.boot, from.life()
-	net.s.after(net.delay(), func() {
-		to.whenAwake(boot, func() { net.arrive(from, to, life, b) })
+	landed := net.s.fly(to, f)
+	delay := net.delay()
+	if landed != nil && !net.calm && net.rnd.hit(net.s.weather.Late) {
+		delay += net.rnd.upTo(lateMax)
+	}
+	net.s.after(delay, func() {
+		to.whenAwake(boot, func() {
+			if landed != nil {
+				landed()
+			}
+			net.arrive(from, to, life, b)
+		})
 	})
 }
 

@@ -53,6 +53,8 @@ type node struct {
 	topology topology
 	mover    mover
 	mender   mender
+	reaper   reaper
+	wiping   bool // its disk is older than a reaping, and is being erased
 }
 
 // incarnation is what a vnode may go on with after a shutdown in order.
@@ -105,8 +107,10 @@ func (n *node) start() {
 	n.topology.start(n)
 	n.findLacking()
 	n.detector = membership.NewDetector(n.name, n.peers(), membership.DetectorOptions{})
+	n.wiping = false
 	n.mover.start(n)
 	n.mender.start(n)
+	n.reaper.start(n)
 	n.every(heartbeatEvery, n.heartbeat)
 	n.every(dialEvery, n.dialAll)
 	if n.s.weather.RotEvery > 0 {
@@ -369,6 +373,7 @@ func (n *node) changes(changes []membership.Sighting) {
 		n.s.number(uint64(n.s.byName[c.Node].i))
 		n.mover.sighted(c)
 		n.mender.sighted(c)
+		n.reaper.sighted(c)
 		if c.Up {
 			n.s.happening(n.s.now, n.name, "holds "+c.Node+" to be up")
 			continue

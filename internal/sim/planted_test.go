@@ -66,7 +66,17 @@ var budgets = []struct {
 	{planted.MendSkipsAbsent, 100, unread},
 	{planted.MendOverwrites, 100, mending},
 	{planted.TreeKeepsDropped, 20, standing},
+	{planted.ReapAtOnce, 400, reaping},
+	{planted.ReapUnasked, 400, reaping},
+	{planted.ReapStrays, 400, reaping},
+	{planted.ReapWithoutDown, 400, reaping},
+	{planted.ReapUnfenced, 400, reaping},
+	{planted.ReapChanged, 400, reaping},
+	{planted.GraveKept, 20, nil},
+	{planted.OutdatedMerged, 400, reaping},
 }
+
+func reaping(w *Weather) bool { return w.Reaps }
 
 func changing(w *Weather) bool { return w.Topology }
 func standing(w *Weather) bool { return w.Fallbacks }

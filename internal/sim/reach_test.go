@@ -29,10 +29,13 @@ var mustHappen = []string{
 	"topology: given", "topology: caught up from far behind", "topology: a node has left", "topology: a log was cut",
 	"disk rewound", "an outdated disk was made safe", "a void number was replaced",
 	"topology: a command was given up", "stranger turned away",
+
+	// What is deleted goes.
+	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "versions from before a mark were refused",
 }
 
 // reachSeeds is how many seeds are enough for that.
-const reachSeeds = 120
+const reachSeeds = 150
 
 // TestReach runs a fixed range of seeds, and wants to have seen everything.
 func TestReach(t *testing.T) {

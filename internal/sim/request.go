@@ -75,6 +75,7 @@ func (n *node) view() coordinator.View {
 		Ring:     n.state.Ring(),
 		Next:     n.state.Next(),
 		Epoch:    n.state.Epoch(),
+		Fence:    n.state.Fence(),
 		Self:     n.name,
 		Up:       n.up,
 		Replicas: n.s.weather.Replicas,

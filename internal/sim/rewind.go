@@ -6,6 +6,8 @@ import (
 
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/storage"
 )
 
@@ -93,24 +95,74 @@ func (t *topology) shownBy(n *node, life uint64) uint64 {
 // meets says whether the node can have a connection with another one: not while
 // that knows of a newer epoch in a former life than this one began with.
 func (t *topology) meets(other *node) bool {
-	if t.log == nil || t.mended || other.topology.shownBy(t.n, t.n.life()) <= t.began {
+	if t.log == nil {
 		return true
 	}
+	if t.outOfDate(other.state) {
+		return false
+	}
+	if t.mended || other.topology.shownBy(t.n, t.n.life()) <= t.began {
+		return true
+	}
+	t.doubt()
+	return false
+}
+
+// doubt says that the node is to be made safe.
+func (t *topology) doubt() {
 	if !t.doubted {
 		t.doubted = true
 		t.n.later(0, t.makeSafe)
 	}
-	return false
+}
+
+// outOfDate reports whether the node's data is older than the last reaping of a
+// topology. Then it is made safe.
+func (t *topology) outOfDate(s *membership.State) bool {
+	if !s.OutOfDate(t.n.name, t.n.life(), t.began) {
+		return false
+	}
+	t.erase = max(t.erase, s.Reaped())
+	t.doubt()
+	return true
+}
+
+// meetAgain ends connections with nodes that have begun a new life since they have shown
+// the mark of a reaping that this one now knows of: they may be out of date.
+func (t *topology) meetAgain(s *membership.State) {
+	n := t.n
+	if s.Reaped() == n.state.Reaped() {
+		return
+	}
+	for _, other := range n.s.nodes {
+		if _, life := s.LastReaping(other.name); n.knows(other) && life != other.life() {
+			n.s.net.breakLink(n, other, "it has begun anew")
+			n.s.net.breakLink(other, n, "it is told of a reaping")
+		}
+	}
 }
 
 // makeSafe lets a node go on whose disk is older than what it has shown.
 func (t *topology) makeSafe() {
 	n := t.n
+	if erase := t.erase; erase > 0 && !planted.Is(planted.OutdatedMerged) {
+		t.wipe(func() {
+			n.s.count("a disk from before a reaping was erased")
+			t.erase, t.began = 0, max(t.began, erase)
+			t.makeSafe()
+		})
+		return
+	}
+	if planted.Is(planted.OutdatedMerged) {
+		t.began = max(t.began, t.erase)
+		t.erase = 0
+	}
 	b, lack, err := handoff.Outdated(n.disk.mem, n.name, n.state, max(1, n.rnd.Uint64()))
 	if err != nil {
 		n.s.fail("log", noKey, "%s: %v", n.name, err)
 		return
 	}
+	membership.KeepLife(&b, n.life(), t.began)
 	seq, err := n.disk.apply(&b)
 	if err != nil {
 		return // the engine broke and the node is about to stop
@@ -127,6 +179,51 @@ func (t *topology) makeSafe() {
 		n.s.madeSafe(n)
 		n.mover.feed(handoff.Repair{Partitions: lack})
 	})
+}
+
+// wipe erases what is on other nodes too. First the vnodes are marked as lacking
+// it, so that they do not answer for it after a crash.
+func (t *topology) wipe(done func()) {
+	n := t.n
+	n.wiping = true
+	steps, err := handoff.Erasure(n.disk.mem, n.name, n.state)
+	if err != nil {
+		return // the engine broke and the node is about to stop
+	}
+	open := 1
+	closed := func() {
+		if open--; open == 0 {
+			n.wiping = false
+			n.mover.start(n) // what it has in hand is as old
+			for _, other := range n.s.nodes {
+				if n.detector.Up(other.name) {
+					n.mover.feed(handoff.NodeUp{Node: other.name})
+				}
+			}
+			done()
+		}
+	}
+	var take func(handoff.Step)
+	take = func(x handoff.Step) {
+		n.local(x.Partition, n.state.Epoch(), x.Msg, func(m vnode.Message) {
+			switch m := m.(type) {
+			case *vnode.Stored:
+				closed()
+				return
+			case *vnode.Dropped:
+				if m.Kept == 0 {
+					closed()
+					return
+				}
+			}
+			n.later(time.Millisecond, func() { take(x) })
+		})
+	}
+	for _, x := range steps {
+		open++
+		take(x)
+	}
+	closed()
 }
 
 // renumber has the number in the log replaced by the one that the node wants, and

@@ -61,6 +61,9 @@ func (s *Sim) phases() {
 	if s.runUntil(upWithin, s.allUp); len(s.found) > 0 {
 		return
 	}
+	if !s.setGrace() {
+		return
+	}
 	for i := range s.weather.Clients {
 		c := newClient(s, i)
 		s.clients = append(s.clients, c)
@@ -89,7 +92,7 @@ func (s *Sim) phases() {
 	if !s.even() {
 		return
 	}
-	if s.must(restWithin, "the data is at rest", s.atRest()) && s.allAgree() && s.readEverything() && s.takeCensus() {
+	if s.must(restWithin, "the data is at rest", s.atRest()) && s.allAgree() && s.readEverything() && s.takeCensus() && s.reapAll() {
 		s.balanced()
 		s.checkTrees()
 		s.checkRoots()

@@ -57,6 +57,8 @@ func (n *node) serve(from *node, f transport.Frame) {
 		reply(n.topology.give(m))
 	case *vnode.Pull:
 		n.pulled(m, f, reply)
+	case *vnode.Strays:
+		n.later(n.rnd.upTo(readWithin), func() { reply(n.reaper.stands(f.Epoch, m)) })
 	default:
 		n.local(f.To, f.Epoch, f.Msg, reply)
 	}
@@ -103,7 +105,7 @@ func (n *node) forwarded(m *coordinator.Forward, left time.Duration, reply func(
 // local gives a message to a vnode of this node.
 func (n *node) local(p ring.Partition, epoch uint64, m vnode.Message, reply func(vnode.Message)) {
 	switch m.(type) {
-	case *vnode.Coordinate, *vnode.Store, *vnode.Deliver, *vnode.Fill, *vnode.Drop, *vnode.Fence, *vnode.SetLacking, *vnode.Sweep:
+	case *vnode.Coordinate, *vnode.Store, *vnode.Deliver, *vnode.Fill, *vnode.Drop, *vnode.Attest, *vnode.Reap, *vnode.Wipe, *vnode.Fence, *vnode.SetLacking, *vnode.Sweep:
 		n.enqueue(p, command{m, epoch, reply})
 	default:
 		n.later(n.rnd.upTo(readWithin), func() { reply(n.read(p, epoch, m)) })
@@ -131,8 +133,18 @@ func (n *node) objects(p ring.Partition, epoch uint64, m vnode.Message) vnode.Me
 	if !n.s.weather.Topology {
 		return nil
 	}
+	switch m.(type) {
+	case *vnode.Wipe, *vnode.SetLacking:
+	default:
+		if n.wiping {
+			return &vnode.Refusal{Code: vnode.CodeLacking, Text: "the node is being rebuilt"}
+		}
+	}
 	refusal := handoff.Objection(n.state, n.name, p, epoch, m)
 	if r, ok := refusal.(*vnode.Refusal); ok && r.Code == vnode.CodeStale {
+		if _, ok := m.(*vnode.Store); ok && epoch < n.state.Fence() {
+			n.s.count("versions from before a mark were refused")
+		}
 		n.s.count(fmt.Sprintf("stale %T", m))
 	}
 	return refusal
@@ -190,6 +202,9 @@ func (n *node) turn(p ring.Partition) {
 	}
 	for _, note := range out.Notes {
 		n.s.count(string(note.Kind))
+		if note.Kind == vnode.NoteCorrupt {
+			n.reaper.lost++
+		}
 	}
 	if out.Lost {
 		n.s.count("a vnode has replaced what had rotted")
@@ -199,6 +214,7 @@ func (n *node) turn(p ring.Partition) {
 	for _, m := range msgs {
 		n.mover.handled(p, m)
 		n.s.mending(m)
+		n.reaper.handled(p, m)
 	}
 	for _, a := range out.Early {
 		n.release(p, orders[a.Cmd].key, cmds[a.Cmd], a.Msg, n.s.inv.needs(n, orders[a.Cmd]))

@@ -88,6 +88,7 @@ type Sim struct {
 	found   []check.Violation // broken invariants; the first one ends the run
 	counts  map[string]int    // how often what happened
 	mends   int               // messages of anti-entropy that vnodes were given to store
+	flights []*flight         // frames with versions that have not arrived
 }
 
 // newSim builds the cluster of the weather and starts its nodes.

@@ -36,11 +36,13 @@ type topology struct {
 	asking    bool                     // a newer state is being fetched
 	refresh   []func()                 // called when that has ended
 	proposed  map[uint64]time.Duration // by transfer, when Settled was last proposed
+	reaped    map[uint64]time.Duration // by mark, when Reaped was last proposed
 	announced time.Duration
 	lives     map[string]*membership.Lives // of the other nodes
 	began     uint64                       // the epoch that this life began with
 	doubted   bool                         // the disk is older than that, and is about to be made safe
 	mended    bool                         // it was made safe
+	erase     uint64                       // the reaping that its data is older than; 0: none
 }
 
 // start goes on with the log of the node's disk, or begins one.
@@ -58,7 +60,17 @@ func (t *topology) start(n *node) {
 	t.proposed = make(map[uint64]time.Duration)
 	t.announced = -announceEvery
 	n.state = n.s.inv.agreed(n.s, t.log.State())
-	t.began, t.lives = n.state.Epoch(), make(map[string]*membership.Lives)
+	t.lives = make(map[string]*membership.Lives)
+	began, life, err := membership.BeginLife(n.disk.mem, n.name, n.life(), n.state)
+	if err != nil {
+		n.s.fail("log", noKey, "%s cannot begin a life: %v", n.name, err)
+		return
+	}
+	if _, err := n.disk.mem.Apply(&life, true); err == nil {
+		n.disk.mem.MakeDurable(n.disk.mem.Applied())
+	}
+	t.began = began
+	n.later(0, func() { t.outOfDate(n.state) })
 	if n.state.Epoch() < n.shown {
 		n.s.fail("epochs", noKey, "%s begins with epoch %d, and has gone by %d before", n.name, n.state.Epoch(), n.shown)
 	}
@@ -156,10 +168,14 @@ func (t *topology) send(e membership.LogSend) {
 // adopt makes a state the node's, unless it has a newer one.
 func (t *topology) adopt(s *membership.State) {
 	n := t.n
-	if s.Epoch() <= n.state.Epoch() {
+	if s.Epoch() <= n.state.Epoch() || t.doubted {
 		return
 	}
 	s = n.s.inv.agreed(n.s, s)
+	if t.outOfDate(s) {
+		return
+	}
+	t.meetAgain(s)
 	if s.Epoch() > n.state.Epoch()+8 {
 		n.s.count("topology: caught up from far behind")
 	}
@@ -173,6 +189,7 @@ func (t *topology) adopt(s *membership.State) {
 	n.detector.SetPeers(n.peers())
 	n.mover.adopted()
 	n.mender.adopted()
+	n.reaper.adopted()
 }
 
 // propose puts a command into the topology; done, which may be nil, is told
@@ -217,7 +234,9 @@ func (t *topology) steward() {
 	}
 	epochs := make(map[string]uint64, len(t.epochs)+1)
 	for _, m := range n.state.Members() {
-		epochs[m.Name] = t.epochs[m.Name]
+		if l := t.lives[m.Name]; l != nil {
+			epochs[m.Name] = l.Since // what it has shown before its present life it may have forgotten
+		}
 	}
 	epochs[n.name] = n.state.Epoch()
 	for _, id := range n.state.Settleable(epochs, n.up) {
@@ -227,6 +246,24 @@ func (t *topology) steward() {
 		t.proposed[id] = n.s.now
 		t.propose(membership.Settled{Transfer: id}, nil)
 	}
+	t.reapable()
+}
+
+// reapable proposes, as the leader, that all members have shown the mark.
+func (t *topology) reapable() {
+	n := t.n
+	lives := map[string]membership.Lives{n.name: {Now: n.life(), Since: n.state.Epoch()}}
+	for _, m := range n.state.Members() {
+		if l := t.lives[m.Name]; l != nil {
+			lives[m.Name] = *l
+		}
+	}
+	c, ok := n.state.Reapable(lives, n.up)
+	if at, proposed := t.reaped[c.Mark]; !ok || proposed && n.s.now-at < 2*time.Second {
+		return
+	}
+	t.reaped = map[uint64]time.Duration{c.Mark: n.s.now}
+	t.propose(c, nil)
 }
 
 // announce makes the topology know the node's id.
@@ -287,7 +324,7 @@ func (t *topology) given(from *node, b []byte) {
 		n.s.fail("codec", noKey, "%s gives %s a topology that is none: %v", from.name, n.name, err)
 		return
 	}
-	if t.doubted {
+	if t.doubted || t.outOfDate(s) { // it is not kept before that is mended
 		t.caughtUp()
 		return
 	}

@@ -18,12 +18,16 @@ func (s *Sim) checkSomeTree() {
 	}
 	turn := int(s.done / treeEvery)
 	n := s.nodes[turn%len(s.nodes)]
+	if turn%8 == 0 {
+		s.checkGraves(n)
+	}
 	s.checkTree(n, partition(turn/len(s.nodes)%s.first.Ring().Size()))
 }
 
 // checkTrees looks at all vnodes of all nodes.
 func (s *Sim) checkTrees() {
 	for _, n := range s.nodes {
+		s.checkGraves(n)
 		for p := range s.first.Ring().Size() {
 			s.checkTree(n, partition(p))
 		}

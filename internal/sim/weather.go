@@ -87,6 +87,10 @@ type Weather struct {
 	ChangeEvery   time.Duration // between two changes of an operator
 	Limit         int           // transfers of a node at once; 0: the default
 	SnapshotEvery int           // entries of the log
+	Reaps         bool          // tombstones are reaped
+	ReapItems     int           // at once
+	Late          float64       // share of the messages with versions that come seconds late
+	Pairs         bool          // cuts are between two nodes, and all others reach both
 
 	// Anti-entropy.
 	MendEvery time.Duration // replicas are compared so often; 0: never
@@ -131,6 +135,7 @@ func DrawWeather(seed uint64) Weather {
 	w.drawImages(newChance(seed, "images"))
 	w.drawDecay(newChance(seed, "decay"))
 	w.drawMending(newChance(seed, "mending"))
+	w.drawReaping(newChance(seed, "reaping"))
 	return w
 }
 
@@ -253,6 +258,39 @@ func (w *Weather) drawImages(c chance) {
 		w.CrashEvery, w.PowerEvery, w.FreezeEvery, w.CutEvery, w.WipeEvery = 0, 0, 0, 0, 0
 		w.Replicas = max(w.Replicas, 2)
 		w.R, w.W = min(w.R, w.Replicas), max(w.W, w.Replicas-w.R+1)
+	}
+}
+
+// drawReaping draws whether tombstones are reaped, and helps it to happen: it waits
+// for everybody.
+func (w *Weather) drawReaping(c chance) {
+	if !w.Topology || !c.hit(0.6) {
+		return
+	}
+	w.Reaps = true
+	w.ReapItems = pick(c, 1, 10, 1000)
+	w.Deletes = max(w.Deletes, pick(c, 0.2, 0.5))
+	if w.ChangeEvery < 2*time.Second {
+		w.ChangeEvery *= pick[time.Duration](c, 1, 2)
+	}
+	if w.Calm {
+		return
+	}
+	w.Late = pick(c, 0, 0.01, 0.05)
+	if c.hit(0.4) { // who stands in for another one does not reach it, and all others do
+		quiet := *w
+		quiet.clear()
+		quiet.Calm, quiet.Plain, quiet.Late, quiet.Strict = false, w.Plain, w.Late, 0
+		quiet.Pairs, quiet.CutEvery, quiet.CutFor = true, c.about(time.Second), 3*time.Second+c.upTo(3*time.Second)
+		quiet.Nodes = max(w.Nodes, w.Replicas+2)
+		quiet.Keys, quiet.ChangeEvery = min(w.Keys, 10), 10*time.Second
+		quiet.Safety += 6 * time.Second
+		*w = quiet
+		return
+	}
+	if c.hit(0.6) {
+		w.CrashEvery, w.FreezeEvery, w.CutEvery, w.PowerEvery, w.FailEvery = 2*w.CrashEvery, 2*w.FreezeEvery, 2*w.CutEvery, 2*w.PowerEvery, 2*w.FailEvery
+		w.DownFor, w.CutFor, w.FreezeFor = w.DownFor/3, w.CutFor/3, w.FreezeFor/3
 	}
 }
 

@@ -88,6 +88,7 @@ type History struct {
 	Ops    []Op
 	Final  map[string][]ID // by key: what the replicas agree on at the end, tombstones included
 	Stored map[ID]bool     // the writes that any vnode has ever had
+	Reaped map[string][]ID // by key: deletes whose tombstones are gone, since nothing is left that they have replaced
 }
 
 // Violation is a promise broken.

@@ -9,7 +9,7 @@ func Lost(g *Graph) []Violation {
 	for _, key := range sortedKeys(g.lines) {
 		l := g.lines[key]
 		survives := make([]bool, len(l.ops))
-		there := l.numbers(g.Final[key])
+		there := append(l.numbers(g.Final[key]), l.numbers(g.Reaped[key])...)
 		for _, v := range append(l.replaced(there), there...) {
 			survives[v] = true
 		}

@@ -31,6 +31,7 @@ type clusterCmd struct {
 	Recover clusterRecoverCmd `cmd:"" help:"Give the topology new voters, when most of the old ones are lost for ever."`
 	Repair  clusterRepairCmd  `cmd:"" help:"Rebuild partitions of the node from their other replicas."`
 	Limits  clusterLimitsCmd  `cmd:"" help:"Limit the transfers of all nodes."`
+	Deletes clusterDeletesCmd `cmd:"" help:"Say what becomes of tombstones."`
 }
 
 // Help is the long part of the command's help.
@@ -395,4 +396,43 @@ func (c *clusterLimitsCmd) Run(a *app) error {
 		return a.told(err)
 	}
 	return a.print(ordered{l, strings.Join(texts, "; ")})
+}
+
+type clusterDeletesCmd struct {
+	Mode  string        `help:"reap: tombstones go when nothing that they have replaced is left anywhere; keep: they stay; none: as it is." enum:",reap,keep" default:"" placeholder:"MODE"`
+	Grace time.Duration `help:"How old a tombstone is at least when it is reaped, from 1s to a year; none: as it is." placeholder:"DURATION"`
+}
+
+// Help is the long part of the command's help.
+func (*clusterDeletesCmd) Help() string {
+	return `A delete leaves a tombstone, which keeps older copies from coming back. It is removed from all replicas by agreement of all members, so all of them must be up for that. The settings hold for the whole cluster, and all buckets, until they are set again; tanodb status shows them, and how many tombstones a node holds.
+
+Example:
+
+    tanodb cluster deletes --grace 1h`
+}
+
+// Run sets what becomes of tombstones.
+func (c *clusterDeletesCmd) Run(a *app) error {
+	if c.Mode == "" && c.Grace == 0 {
+		return usagef("say --mode, or --grace, or both")
+	}
+	if c.Grace < 0 {
+		return usagef("--grace is %v; it cannot be negative", c.Grace)
+	}
+	d := api.Deletes{Mode: c.Mode, Grace: c.Grace}
+	var texts []string
+	switch c.Mode {
+	case "reap":
+		texts = append(texts, "tombstones go when nothing that they have replaced is left")
+	case "keep":
+		texts = append(texts, "tombstones stay")
+	}
+	if c.Grace > 0 {
+		texts = append(texts, fmt.Sprintf("a tombstone is at least %v old when it is reaped", c.Grace))
+	}
+	if err := a.clusterPost("deletes", d, &d); err != nil {
+		return a.told(err)
+	}
+	return a.print(ordered{d, strings.Join(texts, "; ")})
 }

@@ -168,6 +168,10 @@ func (f *fakeCluster) SetTransferLimits(_ context.Context, perNode int, rate int
 	return f.note("limits %d %d", perNode, rate)
 }
 
+func (f *fakeCluster) SetDeletes(_ context.Context, mode string, grace time.Duration) error {
+	return f.note("deletes %s %v", mode, grace)
+}
+
 // alone takes the other members away.
 func alone(f *fakeCluster) { f.state.Members = f.state.Members[:1] }
 
@@ -326,6 +330,7 @@ When all transfers are done, these are of:
 		"down":    {line: "down n3", stdout: "n3 is marked down: it does not vote, and no transfer begins that needs it\n"},
 		"recover": {line: "recover n1 n2 --i-know-what-i-lose", stdout: "the topology's only voters are now n1, n2\n"},
 		"repair":  {line: "repair 3", stdout: "repairing 1 partition; see tanodb cluster transfers\n"},
+		"deletes": {line: "deletes --mode reap --grace 1h", stdout: "tombstones go when nothing that they have replaced is left; a tombstone is at least 1h0m0s old when it is reaped\n"},
 		"limits":  {line: "limits --rate 10MiB --per-node 2", stdout: "each node moves up to 10.0 MiB a second; each node takes part in up to 2 transfers at once\n"},
 		"no limits": {
 			line:   "limits --rate 0",
@@ -464,6 +469,7 @@ func TestOrdersOfTheCommands(t *testing.T) {
 		"recover n1 n2 --i-know-what-i-lose":  "recover [n1 n2]",
 		"repair n1":                           "repair n1",
 		"limits --rate 1KB":                   "limits 0 1000",
+		"deletes --mode keep":                 "deletes keep 0s",
 		"join h:1 --zone south --weight 50":   "join h:1 {Zone:south Weight:50 Auto:false}",
 		"join h:1 --yes":                      "join h:1 {Zone: Weight:0 Auto:true}",
 		"commit p7":                           "commit p7",
@@ -496,6 +502,9 @@ func TestClusterCommandsAskedWrongly(t *testing.T) {
 		"recover":                       "<node>",
 		"repair":                        "<node|partition>",
 		"limits":                        "--rate",
+		"deletes":                       "--mode",
+		"deletes --mode never":          "must be one of",
+		"deletes --grace=-1s":           "--grace is -1s",
 		"limits --rate fast":            `"fast" is not a number of bytes`,
 		"limits --rate=-1":              "not a number of bytes",
 		"limits --rate 1 --per-node=-":  "per-node",
@@ -547,6 +556,7 @@ func TestClusterCommandsInJSON(t *testing.T) {
 		"down n3":                         "node",
 		"recover n1 --i-know-what-i-lose": "survivors",
 		"repair 3":                        "partitions",
+		"deletes --mode keep":             "mode",
 		"limits --rate 0":                 "bytes_per_second",
 		"join h:1":                        "cluster",
 	} {

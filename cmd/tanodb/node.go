@@ -130,6 +130,7 @@ func (s status) String() string {
 	fmt.Fprintf(&b, "durability: %s: %s\n", s.Durability, s.Explanation)
 	fmt.Fprintf(&b, "storage: %s, %d bytes%s%s\n", s.Storage.Engine, s.Storage.Bytes, in(s.Storage.Dir), readOnly(s.Storage.ReadOnly))
 	b.WriteString(trouble(&s.Storage))
+	fmt.Fprintf(&b, "tombstones: %s\n", tombstones(s.Tombstones))
 	fmt.Fprintf(&b, "requests in progress: %d\n\n", s.Requests)
 	t := newTable("MEMBER", "STATE", "SINCE", "PARTITIONS", "ADDRESS")
 	for _, m := range s.Members {
@@ -183,6 +184,21 @@ func listOf(all []int) string {
 		b.WriteString(strconv.Itoa(n))
 	}
 	return b.String()
+}
+
+// tombstones says what is left of deletes, and what becomes of it.
+func tombstones(t tanodb.TombstoneState) string {
+	count := "not counted yet"
+	if t.Count >= 0 {
+		count = fmt.Sprintf("%d, counted %v ago", t.Count, brief(t.Age))
+	}
+	switch {
+	case t.Mode == "keep":
+		return count + "; they are kept"
+	case t.Waits != "":
+		return fmt.Sprintf("%s; %d reaped; waits: %s", count, t.Reaped, t.Waits)
+	}
+	return fmt.Sprintf("%s; reaped when %v old, %d so far", count, t.Grace, t.Reaped)
 }
 
 func in(dir string) string {

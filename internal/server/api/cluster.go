@@ -1,6 +1,10 @@
 package api
 
-import "github.com/tanodb/tanodb"
+import (
+	"time"
+
+	"github.com/tanodb/tanodb"
+)
 
 // Join asks the node to join the cluster of another, one that is reached at the
 // address. It is the answer too.
@@ -47,6 +51,12 @@ type Repaired struct {
 type Limits struct {
 	PerNode        int    `json:"per_node,omitempty"`         // transfers that a node takes part in at once; 0: as it is
 	BytesPerSecond *int64 `json:"bytes_per_second,omitempty"` // that a node moves; 0: no limit; absent: as it is
+}
+
+// Deletes says what becomes of tombstones in the whole cluster. It is the answer too.
+type Deletes struct {
+	Mode  string        `json:"mode,omitempty"`     // reap or keep; absent: as it is
+	Grace time.Duration `json:"grace_ns,omitempty"` // how old a tombstone is at least when it is reaped, 1 s to a year; 0: as it is
 }
 
 // Transfers are the transfers of all nodes that have answered.

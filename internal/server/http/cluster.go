@@ -30,6 +30,7 @@ import (
 //	POST /_tanodb/cluster/recover    {"survivors", "i_know": true}
 //	POST /_tanodb/cluster/repair     {"target"}
 //	POST /_tanodb/cluster/limits     {"per_node", "bytes_per_second"}
+//	POST /_tanodb/cluster/deletes    {"mode", "grace_ns"}
 //	GET  /_tanodb/repair             how it stands with the anti-entropy of all nodes
 //	POST /_tanodb/repair/pause       {"node"}: of that node; without one, of all
 //	POST /_tanodb/repair/resume      {"node"}
@@ -61,6 +62,7 @@ type Cluster interface {
 	RepairPause(ctx context.Context, node string) ([]tanodb.RepairState, error)
 	RepairResume(ctx context.Context, node string) ([]tanodb.RepairState, error)
 	RepairVerify(ctx context.Context, node string) (tanodb.Verified, error)
+	SetDeletes(ctx context.Context, mode string, grace time.Duration) error
 }
 
 // maxOrder is how many bytes an order may have.
@@ -82,6 +84,7 @@ var orders = map[resource]order{
 	repairPause:    decoded(pauseRepair),
 	repairResume:   decoded(resumeRepair),
 	repairVerify:   decoded(verifyRepair),
+	clusterDeletes: decoded(deletes),
 }
 
 // cluster serves what is below /_tanodb/cluster.
@@ -242,4 +245,11 @@ func limit(ctx context.Context, n Node, l api.Limits) (any, error) {
 		return nil, badRequest("per_node and bytes_per_second are missing; say one of them, or both\n")
 	}
 	return l, n.SetTransferLimits(ctx, l.PerNode, rate)
+}
+
+func deletes(ctx context.Context, n Node, d api.Deletes) (any, error) {
+	if d.Mode == "" && d.Grace == 0 {
+		return nil, badRequest("mode and grace_ns are missing; say one of them, or both\n")
+	}
+	return d, n.SetDeletes(ctx, d.Mode, d.Grace)
 }

@@ -94,6 +94,8 @@ func TestOrders(t *testing.T) {
 		{"limits", `{"per_node":2,"bytes_per_second":1000}`, "limits 2 1000", `{"per_node":2,"bytes_per_second":1000}`},
 		{"limits", `{"bytes_per_second":0}`, "limits 0 0", `{"bytes_per_second":0}`},
 		{"limits", `{"per_node":2}`, "limits 2 -1", `{"per_node":2}`},
+		{"deletes", `{"mode":"keep"}`, "deletes keep 0s", `{"mode":"keep"}`},
+		{"deletes", `{"grace_ns":60000000000}`, "deletes  1m0s", `{"grace_ns":60000000000}`},
 	} {
 		f := newFake()
 		cl := newClient(t, f)
@@ -134,6 +136,7 @@ func TestOrdersThatAreNotUnderstood(t *testing.T) {
 		{"recover", `{"survivors":["n1"]}`, "application/json", 400, "i_know"},
 		{"repair", `{}`, "application/json", 400, "to repair is missing"},
 		{"limits", `{}`, "application/json", 400, "are missing"},
+		{"deletes", `{}`, "application/json", 400, "are missing"},
 		{"limits", `{"per_node":99999999999999999999,"bytes_per_second":0}`, "application/json", 400, "not understood"},
 		{"stage", `{"kind":"` + strings.Repeat("x", maxOrder) + `"}`, "application/json", 413, "the limit is 65536 bytes"},
 	} {
@@ -182,7 +185,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 		answers := []*httptest.ResponseRecorder{cl.want(c.status, "GET", clusterPath+"/plan", "")}
 		for order, body := range map[string]string{
 			"stage": `{"kind":"leave"}`, "join": `{"address":"h:1"}`, "commit": `{"plan":"p"}`, "clear": `{}`, "down": `{"node":"n2"}`,
-			"recover": `{"survivors":["n1"],"i_know":true}`, "repair": `{"target":"0"}`, "limits": `{"bytes_per_second":0}`,
+			"recover": `{"survivors":["n1"],"i_know":true}`, "repair": `{"target":"0"}`, "limits": `{"bytes_per_second":0}`, "deletes": `{"mode":"reap"}`,
 		} {
 			answers = append(answers, cl.want(c.status, "POST", clusterPath+"/"+order, body, jsonType))
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -161,6 +162,10 @@ func (f *fake) RepairResume(ctx context.Context, node string) ([]tanodb.RepairSt
 
 func (f *fake) RepairVerify(_ context.Context, node string) (tanodb.Verified, error) {
 	return tanodb.Verified{Homes: 64, OK: true}, f.ordered("verify %q", node)
+}
+
+func (f *fake) SetDeletes(_ context.Context, mode string, grace time.Duration) error {
+	return f.ordered("deletes %s %v", mode, grace)
 }
 
 func (f *fake) Metrics() prometheus.Gatherer { return f.registry }

@@ -35,6 +35,7 @@ const (
 	clusterRecover
 	clusterRepair
 	clusterLimits
+	clusterDeletes
 
 	repairState
 	repairPause
@@ -76,6 +77,7 @@ var simple = map[string]resource{
 	ownPrefix + "/cluster/recover":   clusterRecover,
 	ownPrefix + "/cluster/repair":    clusterRepair,
 	ownPrefix + "/cluster/limits":    clusterLimits,
+	ownPrefix + "/cluster/deletes":   clusterDeletes,
 
 	ownPrefix + "/repair":        repairState,
 	ownPrefix + "/repair/pause":  repairPause,

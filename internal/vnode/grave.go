@@ -23,8 +23,12 @@ import (
 // that the tombstone's clock covers is replaced, and nowhere any more. A clock that
 // covers such a dot claims no more than that.
 
-// maxGraves bounds the items of a Buried.
-const maxGraves = 10_000
+// The limits of a Buried: items, and the bytes of their keys, to which the last one
+// may add its own. What asks for these versions must fit into a message.
+const (
+	maxGraves     = 10_000
+	maxGraveBytes = 1 << 20
+)
 
 // dead reports whether the object is there, and all its siblings are tombstones.
 func dead(o object.Object) bool { return len(o.Siblings) > 0 && tombstone(o) }
@@ -65,9 +69,9 @@ func graves(store storage.Reader, p ring.Partition, m *Graves) Message {
 		from = after(append(from, m.After...))
 	}
 	out := &Buried{Last: m.After}
-	looked, limit := 0, min(max(m.Limit, 1), maxGraves)
+	looked, size, limit := 0, 0, min(max(m.Limit, 1), maxGraves)
 	err := store.Scan(from, to, func(key, value []byte) bool {
-		if len(out.Items) >= limit || looked >= maxLooked {
+		if len(out.Items) >= limit || size >= maxGraveBytes || looked >= maxLooked {
 			out.More = true
 			return false
 		}
@@ -77,6 +81,7 @@ func graves(store storage.Reader, p ring.Partition, m *Graves) Message {
 		k, named := parseKey(key[homeLen:])
 		if ok && named && latest.Wall().UnixMilli() < m.Before {
 			out.Items = append(out.Items, Item{Key: k, Hash: hash})
+			size += itemCost + len(key)
 		}
 		return true
 	})

@@ -1,10 +1,13 @@
 package vnode_test
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
 )
 
 // graves are the dead objects that the vnode says are older than an instant.
@@ -119,5 +122,31 @@ func TestAWipeLeavesNothing(t *testing.T) {
 	}
 	if now, _ := b.vnode.Incarnation(); left != 0 || now == actor || len(b.stored().Siblings) != 0 {
 		t.Errorf("%d records are left; the actor was %v and is %v", left, actor, now)
+	}
+}
+
+// TestGravesComeInPages, of so many items or so many bytes, and each once.
+func TestGravesComeInPages(t *testing.T) {
+	for _, c := range []struct{ keys, length, limit, pages int }{{10, 5, 3, 4}, {10, 5, 100, 1}, {40, 60_000, 100, 3}} {
+		b := newBench(t, 1)
+		for i := range c.keys {
+			k := kv.Key{Bucket: "b", Name: strings.Repeat("x", c.length) + strconv.Itoa(i)}
+			b.handle(&vnode.Coordinate{Home: 1, Key: k, Write: vnode.Write{Deleted: true}})
+		}
+		seen := make(map[kv.Key]bool)
+		pages, ask := 0, &vnode.Graves{Home: 1, Before: 9_000, Limit: c.limit}
+		for more := true; more; pages++ {
+			m := vnode.Read(b.engine, 3, 0, ask).(*vnode.Buried)
+			for _, it := range m.Items {
+				if seen[it.Key] {
+					t.Errorf("%d bytes of key come twice", len(it.Key.Name))
+				}
+				seen[it.Key] = true
+			}
+			more, ask.After = m.More, m.Last
+		}
+		if len(seen) != c.keys || pages != c.pages {
+			t.Errorf("%+v: %d keys in %d pages", c, len(seen), pages)
+		}
 	}
 }

@@ -26,6 +26,8 @@ func TestTopologyKeepsItsPromises(t *testing.T) {
 			"copy more":    w.copy,
 			"down":         w.down,
 			"exit":         w.exit,
+			"mark":         w.mark,
+			"reap":         w.reap,
 			"limit":        w.limit,
 			"settle":       w.settle,
 			"settle more":  w.settle,
@@ -410,6 +412,45 @@ func (w *world) settleable() []uint64 {
 		}
 	}
 	return w.s.Settleable(epochs, w.up)
+}
+
+func (w *world) mark(t *rapid.T) {
+	after := rapid.Uint64Range(0, w.s.Epoch()).Draw(t, "after")
+	was := w.s.Mark()
+	w.do(t, membership.Mark{After: after})
+	if raised := w.s.Mark() == w.s.Epoch(); raised != (was <= after) || !raised && w.s.Mark() != was {
+		t.Fatalf("a mark after %d makes of %d %d", after, was, w.s.Mark())
+	}
+}
+
+// reap lets all members that are up show the mark. No reaping is agreed on before all that have not left
+// have.
+func (w *world) reap(t *rapid.T) {
+	lives := map[string]membership.Lives{}
+	all := true
+	for _, m := range w.s.Members() {
+		if m.Status == membership.StatusLeft {
+			continue
+		}
+		if all = all && w.up(m.Name); w.up(m.Name) {
+			lives[m.Name] = membership.Lives{Now: 1 + rapid.Uint64Range(0, 3).Draw(t, "life"), Since: w.s.Epoch()}
+		}
+	}
+	c, ok := w.s.Reapable(lives, w.up)
+	if ok != (all && w.s.Mark() > w.s.Reaped()) {
+		t.Fatalf("it can be reaped: %t; all are up: %t, mark %d, reaped %d", ok, all, w.s.Mark(), w.s.Reaped())
+	}
+	if !ok {
+		return
+	}
+	if err := w.do(t, c); err != nil || w.s.Reaped() != c.Mark || w.s.Fence() != w.s.Epoch() {
+		t.Fatalf("%v, reaped %d of %d, fence %d at %d", err, w.s.Reaped(), c.Mark, w.s.Fence(), w.s.Epoch())
+	}
+	for name, l := range lives {
+		if w.s.OutOfDate(name, l.Now, 0) || !w.s.OutOfDate(name, l.Now+100, c.Mark-1) {
+			t.Fatalf("%s in life %d, and in another one", name, l.Now)
+		}
+	}
 }
 
 func (w *world) settle(t *rapid.T) {

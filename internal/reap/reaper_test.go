@@ -267,3 +267,27 @@ func TestAWriteThatHasNotSeenTheDeleteSurvives(t *testing.T) {
 		}
 	}
 }
+
+// TestScenario20DeleteVersusRepair: a comparison of replicas, or a repair, that has read the value
+// before it was reaped brings it to nobody, and one that reads afterwards finds nothing.
+func TestScenario20DeleteVersusRepair(t *testing.T) {
+	w, value, tomb := buried(t)
+	read := w.state.Epoch() // when a repair has read the value of a place, and another one the tombstone
+	w.run()
+	for _, o := range []object.Object{value, tomb} {
+		for _, r := range w.places() {
+			item := vnode.Item{Key: k1, Hash: vnode.HashOf(o.Encode()), Object: o.Encode()}
+			for _, m := range []vnode.Message{
+				&vnode.Deliver{Home: w.home(), Items: []vnode.Item{item}}, &vnode.Fill{Home: w.home(), Items: []vnode.Item{item}},
+				&vnode.Store{Home: w.home(), Key: k1, Object: o.Encode()},
+			} {
+				if refusal, ok := w.ask(r.Node, r.Partition, read, m).(*vnode.Refusal); !ok || refusal.Code != vnode.CodeStale {
+					t.Errorf("%v takes a %T of what was read before the mark", r, m)
+				}
+			}
+		}
+	}
+	if w.left() != 0 {
+		t.Errorf("%d places hold something", w.left())
+	}
+}

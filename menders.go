@@ -155,7 +155,7 @@ func (m *menders) ask(e antientropy.Ask, boot int) {
 		later(antientropy.Lost{I: e.I, Why: "this node has no network"})
 		return
 	}
-	f := transport.Frame{Epoch: n.state().Epoch(), Timeout: moverTimeout, To: e.To, Msg: e.Msg}
+	f := transport.Frame{Epoch: e.Epoch, Timeout: moverTimeout, To: e.To, Msg: e.Msg}
 	var done func(vnode.Message, error)
 	again := func() { n.network.Ask(e.Node, transport.Bulk, f, time.Now().Add(moverTimeout), done) }
 	first := true
@@ -190,10 +190,10 @@ func (m *menders) do(e antientropy.Do, boot int) {
 	n, later := m.node, m.answers(boot)
 	reply := func(msg vnode.Message) { later(antientropy.Replied{I: e.I, Msg: msg}) }
 	if _, ok := e.Msg.(*vnode.Deliver); ok {
-		n.vnodes.submit(command{to: e.To, msg: e.Msg, epoch: n.state().Epoch(), reply: reply})
+		n.vnodes.submit(command{to: e.To, msg: e.Msg, epoch: e.Epoch, reply: reply})
 		return
 	}
-	n.reads.submit(readTask{to: e.To, msg: e.Msg, epoch: n.state().Epoch(), reply: reply})
+	n.reads.submit(readTask{to: e.To, msg: e.Msg, epoch: e.Epoch, reply: reply})
 }
 
 func (m *menders) status() antientropy.Status {

@@ -230,9 +230,9 @@ func joinsAreRefused(t *testing.T, d *devCluster) {
 // program would have written. It touches nothing, and says what it can read.
 func TestNewerFormats(t *testing.T) {
 	skipShort(t)
-	for _, file := range []struct{ name, reason string }{
-		{"NODE", "use the version that wrote it"},
-		{filepath.Join("engine", "FORMAT"), "knows only version 1"},
+	for _, file := range []struct{ name, is, newer, reason string }{
+		{"NODE", " 1\n", " 2\n", "use the version that wrote it"},
+		{filepath.Join("engine", "FORMAT"), " 2\n", " 3\n", "knows only version 2"},
 	} {
 		port := freePorts(t, 2)
 		n := newProcess(t, here, "n1", address(port), address(port+1))
@@ -244,7 +244,7 @@ func TestNewerFormats(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		newer := bytes.Replace(b, []byte(" 1\n"), []byte(" 2\n"), 1)
+		newer := bytes.Replace(b, []byte(file.is), []byte(file.newer), 1)
 		if err := os.WriteFile(name, newer, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,9 @@ func TestReplicasHeal(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.waitSeen(1, "n3", false)
-	d.add()
+	port := freePorts(t, 2)
+	n4 := newProcess(t, here, "n4", address(port), address(port+1), "--join", strings.Join([]string{d.node[0], d.node[1]}, ","))
+	n4.start()
 	d.waitMember("n4")
 	d.must("cluster", "force-replace", "n3", "n4", "--yes", "--wait", patience.String(), "--addr", d.base(1))
 	d.ready()

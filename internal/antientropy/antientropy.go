@@ -135,18 +135,20 @@ type (
 	// Ask sends a message to a vnode of another node. Its outcome comes back
 	// as Replied or Lost with the same I.
 	Ask struct {
-		I    int
-		Node string
-		To   ring.Partition
-		Msg  vnode.Message
+		I     int
+		Node  string
+		To    ring.Partition
+		Epoch uint64 // that the node had when the exchange began: what it brings was read since
+		Msg   vnode.Message
 	}
 
 	// Do gives a message to a vnode of this node, as if it had come from another
 	// one. Its outcome comes back as that of an Ask.
 	Do struct {
-		I   int
-		To  ring.Partition
-		Msg vnode.Message
+		I     int
+		To    ring.Partition
+		Epoch uint64 // as that of an Ask
+		Msg   vnode.Message
 	}
 
 	// Wake asks for a Tick at this time; it replaces an earlier one.

@@ -50,6 +50,7 @@ type run struct {
 	work     *work
 	exchange *Exchange
 	begun    time.Duration
+	epoch    uint64 // when it began
 	pending  int // the Ask or Do that it waits for; 0: none
 	asked    Request
 	sent     time.Duration
@@ -305,7 +306,7 @@ func (m *Manager) pump() {
 		if w == nil {
 			return
 		}
-		r := &run{work: w, exchange: NewExchange(w.Pair, m.limits.PageBytes), begun: m.now}
+		r := &run{work: w, exchange: NewExchange(w.Pair, m.limits.PageBytes), begun: m.now, epoch: m.epoch}
 		m.running = append(m.running, r)
 		m.turn(r)
 	}
@@ -369,10 +370,10 @@ func (m *Manager) ask(r *run, req Request) {
 		to = r.work.There
 	}
 	if to.Node == m.self {
-		m.emit(Do{I: m.asks, To: to.Partition, Msg: req.Msg})
+		m.emit(Do{I: m.asks, To: to.Partition, Epoch: r.epoch, Msg: req.Msg})
 		return
 	}
-	m.emit(Ask{I: m.asks, Node: to.Node, To: to.Partition, Msg: req.Msg})
+	m.emit(Ask{I: m.asks, Node: to.Node, To: to.Partition, Epoch: r.epoch, Msg: req.Msg})
 }
 
 // wake asks for a Tick when there is something to do next.

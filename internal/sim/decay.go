@@ -67,6 +67,13 @@ func (v *invariants) swept(n *node, key kv.Key, old, head object.Object) {
 // handed its tombstone over to one replica after all were read. The next read
 // makes them the same, byte for byte, and then they are compared again.
 func (s *Sim) allAgree() bool {
+	found := s.differing()
+	s.found = append(s.found, found...)
+	return len(found) == 0
+}
+
+// differing are the replicas of the first key that are not the same.
+func (s *Sim) differing() []check.Violation {
 	for i := range s.weather.Keys {
 		copies := s.copies(keyAt(i))
 		for j := range copies {
@@ -74,13 +81,15 @@ func (s *Sim) allAgree() bool {
 			if o, changed := o.Expire(math.MaxInt64); err == nil && changed {
 				copies[j].Bytes = o.Encode()
 			}
+			if err == nil && s.weather.Reaps && !o.Live(math.MinInt64) {
+				copies[j].Bytes = nil // it is being reaped, here sooner and there later
+			}
 		}
 		if found := check.Converged(copies); len(found) > 0 {
-			s.found = append(s.found, found...)
-			return false
+			return found
 		}
 	}
-	return true
+	return nil
 }
 
 // hasty checks that a vnode which gives the bytes of a value back does so after the

@@ -80,7 +80,7 @@ func (m *mender) perform(e antientropy.Effect) {
 	case antientropy.Ask:
 		m.ask(e)
 	case antientropy.Do:
-		n.local(e.To, n.state.Epoch(), e.Msg, func(msg vnode.Message) { m.feed(antientropy.Replied{I: e.I, Msg: msg}) })
+		n.local(e.To, e.Epoch, e.Msg, func(msg vnode.Message) { m.feed(antientropy.Replied{I: e.I, Msg: msg}) })
 	case antientropy.Wake:
 		m.wakes++
 		this := m.wakes
@@ -98,7 +98,7 @@ func (m *mender) perform(e antientropy.Effect) {
 func (m *mender) ask(e antientropy.Ask) {
 	n := m.n
 	n.s.number(uint64(e.I))
-	f := transport.Frame{Epoch: n.state.Epoch(), To: e.To, Msg: e.Msg}
+	f := transport.Frame{Epoch: e.Epoch, To: e.To, Msg: e.Msg}
 	n.question(n.s.byName[e.Node], moveWithin, f, func(msg vnode.Message, err error) {
 		if err != nil {
 			m.feed(antientropy.Lost{I: e.I, Why: err.Error()})

@@ -215,7 +215,8 @@ func (v *invariants) bury(s *Sim, key kv.Key, tomb object.Object) {
 // left names something that a tombstone is still needed for; empty: there is nothing.
 func (v *invariants) left(s *Sim, home ring.Partition, key kv.Key, tomb object.Object) string {
 	for _, r := range s.newest.Ring().Primaries(home, s.newest.Replicas()) {
-		if has := v.durable(s.byName[r.Node], vnode.DataKey(r.Partition, home, key)); !has.Clock.Descends(tomb.Clock) {
+		holder, data := s.byName[r.Node], vnode.DataKey(r.Partition, home, key)
+		if has := v.durable(holder, data); !has.Clock.Descends(tomb.Clock) && !v.spoilt(holder, r.Partition, data, tomb.Clock) {
 			return fmt.Sprintf("%s/%d has %v at %v", r.Node, r.Partition, idsOf(has), has.Clock)
 		}
 	}
@@ -294,6 +295,9 @@ func (s *Sim) checkGraves(n *node) {
 	}
 	err = n.disk.mem.Scan([]byte{dataKind}, []byte{dataKind + 1}, func(key, value []byte) bool {
 		o, err := object.DecodeHead(value)
+		if err != nil {
+			delete(found, string(key[1:])) // it has rotted: what it was cannot be told
+		}
 		if err == nil && len(o.Siblings) > 0 && !slices.ContainsFunc(o.Siblings, func(x object.Sibling) bool { return !x.Deleted }) {
 			if !found[string(key[1:])] {
 				_, _, k, _ := s.inv.object(key)
@@ -309,7 +313,7 @@ func (s *Sim) checkGraves(n *node) {
 }
 
 // graveKind is the first byte of the storage keys of the index of dead objects.
-const graveKind = 6
+const graveKind = 7
 
 // unreaped names a tombstone that is left on a member; empty: there is none.
 func (s *Sim) unreaped() string {

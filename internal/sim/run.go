@@ -101,14 +101,18 @@ func (s *Sim) phases() {
 }
 
 // even makes the replicas equal: all keys are read, twice, or anti-entropy finds what
-// differs.
+// differs. What a read repairs is refused if the mark of a reaping comes in between; then
+// they are read again.
 func (s *Sim) even() bool {
 	if s.weather.Unread {
 		return s.mended()
 	}
-	for range 2 {
+	for i := range 12 {
 		if !s.readEverything() {
 			return false
+		}
+		if i > 0 && (!s.weather.Reaps || s.differing() == nil) {
+			break
 		}
 	}
 	return true

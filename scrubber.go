@@ -316,6 +316,7 @@ func (w *worker) quarantine(p ring.Partition) error {
 		return fmt.Errorf("tanodb: marking the vnode: %w", err)
 	}
 	n.lacking[p].Store(true)
+	n.reapers.lost.Add(1)
 	w.mu.Lock()
 	if t := w.vnodes[p]; t != nil {
 		t.vnode = w.incarnate(p, incarnation{actor: freshActor()})

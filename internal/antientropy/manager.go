@@ -51,7 +51,7 @@ type run struct {
 	exchange *Exchange
 	begun    time.Duration
 	epoch    uint64 // when it began
-	pending  int // the Ask or Do that it waits for; 0: none
+	pending  int    // the Ask or Do that it waits for; 0: none
 	asked    Request
 	sent     time.Duration
 	until    time.Duration // the end of a pause; 0: it is in none

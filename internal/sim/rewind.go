@@ -6,7 +6,9 @@ import (
 
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/storage"
 )
@@ -171,6 +173,7 @@ func (t *topology) makeSafe() {
 		if err != nil {
 			return
 		}
+		n.s.checkOutdated(n)
 		n.s.count("an outdated disk was made safe")
 		n.s.happening(n.s.now, n.name, "has an outdated disk, and is made safe")
 		t.open()
@@ -179,6 +182,21 @@ func (t *topology) makeSafe() {
 		n.s.madeSafe(n)
 		n.mover.feed(handoff.Repair{Partitions: lack})
 	})
+}
+
+// checkOutdated checks that a disk that was made safe brings nothing back that was reaped
+// while it was away. A home that no other node has a place of is as it was.
+func (s *Sim) checkOutdated(n *node) {
+	_ = n.disk.mem.Scan([]byte{dataKind}, []byte{dataKind + 1}, func(key, value []byte) bool {
+		_, home, k, ok := s.inv.object(key)
+		if !ok || !slices.ContainsFunc(n.state.Ring().Primaries(home, n.state.Replicas()), func(r ring.Replica) bool { return r.Node != n.name }) {
+			return true
+		}
+		if o, err := object.DecodeHead(value); err == nil && revives(o, object.Object{Clock: s.inv.gone[k]}) {
+			s.fail("outdated", k, "%s was made safe and has %v, of which something was reaped", n.name, idsOf(o))
+		}
+		return true
+	}) // an engine that broke is about to stop its node
 }
 
 // wipe erases what is on other nodes too. First the vnodes are marked as lacking

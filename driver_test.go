@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -238,8 +239,8 @@ func TestAWriteQuorumOutOfReachIsAnsweredAtOnce(t *testing.T) {
 	cluster, network := NewTestCluster(t, 3, Options{})
 	n := cluster[0]
 	network.Cut("n1", "n3")
-	for n.live.up("n3") {
-		if _, err := n.Put(t.Context(), key, kv.Value{}, kv.WriteOptions{W: kv.One}); err != nil {
+	for i := 0; n.live.up("n3"); i++ {
+		if _, err := n.Put(t.Context(), kv.Key{Bucket: "until it is missed", Name: strconv.Itoa(i)}, kv.Value{}, kv.WriteOptions{W: kv.One}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -235,6 +235,21 @@ func TestABrokenDiskStopsTheNode(t *testing.T) {
 	}
 }
 
+func TestATopologyThatComesAfterTheEndIsNoFailure(t *testing.T) {
+	cluster, _ := NewTestCluster(t, 2, Options{})
+	n := cluster[0]
+	newer := n.state().Jump(1)
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.topology.given("n2", newer.Encode())
+	select {
+	case <-n.Failed():
+		t.Errorf("a node that was closed in order has failed: %v", *n.fault.Load())
+	default:
+	}
+}
+
 func TestAWriteQuorumOutOfReachIsAnsweredAtOnce(t *testing.T) {
 	cluster, network := NewTestCluster(t, 3, Options{})
 	n := cluster[0]

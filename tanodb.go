@@ -79,7 +79,7 @@ type Node struct {
 	gone     chan struct{} // closed when requests that are still there get no answer any more
 	failed   chan struct{} // closed by the first fatal error
 	failOnce sync.Once
-	fault    error
+	fault    atomic.Pointer[error]
 
 	joined     chan struct{} // closed when network is set
 	leaves     chan struct{} // the node has asked to be no member any more; holds one
@@ -247,10 +247,18 @@ func (n *Node) Metrics() prometheus.Gatherer { return n.metrics.registry }
 // more, such as a disk that fails; Close then returns that error.
 func (n *Node) Failed() <-chan struct{} { return n.failed }
 
-// fail records a fatal error. The node answers nothing from then on.
+// fail records a fatal error. The node answers nothing from then on. What finds the
+// engine closed, since the node was closed meanwhile, is no failure.
 func (n *Node) fail(err error) {
+	select {
+	case <-n.gone:
+		if errors.Is(err, storage.ErrClosed) {
+			return
+		}
+	default:
+	}
 	n.failOnce.Do(func() {
-		n.fault = err
+		n.fault.Store(&err)
 		n.closing.Store(true)
 		if errors.Is(err, ErrLeft) || errors.Is(err, ErrRemoved) {
 			n.log.Warn("this node ends", "node", n.self, "why", err)
@@ -285,7 +293,7 @@ func (n *Node) Close() error {
 // nor one whose disk has held up a worker for longer than its supervisor waits: it may
 // still give out dots.
 func (n *Node) clean() {
-	if n.fault != nil {
+	if n.fault.Load() != nil {
 		return
 	}
 	if n.vnodes.running.Load() > 0 {
@@ -319,15 +327,15 @@ func (n *Node) release(last func()) error {
 		last()
 	}
 	if n.engine != nil {
-		if err := n.engine.Close(); err != nil && n.fault == nil {
+		if err := n.engine.Close(); err != nil && n.fault.Load() == nil {
 			errs = append(errs, fmt.Errorf("tanodb: closing the engine: %w", err))
 		}
 	}
 	if n.home != nil {
 		errs = append(errs, n.home.close())
 	}
-	if n.fault != nil {
-		errs = append(errs, n.fault)
+	if fault := n.fault.Load(); fault != nil {
+		errs = append(errs, *fault)
 	}
 	return errors.Join(errs...)
 }

@@ -185,14 +185,15 @@ func (t *Tally) answer(i int, a answer) {
 }
 
 // recount takes a replica's group out of all that it counts for, or in again,
-// but for the distinct requirements, which settle counts anew.
+// but for the distinct requirements, which settle counts anew. The group may count
+// where the replica itself does not: others of it may have waited for its answer.
 func (t *Tally) recount(v *voter, n int) {
 	if v.answer == open {
 		t.open += n
 	}
 	for i := range t.counts {
 		c := &t.counts[i]
-		if c.Distinct || !c.has(v) {
+		if c.Distinct {
 			continue
 		}
 		switch t.group(c, v.group) {

@@ -260,6 +260,22 @@ func (m *model) most(groups map[int][]string, from int, chosen []string) int {
 	return best
 }
 
+func TestAStandInCountsAfterOneThatDoesNotCountItself(t *testing.T) {
+	places := []ring.Place{
+		{Replica: ring.Replica{Node: "a", Role: kv.Primary}, Now: true},
+		{Replica: ring.Replica{Node: "b", Role: kv.Fallback}, Next: true},
+	}
+	tally := quorum.New(places, []int{0, 0}, []quorum.Requirement{{Name: "W", Need: 1, Counts: next, Next: true}})
+	tally.Grant(1)
+	if got := tally.Verdict(); got != quorum.Pending {
+		t.Errorf("the verdict is %v before the replica that it stands in for has answered", got)
+	}
+	tally.Deny(0)
+	if got := tally.Verdict(); got != quorum.Met {
+		t.Errorf("the verdict is %v: %v", got, tally)
+	}
+}
+
 func TestVerdictIsThatOfAllFutures(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{reqs: rapid.SliceOfN(rapid.Custom(drawRequirement), 0, 4).Draw(t, "requirements")}

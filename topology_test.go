@@ -492,6 +492,7 @@ func TestScenario17CoverageDuringHandoff(t *testing.T) {
 		}
 	}
 	n4 := join(t, network, "n4", "n1")
+	tanodb.WaitUp(t, n4) // before that it knows nobody to ask, and says so
 	all := append(slices.Clone(cluster), n4)
 	lists, moving := 0, 0
 	for atRest := false; !atRest; lists++ {

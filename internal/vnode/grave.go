@@ -127,25 +127,7 @@ func (t *turn) lacks() (bool, error) {
 
 // reap removes dead objects.
 func (t *turn) reap(i int, m *Reap) {
-	d := &Dropped{}
-	after := t.left
-	for n := range m.Items {
-		t.left = after + len(m.Items) - n - 1
-		it := &m.Items[n]
-		dk := DataKey(t.partition, m.Home, it.Key)
-		enc, err := t.bytes(dk)
-		if err != nil {
-			t.note(NoteUnread, it.Key, err.Error())
-		}
-		switch {
-		case err != nil || enc != nil && HashOf(enc) != it.Hash && !planted.Is(planted.ReapChanged):
-			d.Kept++
-		case enc != nil:
-			t.erase(dk, HashOf(enc), true)
-			d.Gone++
-		}
-	}
-	t.prune()
+	d, _ := t.discard(m.Home, m.Items, planted.ReapChanged)
 	t.out.Durable = append(t.out.Durable, Answer{i, d})
 }
 

@@ -100,27 +100,7 @@ func (t *turn) offered(home ring.Partition, it *Item) (ItemResult, error) {
 // goes on as a new actor then: a clock of its old one would claim to contain
 // what is not here any more.
 func (t *turn) drop(i int, m *Drop) {
-	d := &Dropped{}
-	var last kv.Key
-	after := t.left
-	for n := range m.Items {
-		t.left = after + len(m.Items) - n - 1
-		it := &m.Items[n]
-		dk := DataKey(t.partition, m.Home, it.Key)
-		enc, err := t.bytes(dk)
-		if err != nil {
-			t.note(NoteUnread, it.Key, err.Error())
-		}
-		switch {
-		case err != nil || enc != nil && HashOf(enc) != it.Hash && !planted.Is(planted.DropChanged):
-			d.Kept++
-		case enc != nil:
-			t.erase(dk, HashOf(enc), true)
-			d.Gone++
-			last = it.Key
-		}
-	}
-	t.prune()
+	d, last := t.discard(m.Home, m.Items, planted.DropChanged)
 	if d.Gone > 0 && t.counter > 0 && !planted.Is(planted.DropKeepsActor) {
 		t.forgot(last, "objects were handed over and dropped")
 	}
@@ -151,4 +131,30 @@ func (t *turn) setLacking(i int, m *SetLacking) {
 		t.batch.Delete(lackingKey(t.partition))
 	}
 	t.stored(i, false)
+}
+
+// discard erases the objects that are still of the versions given, and tells the last of
+// them. Bug is the planted one that erases the others too.
+func (t *turn) discard(home ring.Partition, items []Item, bug planted.Bug) (d *Dropped, last kv.Key) {
+	d = &Dropped{}
+	after := t.left
+	for n := range items {
+		t.left = after + len(items) - n - 1
+		it := &items[n]
+		dk := DataKey(t.partition, home, it.Key)
+		enc, err := t.bytes(dk)
+		if err != nil {
+			t.note(NoteUnread, it.Key, err.Error())
+		}
+		switch {
+		case err != nil || enc != nil && HashOf(enc) != it.Hash && !planted.Is(bug):
+			d.Kept++
+		case enc != nil:
+			t.erase(dk, HashOf(enc), true)
+			d.Gone++
+			last = it.Key
+		}
+	}
+	t.prune()
+	return d, last
 }

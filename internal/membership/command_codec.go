@@ -3,6 +3,8 @@ package membership
 import (
 	"encoding/json"
 	"fmt"
+
+	"github.com/tanodb/tanodb/kv"
 )
 
 // commandForm is a Command as JSON: one field is set.
@@ -17,6 +19,8 @@ type commandForm struct {
 	Filled   *Filled       `json:"filled,omitempty"`
 	Settled  *Settled      `json:"settled,omitempty"`
 	Set      *Set          `json:"set,omitempty"`
+	SetType  *SetType      `json:"set_type,omitempty"`
+	Bucket   *bucketForm   `json:"set_bucket,omitempty"`
 	Mark     *Mark         `json:"mark,omitempty"`
 	Reaped   *Reaped       `json:"reaped,omitempty"`
 	Noop     *Noop         `json:"noop,omitempty"`
@@ -28,6 +32,14 @@ type announceForm struct {
 	Address string `json:"address,omitempty"`
 	Void    uint64 `json:"void,omitempty"`
 	Raft    uint64 `json:"raft,omitempty"`
+}
+
+// bucketForm is a bucket and its properties as JSON. Names of buckets are any bytes.
+type bucketForm struct {
+	Type  string        `json:"type,omitempty"`
+	Name  []byte        `json:"name"`
+	Reset bool          `json:"reset,omitempty"`
+	Props kv.Properties `json:"props,omitempty"`
 }
 
 type changeForm struct {
@@ -77,6 +89,10 @@ func EncodeCommand(c Command) []byte {
 		f.Settled = &c
 	case Set:
 		f.Set = &c
+	case SetType:
+		f.SetType = &c
+	case SetBucket:
+		f.Bucket = &bucketForm{Type: c.Bucket.Type, Name: []byte(c.Bucket.Name), Reset: c.Reset, Props: c.Props}
 	case Mark:
 		f.Mark = &c
 	case Reaped:
@@ -129,6 +145,12 @@ func (f *commandForm) commands() (list []Command) {
 	}
 	if f.Set != nil {
 		list = append(list, *f.Set)
+	}
+	if f.SetType != nil {
+		list = append(list, *f.SetType)
+	}
+	if b := f.Bucket; b != nil {
+		list = append(list, SetBucket{Bucket: kv.Bucket{Type: b.Type, Name: string(b.Name)}, Reset: b.Reset, Props: b.Props})
 	}
 	if f.Mark != nil {
 		list = append(list, *f.Mark)

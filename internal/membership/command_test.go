@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/kv"
 )
 
 func commands() []membership.Command {
@@ -23,6 +24,8 @@ func commands() []membership.Command {
 		membership.Mark{After: 7},
 		membership.Reaped{Mark: 9, Lives: []membership.NodeLife{{Node: "n1", Life: 1 << 63}, {Node: "n2", Life: 2}}},
 		membership.Set{Key: "k", Value: "v<>&"},
+		membership.SetType{Name: "carts", Do: membership.TypeCreate, Props: kv.Properties{{Name: "r", Value: "quorum"}, {Name: "ttl", Value: "1h0m0s"}, {Name: "w", Value: ""}}},
+		membership.SetBucket{Bucket: kv.Bucket{Type: "carts", Name: "\x00\xff/"}, Reset: true, Props: kv.Properties{{Name: "n_val", Value: "2"}}},
 		membership.Noop{},
 	}
 }

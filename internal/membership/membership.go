@@ -68,7 +68,7 @@ func found(members []Member, partitions, targetN, replicas int, cluster *[16]byt
 	for i := range s.members {
 		s.members[i].Raft = RaftID(s.cluster, s.members[i].Name, [16]byte{})
 	}
-	return s, nil
+	return s, s.index()
 }
 
 // idVersion is the version of the cluster id. It stands for all that nodes with

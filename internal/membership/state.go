@@ -28,6 +28,8 @@ type State struct {
 	results   []result       // of the last commands, latest last; at most maxResults
 	warnings  []ring.Warning // of the last plan
 	reaping   reaping
+
+	properties properties
 }
 
 // The limits of what a state remembers.

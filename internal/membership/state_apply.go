@@ -37,10 +37,13 @@ func (s *State) forgets() bool { return len(s.results) == maxResults }
 
 // draft is a state that is being made of another one. It shares with it only
 // what is never changed in place.
-type draft struct{ State }
+type draft struct {
+	State
+	before *properties // of the state that it is made of
+}
 
 func (s *State) draft() *draft {
-	d := &draft{State: *s}
+	d := &draft{State: *s, before: &s.properties}
 	d.epoch++
 	d.members = slices.Clone(s.members)
 	d.gone = slices.Clone(s.gone)
@@ -71,6 +74,10 @@ func (d *draft) do(c Command) *ChangeError {
 		return d.settled(c.Transfer)
 	case Set:
 		return d.set(c)
+	case SetType:
+		return d.setType(c)
+	case SetBucket:
+		return d.setBucket(c)
 	case Mark:
 		d.mark(c)
 	case Reaped:
@@ -190,6 +197,8 @@ const (
 	codeNotSingleNode      = "not_single_node"
 	codeSelfJoin           = "self_join"
 	codeNoMark             = "no_mark"
+	codeAlreadyActive      = "already_active"
+	codeUndefinedType      = "undefined_type"
 )
 
 func (d *draft) announce(c Announce) *ChangeError {

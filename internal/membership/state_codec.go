@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/kv"
 )
 
 // codecVersion is the version of the encodings of states and commands.
@@ -30,6 +31,8 @@ type stateForm struct {
 	LastID    uint64        `json:"last_id,omitempty"`
 	Staged    []Change      `json:"staged,omitempty"`
 	Settings  []Setting     `json:"settings,omitempty"`
+	Types     []BucketType  `json:"types,omitempty"`
+	Buckets   []bucketForm  `json:"buckets,omitempty"`
 	Results   []resultForm  `json:"results,omitempty"`
 	Warnings  []warningForm `json:"warnings,omitempty"`
 	Mark      uint64        `json:"mark,omitempty"`
@@ -87,7 +90,7 @@ func (id *hexID) UnmarshalText(b []byte) error {
 func (s *State) Encode() []byte {
 	f := stateForm{
 		Version: codecVersion, Epoch: s.epoch, Cluster: s.cluster, TargetN: s.targetN, Replicas: s.replicas,
-		Transfers: s.transfers, LastID: s.lastID, Staged: s.staged, Settings: s.settings,
+		Transfers: s.transfers, LastID: s.lastID, Staged: s.staged, Settings: s.settings, Types: s.properties.types,
 		Mark: s.reaping.mark, Reaped: s.reaping.reaped, ReapedAt: s.reaping.at, Lives: s.reaping.lives,
 	}
 	index := make(map[string]uint64, len(s.members))
@@ -110,6 +113,9 @@ func (s *State) Encode() []byte {
 			form.Code, form.Text = r.err.Code, r.err.Text
 		}
 		f.Results = append(f.Results, form)
+	}
+	for _, b := range s.properties.buckets {
+		f.Buckets = append(f.Buckets, bucketForm{Type: b.Type, Name: []byte(b.Name), Props: b.props})
 	}
 	for _, w := range s.warnings {
 		if form := formOf(w); form != (warningForm{}) {
@@ -252,6 +258,10 @@ func decodeState(b []byte) (*State, error) {
 		}
 		s.results = append(s.results, x)
 	}
+	s.properties.types = f.Types
+	for _, b := range f.Buckets {
+		s.properties.buckets = append(s.properties.buckets, bucketProps{kv.Bucket{Type: b.Type, Name: string(b.Name)}, b.Props})
+	}
 	for _, w := range f.Warnings {
 		if w.warning() == nil {
 			return nil, errors.New("unknown warning")
@@ -309,6 +319,9 @@ func (s *State) check() error {
 		return err
 	}
 	if err := s.checkReaping(); err != nil {
+		return err
+	}
+	if err := s.checkProps(); err != nil {
 		return err
 	}
 	for i, c := range s.staged {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/kv"
 )
 
 // Whatever operators and nodes do, in any order, the topology keeps its
@@ -29,6 +30,7 @@ func TestTopologyKeepsItsPromises(t *testing.T) {
 			"mark":         w.mark,
 			"reap":         w.reap,
 			"limit":        w.limit,
+			"properties":   w.properties,
 			"settle":       w.settle,
 			"settle more":  w.settle,
 			"stage":        w.stage,
@@ -138,12 +140,22 @@ type content struct {
 	Transfers []membership.Transfer
 	Staged    []membership.Change
 	Settings  []membership.Setting
+	Types     []membership.BucketType
+	Buckets   map[kv.Bucket]kv.Properties
 	Ring      []string
 	Next      []string
 }
 
 func view(s *membership.State) content {
-	return content{s.Members(), s.Transfers(), s.Staged(), s.Settings(), owners(s.Ring()), owners(s.Next())}
+	buckets := make(map[kv.Bucket]kv.Properties)
+	for _, b := range s.BucketsSet() {
+		p, err := s.Props(b)
+		if err != nil {
+			panic(err) // a bucket has properties of its own, and no type
+		}
+		buckets[b] = p.List()
+	}
+	return content{s.Members(), s.Transfers(), s.Staged(), s.Settings(), s.Types(), buckets, owners(s.Ring()), owners(s.Next())}
 }
 
 // checkStep checks what must hold between two states.
@@ -475,6 +487,21 @@ func (w *world) exit(t *rapid.T) { w.do(t, membership.Left{Name: w.name(t)}) }
 
 func (w *world) limit(t *rapid.T) {
 	w.do(t, membership.Set{Key: membership.TransferLimit, Value: fmt.Sprint(rapid.IntRange(1, 5).Draw(t, "limit"))})
+}
+
+func (w *world) properties(t *rapid.T) {
+	props := rapid.SampledFrom([]kv.Properties{
+		nil, {{Name: "n_val", Value: "1"}}, {{Name: "n_val", Value: "3"}}, {{Name: "w", Value: "2"}}, {{Name: "w"}}, {{Name: "allow_mult", Value: "true"}},
+		{{Name: "last_write_wins", Value: "true"}}, {{Name: "last_write_wins"}}, {{Name: "ttl", Value: "60"}}, {{Name: "write_once", Value: "true"}}, {{Name: "nonsense", Value: "1"}},
+	}).Draw(t, "properties")
+	typ := rapid.SampledFrom([]string{"default", "a", "b"}).Draw(t, "type")
+	if rapid.Bool().Draw(t, "of a bucket") {
+		b := kv.Bucket{Type: typ, Name: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "bucket")}
+		w.do(t, membership.SetBucket{Bucket: b, Reset: rapid.Bool().Draw(t, "reset"), Props: props})
+		return
+	}
+	do := rapid.SampledFrom([]membership.TypeChange{membership.TypeCreate, membership.TypeActivate, membership.TypeUpdate, membership.TypeReset}).Draw(t, "do")
+	w.do(t, membership.SetType{Name: typ, Do: do, Props: props})
 }
 
 // end lets everything be done that is left to do.

@@ -82,11 +82,13 @@ type ClusterMember struct {
 	Weight     int           `json:"weight"`
 	Status     string        `json:"status"` // joining, valid, leaving, exiting, down or left
 	Up         bool          `json:"up"`
-	Since      time.Duration `json:"since_ns"`   // how long it has been up, or down
-	Epoch      uint64        `json:"epoch"`      // the newest that it is known to have; 0: unknown
-	Partitions int           `json:"partitions"` // that it owns
-	Pending    int           `json:"pending"`    // that it will own when all transfers are done
-	Voter      bool          `json:"voter"`      // of the topology log
+	Since      time.Duration `json:"since_ns"`               // how long it has been up, or down
+	Epoch      uint64        `json:"epoch"`                  // the newest that it is known to have; 0: unknown
+	Partitions int           `json:"partitions"`             // that it owns
+	Pending    int           `json:"pending"`                // that it will own when all transfers are done
+	Voter      bool          `json:"voter"`                  // of the topology log
+	Ahead      time.Duration `json:"clock_ahead_ns"`         // how far its wall clock is ahead of this node's, about
+	Skewed     bool          `json:"clock_skewed,omitempty"` // by more than may be of most nodes' clocks
 }
 
 // TransferState is one movement of data.
@@ -344,6 +346,7 @@ func (n *Node) Cluster() ClusterState {
 			Name: m.Name, ID: nodeID(m.ID), Address: m.Address, Zone: m.Zone, Weight: cmp.Or(m.Weight, membership.DefaultWeight), Status: string(m.Status),
 			Up: n.live.up(m.Name), Since: n.live.since(m.Name), Epoch: n.topology.epochOf(m.Name),
 			Partitions: r.Owned(m.Name), Pending: r.Owned(m.Name) + pending[m.Name], Voter: slices.Contains(log.voters, m.Name),
+			Ahead: n.clocks.ahead(m.Name), Skewed: n.clocks.off(m.Name),
 		})
 	}
 	c.NotReady = notReady(&c)

@@ -249,6 +249,8 @@ func (n *Node) view() coordinator.View {
 		Wall:     n.o.Clock(),
 		Random:   n.random(),
 		Load:     n.load,
+		Skewed:   n.clocks.off,
+		Props:    s.Props,
 	}
 }
 

@@ -137,6 +137,7 @@ func (l *liveness) Serve(ctx context.Context) error {
 	tick := time.NewTicker(detectorTick)
 	defer tick.Stop()
 	last := l.node.elapsed()
+	judged := last
 	for {
 		select {
 		case <-tick.C:
@@ -147,6 +148,10 @@ func (l *liveness) Serve(ctx context.Context) error {
 				l.mu.Unlock()
 			}
 			last = now
+			if now-judged >= judgeClocks {
+				judged = now
+				l.node.clocks.judge()
+			}
 			l.observe((*membership.Detector).Tick)
 		case <-ctx.Done():
 			return ctx.Err()

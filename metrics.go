@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,8 @@ type metrics struct {
 	mendBytes  prometheus.Counter
 	wrongTrees prometheus.Counter
 	reaped     prometheus.Counter
+
+	grown atomic.Int64 // when a key that grows was last logged, of the node's monotonic clock
 }
 
 var (
@@ -166,7 +169,7 @@ func outcome(err error) string {
 		name string
 	}{
 		{kv.ErrNotFound, "not_found"}, {kv.ErrTimeout, "timeout"}, {kv.ErrOverload, "overload"}, {kv.ErrInvalid, "invalid"},
-		{kv.ErrContext, "invalid"}, {kv.ErrTooLarge, "invalid"}, {kv.ErrTooManySiblings, "invalid"},
+		{kv.ErrContext, "invalid"}, {kv.ErrBucketType, "invalid"}, {kv.ErrTooLarge, "invalid"}, {kv.ErrTooManySiblings, "invalid"},
 		{kv.ErrQuorum, "quorum"}, {kv.ErrInDoubt, "in_doubt"}, {kv.ErrClosed, "closed"},
 	} {
 		if errors.Is(err, o.err) {
@@ -239,7 +242,24 @@ func (m *metrics) reapNote(n *Node, e reap.Note) {
 // vnodeNote counts and logs what a vnode has noted.
 func (m *metrics) vnodeNote(n *Node, p ring.Partition, e vnode.Note) {
 	m.notes.WithLabelValues("vnode_" + string(e.Kind)).Inc()
+	if e.Kind == vnode.NoteSiblings || e.Kind == vnode.NoteLarge {
+		m.grows(n, e)
+		return
+	}
 	n.log.Warn("a vnode has something to say", "partition", int(p), "kind", string(e.Kind), "key", e.Key.String(), "why", e.Text)
+}
+
+// growthEvery is how often keys that grow towards a limit are logged at most. All are
+// counted.
+const growthEvery = time.Second
+
+// grows logs that a key grows towards a limit.
+func (m *metrics) grows(n *Node, e vnode.Note) {
+	now, last := int64(n.elapsed()), m.grown.Load()
+	if last != 0 && now-last < int64(growthEvery) || !m.grown.CompareAndSwap(last, now) {
+		return
+	}
+	n.log.Warn("a key grows towards its limit", "node", n.self, "key", e.Key.String(), "kind", string(e.Kind), "why", e.Text)
 }
 
 // members are those that have not left.

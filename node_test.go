@@ -92,6 +92,7 @@ func TestStoreSingleNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { node.Close() })
+		kvtest.Prepare(t, node)
 		return node
 	}, kvtest.Options{})
 }
@@ -99,6 +100,7 @@ func TestStoreSingleNode(t *testing.T) {
 func TestStoreMemoryCluster(t *testing.T) {
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		cluster, _ := tanodb.NewTestCluster(t, 3, tanodb.Options{})
+		kvtest.Prepare(t, cluster[0])
 		return cluster[1]
 	}, kvtest.Options{Nodes: 3})
 }
@@ -108,13 +110,16 @@ func TestStoreMemoryCluster(t *testing.T) {
 func TestStoreForwarding(t *testing.T) {
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		cluster, _ := tanodb.NewTestCluster(t, 7, tanodb.Options{})
+		kvtest.Prepare(t, cluster[3])
 		return cluster[6]
 	}, kvtest.Options{Nodes: 3})
 }
 
 func TestStoreTCPCluster(t *testing.T) {
 	kvtest.Test(t, func(t *testing.T) kv.Store {
-		return openTCP(t, 3)[0]
+		cluster := openTCP(t, 3)
+		kvtest.Prepare(t, cluster[1])
+		return cluster[0]
 	}, kvtest.Options{Nodes: 3})
 }
 

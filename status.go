@@ -45,8 +45,10 @@ type MemberState struct {
 	Address    string        `json:"address"`
 	Status     string        `json:"status"` // joining, valid, leaving, exiting, down or left
 	Up         bool          `json:"up"`
-	Since      time.Duration `json:"since_ns"`   // how long it has been up, or down
-	Partitions int           `json:"partitions"` // of the ring, that it owns
+	Since      time.Duration `json:"since_ns"`               // how long it has been up, or down
+	Partitions int           `json:"partitions"`             // of the ring, that it owns
+	Ahead      time.Duration `json:"clock_ahead_ns"`         // how far its wall clock is ahead of this node's, about
+	Skewed     bool          `json:"clock_skewed,omitempty"` // by more than may be of most nodes' clocks
 }
 
 // Service is one node of the supervision tree.
@@ -97,6 +99,7 @@ func (n *Node) Status() Status {
 		s.Members = append(s.Members, MemberState{
 			Name: m.Name, Address: m.Address, Status: string(m.Status),
 			Up: n.live.up(m.Name), Since: n.live.since(m.Name), Partitions: r.Owned(m.Name),
+			Ahead: n.clocks.ahead(m.Name), Skewed: n.clocks.off(m.Name),
 		})
 	}
 	return s

@@ -51,6 +51,7 @@ type Node struct {
 	vnodes  *host
 	reads   *readers
 	live    *liveness
+	clocks  *clocks
 	begun   time.Time
 
 	topology *topology
@@ -147,6 +148,7 @@ func (n *Node) open(dir string) (err error) {
 	n.hints.init(&n.o, n.state())
 	n.live = newLiveness(n)
 	n.movers = newMovers(n)
+	n.clocks = newClocks(n)
 	n.menders = newMenders(n)
 	n.reapers = newReapers(n)
 	n.reads = newReaders(n)

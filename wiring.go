@@ -28,6 +28,7 @@ func (n *Node) join() (*transport.Mesh, error) {
 		Reaped:     func(node string) (uint64, uint64) { return n.state().LastReaping(node) },
 		Peers:      n.peers(n.state()),
 		Handler:    peerSide{n},
+		Clocks:     n.clocks,
 		Listen:     n.o.Listen,
 		TLS:        n.o.TLS,
 		Logger:     n.log,

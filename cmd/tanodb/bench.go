@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -41,7 +43,7 @@ type benchCmd struct {
 func (*benchCmd) Help() string {
 	return `Every worker sends a request, waits for its answer, and sends the next: a closed loop. Workers are spread over the nodes; while a node does not answer, its workers use the others. No request is sent twice; each that failed is counted, by kind and by second. --timeout bounds each request.
 
-With --verify the exit code is 1 if an acknowledged write is missing at the end, or a value is there that must not be.
+With --verify the bucket is set to keep siblings (allow_mult=true), and the exit code is 1 if an acknowledged write is missing at the end, or a value is there that must not be.
 
 Example, on a dev cluster, and on any:
 
@@ -57,6 +59,11 @@ func (c *benchCmd) Run(a *app) error {
 	hosts, err := c.hosts(a)
 	if err != nil {
 		return err
+	}
+	if c.Verify {
+		if err := c.keepSiblings(a, hosts); err != nil {
+			return a.told(err)
+		}
 	}
 	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer release()
@@ -76,6 +83,19 @@ func (c *benchCmd) Run(a *app) error {
 		return &reportedError{fmt.Errorf("verification failed: %s", v.summary())}
 	}
 	return nil
+}
+
+// keepSiblings makes the bucket one that loses no write to another: what is
+// missing in the end is lost then, and not only beaten.
+func (c *benchCmd) keepSiblings(a *app, hosts []string) error {
+	one := *a
+	one.addrs = nil
+	for _, h := range hosts {
+		one.addrs = append(one.addrs, "http://"+h)
+	}
+	body := map[string]kv.Properties{"props": {{Name: "allow_mult", Value: "true"}}}
+	path := ownPrefix + "/buckets/" + url.PathEscape(c.Bucket) + "/props"
+	return one.exchange(http.MethodPut, path, body, nil)
 }
 
 // check refuses a load that cannot be meant.

@@ -32,34 +32,12 @@ const (
 
 // clusterGet reads one of the cluster's resources: "", "/plan" or "/transfers".
 func (a *app) clusterGet(name string, into any) error {
-	ctx, cancel := a.requestContext()
-	defer cancel()
-	ans, err := a.ask(ctx, request{method: http.MethodGet, path: clusterPath + name, query: a.clusterQuery()})
-	if err != nil {
-		return err
-	}
-	return ans.decode(into)
+	return a.exchange(http.MethodGet, clusterPath+name, nil, into)
 }
 
 // clusterPost sends an order and reads the answer.
 func (a *app) clusterPost(order string, body, into any) error {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := a.requestContext()
-	defer cancel()
-	ans, err := a.ask(ctx, request{
-		method: http.MethodPost,
-		path:   clusterPath + "/" + order,
-		query:  a.clusterQuery(),
-		header: http.Header{"Content-Type": {"application/json"}},
-		body:   b,
-	})
-	if err != nil {
-		return err
-	}
-	return ans.decode(into)
+	return a.exchange(http.MethodPost, clusterPath+"/"+order, body, into)
 }
 
 func (a *app) clusterQuery() url.Values {

@@ -10,6 +10,8 @@
 //	tanodb ping         ask a partition, taken by chance, for a sign of life
 //	tanodb status       show a node and the cluster as it sees it
 //	tanodb cluster      show the members of a cluster, and change them
+//	tanodb bucket-type  show bucket types, and change them
+//	tanodb bucket       the same for the properties of one bucket
 //	tanodb bench        load a cluster and measure it
 //
 // Every command prints for people, or one JSON document with --json. It exits
@@ -58,6 +60,8 @@ type cli struct {
 	Keys       keysCmd       `cmd:"" help:"List the keys of a bucket."`
 	Status     statusCmd     `cmd:"" help:"Show a node, and the cluster as it sees it."`
 	Cluster    clusterCmd    `cmd:"" help:"Show the members of a cluster, and change them."`
+	BucketType bucketTypeCmd `cmd:"" name:"bucket-type" help:"Show bucket types, and change them."`
+	Bucket     bucketCmd     `cmd:"" help:"Show the properties of a bucket, and change them."`
 	Repair     repairCmd     `cmd:"" help:"Show how replicas are compared and mended, and check them."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

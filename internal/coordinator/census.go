@@ -26,6 +26,7 @@ const (
 type Census struct {
 	view     View
 	req      KeysRequest
+	props    *kv.Props
 	deadline time.Duration
 	next     int // the first partition not yet asked
 	open     int // asks without an answer
@@ -89,7 +90,11 @@ func (c *Census) Step(now time.Duration, ev Event, out []Effect) []Effect {
 
 func (c *Census) prepare(out []Effect) []Effect {
 	o := &c.req.Options
+	c.req.Bucket.Type = plainType(c.req.Bucket.Type)
 	if c.err = c.req.Bucket.Validate(); c.err != nil {
+		return c.end(out)
+	}
+	if c.props, c.err = c.view.props(c.req.Bucket); c.err != nil {
 		return c.end(out)
 	}
 	var timeout time.Duration
@@ -140,7 +145,7 @@ func (c *Census) ask(i int, out []Effect) []Effect {
 	c.open++
 	c.closed[i], c.keys[i].Error = false, ""
 	to := ring.Replica{Partition: ring.Partition(i), Node: node, Role: kv.Primary}
-	msg := &vnode.Census{Bucket: c.req.Bucket, Limit: c.req.Options.Limit, At: c.view.Wall.UnixMilli()}
+	msg := &vnode.Census{Bucket: c.req.Bucket, Limit: c.req.Options.Limit, At: c.view.Wall.UnixMilli(), Latest: c.props.Latest()}
 	return append(out, Ask{I: c.number[i], To: to, Epoch: c.view.Epoch, Msg: msg})
 }
 

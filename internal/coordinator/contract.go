@@ -5,6 +5,7 @@ package coordinator
 import (
 	"time"
 
+	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
@@ -135,11 +136,25 @@ type View struct {
 	Fence    uint64                 // what was read or made by an older epoch is taken by nobody any more; 0: nothing is that old
 	Self     string                 // this node
 	Up       func(node string) bool // who is held to be up; asked whenever somebody is chosen
-	Replicas int                    // N of the bucket
+	Replicas int                    // copies that the cluster keeps of a key
 	Now      time.Duration          // monotonic, of the same origin as Step's
 	Wall     time.Time              // wall clock of this node
 	Random   uint64                 // the request's share of chance
 	Load     func(node string) int  // how busy a node seems; nil: all alike
+	Skewed   func(node string) bool // whose clock is off by more than may be, as far as this node can tell; nil: nobody's
+
+	// Props are the properties of a bucket. The error says that its type is not known, or
+	// not active. Nil: siblings are kept, and all else is as by default.
+	Props func(kv.Bucket) (*kv.Props, error)
+}
+
+// props are those that a request of the bucket goes by to its end.
+func (v *View) props(b kv.Bucket) (*kv.Props, error) {
+	if v.Props == nil {
+		p := kv.DefaultProps(v.Replicas, true)
+		return &p, nil
+	}
+	return v.Props(b)
 }
 
 // refresh takes over what a later view says of the cluster. The request keeps its
@@ -155,6 +170,13 @@ func (v *View) refresh(later *View) {
 	if later.Load != nil {
 		v.Load = later.Load
 	}
+	if later.Skewed != nil {
+		v.Skewed = later.Skewed
+	}
+}
+
+func (v *View) skewed(node string) bool {
+	return v.Skewed != nil && v.Skewed(node) && !planted.Is(planted.ClockUnguarded)
 }
 
 func (v *View) load(node string) int {

@@ -23,13 +23,14 @@ func elsewhere(c vnode.Code) bool {
 
 // undone reports whether a forwarded write that ended with this error has
 // certainly changed nothing, and may do better at another node: it was refused at
-// the door, or nobody there could coordinate it.
+// the door, nobody there could coordinate it, or that node has not heard of its
+// bucket type yet, or its clock is off.
 func undone(err error) bool {
 	var q *kv.QuorumError
 	if errors.As(err, &q) {
 		return !q.InDoubt
 	}
-	return errors.Is(err, kv.ErrOverload) || errors.Is(err, kv.ErrClosed)
+	return errors.Is(err, kv.ErrOverload) || errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrBucketType) || errors.Is(err, kv.ErrClock)
 }
 
 // refusalError is a refusal as the error that a caller of kv knows; nil: there is none

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -103,10 +104,10 @@ func (g *Get) resolve() error {
 	if err := g.init(op, g.req.Key, o.N, o.Timeout, o.Linger); err != nil {
 		return err
 	}
-	g.notFoundOK = o.NotFoundOK.Or(true)
+	g.notFoundOK = o.NotFoundOK.Or(g.props.NotFoundOK)
 	g.absent = !g.notFoundOK
-	g.basic = o.BasicQuorum.Or(false)
-	g.sloppy = o.SloppyQuorum.Or(true)
+	g.basic = o.BasicQuorum.Or(g.props.BasicQuorum)
+	g.sloppy = o.SloppyQuorum.Or(g.props.SloppyQuorum)
 	g.msg = &vnode.Fetch{Home: g.home, Key: g.key}
 	return g.draw()
 }
@@ -117,14 +118,14 @@ func (g *Get) draw() error {
 	g.choose(nil)
 	o := &g.req.Options
 	n := g.size()
-	reqs, err := requirement(make([]quorum.Requirement, 0, 3), "R", atLeastOne(o.R), kv.Majority, n)
+	reqs, err := requirement(make([]quorum.Requirement, 0, 3), "R", atLeastOne(o.R), atLeastOne(g.props.R), n)
 	if err != nil {
 		return err
 	}
-	if reqs, err = requirement(reqs, "PR", o.PR, kv.None, n); err != nil {
+	if reqs, err = requirement(reqs, "PR", o.PR, g.props.PR, n); err != nil {
 		return err
 	}
-	if reqs, err = confirms(reqs, o.NodeConfirms, n); err != nil {
+	if reqs, err = confirms(reqs, cmp.Or(o.NodeConfirms, g.props.NodeConfirms), n); err != nil {
 		return err
 	}
 	g.count(reqs)
@@ -183,7 +184,7 @@ func (g *Get) waiting(now time.Duration, ev Event, out []Effect) []Effect {
 // replicas. One that has found nothing gives them the time in which a replica that is up answers:
 // what was acknowledged while some were away may be on one of them only.
 func (g *Get) patience(now time.Duration) time.Duration {
-	if g.ofDelete || g.merged.Live(g.wallMs(now)) {
+	if g.ofDelete || g.live(now, g.merged) {
 		return g.linger
 	}
 	return max(g.linger, HedgeAfter)
@@ -211,7 +212,7 @@ func (g *Get) renewing(now time.Duration, ev Event, out []Effect) []Effect {
 // refused is the error of a read that too few replicas granted. If the places
 // only had nothing, that is the answer.
 func (g *Get) refused(now time.Duration) error {
-	if g.merged.Live(g.wallMs(now)) {
+	if g.live(now, g.merged) {
 		return g.failure(false, false) // one that was given up has something after all
 	}
 	for i := range g.replies {
@@ -293,7 +294,7 @@ func (g *Get) fetched(now time.Duration, i int, enc []byte, out []Effect) []Effe
 	if !planted.Is(planted.GetFirstAnswer) || len(g.merged.Clock) == 0 {
 		g.merged = object.Merge(g.merged, obj)
 	}
-	if obj.Live(g.wallMs(now)) {
+	if g.live(now, obj) {
 		g.grant(now, i, kv.Found)
 		return out
 	}
@@ -333,6 +334,19 @@ func (g *Get) decode(enc []byte) (object.Object, error) {
 		g.sample, g.sampled = enc, obj
 	}
 	return obj, err
+}
+
+// live reports whether a reader would find a value in the object.
+func (g *Get) live(now time.Duration, o object.Object) bool {
+	return shown(o, g.props).Live(g.wallMs(now))
+}
+
+// shown is the object as the readers of its bucket see it.
+func shown(o object.Object, p *kv.Props) object.Object {
+	if p.Latest() {
+		return o.Latest()
+	}
+	return o
 }
 
 func (g *Get) wallMs(now time.Duration) int64 {
@@ -375,13 +389,13 @@ func (g *Get) show(now time.Duration) {
 	if len(g.merged.Clock) > 0 {
 		g.object.Context = object.EncodeContext(g.key, g.merged.Clock)
 	}
-	values, err := g.merged.Values(g.key, g.wallMs(now), g.req.Options.Tombstones, g.req.Options.Head)
+	values, err := shown(g.merged, g.props).Values(g.key, g.wallMs(now), g.req.Options.Tombstones, g.req.Options.Head)
 	if err != nil {
 		g.err = err
 		return
 	}
 	g.object.Values = values
-	if g.err == nil && !g.merged.Live(g.wallMs(now)) {
+	if g.err == nil && !g.live(now, g.merged) {
 		g.err = kv.ErrNotFound
 	}
 }

@@ -45,6 +45,7 @@ type KeysRequest struct {
 type Keys struct {
 	view     View
 	req      KeysRequest
+	props    *kv.Props
 	deadline time.Duration
 	next     int    // the first home not yet listed
 	after    string // in it, go on after this key
@@ -104,7 +105,12 @@ func (k *Keys) Step(now time.Duration, ev Event, out []Effect) []Effect {
 // prepare reads the token.
 func (k *Keys) prepare(now time.Duration, out []Effect) []Effect {
 	o := &k.req.Options
-	if err := k.req.Bucket.Validate(); err != nil {
+	k.req.Bucket.Type = plainType(k.req.Bucket.Type)
+	err := k.req.Bucket.Validate()
+	if err != nil {
+		return k.end(err, out)
+	}
+	if k.props, err = k.view.props(k.req.Bucket); err != nil {
 		return k.end(err, out)
 	}
 	timeout, err := limitTimeout(o.Timeout)
@@ -178,7 +184,7 @@ func (k *Keys) order() []slot {
 // candidates is who can list a home, best first: the vnode of the covering set,
 // which is the last that holds all homes of its run of N, then the others.
 func (k *Keys) candidates(home ring.Partition) []ring.Replica {
-	n := k.view.Replicas
+	n := k.props.N
 	all := k.view.Ring.Primaries(home, n)
 	best := n - 1 - int(home)%n
 	slices.SortStableFunc(all, func(a, b ring.Replica) int {
@@ -211,7 +217,7 @@ func (k *Keys) ask(now time.Duration, i int, out []Effect) []Effect {
 		}
 		s.waiting++
 		k.asks = append(k.asks, cover{slot: i, to: to, at: now})
-		m := &vnode.List{Home: s.home, Bucket: k.req.Bucket, After: k.afterIn(s), Limit: k.req.Options.Limit - len(k.keys), At: k.view.Wall.UnixMilli()}
+		m := &vnode.List{Home: s.home, Bucket: k.req.Bucket, After: k.afterIn(s), Limit: k.req.Options.Limit - len(k.keys), At: k.view.Wall.UnixMilli(), Latest: k.props.Latest()}
 		return append(out, Ask{I: len(k.asks) - 1, To: to, Epoch: k.view.Epoch, Msg: m})
 	}
 	if s.waiting == 0 {

@@ -16,6 +16,7 @@ type plan struct {
 	view     View
 	op       string
 	key      kv.Key
+	props    *kv.Props // of the key's bucket, as of the beginning
 	home     ring.Partition
 	n        int // replicas of this request
 	start    time.Duration
@@ -49,18 +50,22 @@ type asked struct {
 // init takes what every request says, and refuses what cannot be meant.
 func (p *plan) init(op string, k kv.Key, n int, timeout, linger time.Duration) error {
 	v := &p.view
+	k.Type = plainType(k.Type)
 	p.op, p.key, p.n, p.start, p.linger = op, k, n, v.Now, linger
-	if err := k.Validate(); err != nil {
+	err := k.Validate()
+	if err != nil {
 		return err
 	}
-	if n < 0 || n > v.Replicas {
-		return &kv.InvalidError{What: "N", Problem: "must be from 1 to the bucket's " + itoa(v.Replicas)}
+	if p.props, err = v.props(kv.Bucket{Type: k.Type, Name: k.Bucket}); err != nil {
+		return err
+	}
+	if n < 0 || n > p.props.N {
+		return &kv.InvalidError{What: "N", Problem: "must be from 1 to the bucket's " + itoa(p.props.N)}
 	}
 	if n == 0 {
-		p.n = v.Replicas
+		p.n = p.props.N
 	}
-	timeout, err := limitTimeout(timeout)
-	if err != nil {
+	if timeout, err = limitTimeout(timeout); err != nil {
 		return err
 	}
 	if linger < 0 || linger > kv.MaxLinger {
@@ -69,6 +74,14 @@ func (p *plan) init(op string, k kv.Key, n int, timeout, linger time.Duration) e
 	p.deadline = v.Now + timeout
 	p.home = v.Ring.Home(k)
 	return nil
+}
+
+// plainType is the bucket type as keys have it: the default type has no name.
+func plainType(name string) string {
+	if name == "default" {
+		return ""
+	}
+	return name
 }
 
 // limitTimeout is the timeout that holds: the default for 0.

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -117,12 +118,22 @@ func (p *Put) resolve() (err error) {
 			return err
 		}
 		p.write.Body = object.AppendBody(nil, &p.req.Value)
-		if e := p.req.Value.Expires; !e.IsZero() {
-			p.write.Expires = max(1, e.UnixMilli())
-		}
+		p.write.Expires = p.expires()
 	}
-	p.sloppy = o.SloppyQuorum.Or(true)
+	p.sloppy = o.SloppyQuorum.Or(p.props.SloppyQuorum)
 	return p.draw()
+}
+
+// expires is when the value is to expire, in Unix milliseconds: when it says, or
+// when its bucket says; 0: never.
+func (p *Put) expires() int64 {
+	if e := p.req.Value.Expires; !e.IsZero() {
+		return max(1, e.UnixMilli())
+	}
+	if p.props.TTL == 0 {
+		return 0
+	}
+	return p.view.Wall.Add(p.props.TTL).UnixMilli()
 }
 
 // draw makes the plan by the view.
@@ -157,7 +168,7 @@ func (p *Put) requirements() ([]quorum.Requirement, error) {
 	for _, q := range []struct {
 		name    string
 		is, def kv.Quorum
-	}{{"W", o.W, kv.Majority}, {"DW", p.dw(), kv.None}, {"PW", o.PW, kv.None}} {
+	}{{"W", o.W, p.props.W}, {"DW", p.dw(), kv.None}, {"PW", o.PW, p.props.PW}} {
 		if reqs, err = requirement(reqs, q.name, q.is, q.def, n); err != nil {
 			return nil, err
 		}
@@ -167,29 +178,34 @@ func (p *Put) requirements() ([]quorum.Requirement, error) {
 			reqs[i].Need--
 		}
 	}
-	return confirms(reqs, o.NodeConfirms, n)
+	return confirms(reqs, cmp.Or(o.NodeConfirms, p.props.NodeConfirms), n)
 }
 
 // dw is the requirement DW. A replica confirms when the version is as durable
 // as its node promises, so that DW counts the same answers as W, and is only told apart
-// where it was asked for. At least one replica must have stored the write.
+// where the request or the bucket asks for it. At least one replica must have stored
+// the write.
 func (p *Put) dw() kv.Quorum {
-	o := &p.req.Options
-	if o.DW == kv.Default && o.W == kv.None {
+	q := p.req.Options.DW
+	if q == kv.Default && p.props.DW != kv.Majority {
+		q = p.props.DW
+	}
+	if q == kv.Default && (p.req.Options.W == kv.None || p.req.Options.W == kv.Default && p.props.W == kv.None) {
 		return kv.One
 	}
-	return atLeastOne(o.DW)
+	return atLeastOne(q)
 }
 
 // chooseCandidates orders the places that may coordinate: those of this node,
 // then, unless the write was forwarded here, one of each other node: of the
 // owners now, the least loaded first and equals by chance, and then of the
-// next owners. A node to which a write was forwarded, and that has no place, stands in:
+// next owners. Where the last write wins it is the first place, and so mostly the one that has made the
+// version before: clocks alone cannot order writes that follow each other faster than they agree. A node to which a write was forwarded, and that has no place, stands in:
 // whoever sent it here could not reach the places.
 func (p *Put) chooseCandidates() {
 	p.candidates = make([]int, 0, len(p.places))
 	for i := range p.places {
-		if p.isPlace(i) && p.places[i].Node == p.view.Self {
+		if p.isPlace(i) && p.places[i].Node == p.view.Self && !p.distrusted(p.view.Self) {
 			p.candidates = append(p.candidates, i)
 		}
 	}
@@ -201,9 +217,15 @@ func (p *Put) chooseCandidates() {
 	}
 	here := len(p.candidates)
 	p.addOthers(func(i int) bool { return p.places[i].Now })
-	p.shuffle(p.candidates[here:])
+	if !p.props.Latest() { // else it is the same one for all, so that it knows the write before
+		p.shuffle(p.candidates[here:])
+	}
 	p.addOthers(p.isPlace)
 }
+
+// distrusted reports whether the node must not say when this write was made: it would
+// decide which write is the last by a clock that is off.
+func (p *Put) distrusted(node string) bool { return p.props.Latest() && p.view.skewed(node) }
 
 // worst is a place that needs a stand-in: the first whose node is down, or else
 // the first of all.
@@ -222,7 +244,7 @@ func (p *Put) addOthers(may func(i int) bool) {
 	for i := range p.places {
 		node := p.places[i].Node
 		known := slices.ContainsFunc(p.candidates, func(j int) bool { return p.places[j].Node == node })
-		if !known && p.asked[i].group == i && may(i) && p.view.Up(node) {
+		if !known && p.asked[i].group == i && may(i) && p.view.Up(node) && !p.distrusted(node) {
 			p.candidates = append(p.candidates, i)
 		}
 	}
@@ -260,7 +282,7 @@ func (p *Put) next(now time.Duration, out []Effect, why error) []Effect {
 		return p.ask(p.at, p.forward(now), out)
 	}
 	return p.ask(p.at, &vnode.Coordinate{
-		Home: p.home, Key: p.key, Seen: p.seen, Write: p.write, Request: p.req.Options.RequestID,
+		Home: p.home, Key: p.key, Seen: p.seen, Write: p.write, Request: p.req.Options.RequestID, Props: p.props,
 	}, out)
 }
 
@@ -278,7 +300,7 @@ func (p *Put) candidate() int {
 	best := -1
 	for i := range p.places {
 		here := p.places[i].Node == p.view.Self
-		if p.asked[i].group == i || p.hopeless(i) || p.req.Forwarded && !here {
+		if p.asked[i].group == i || p.hopeless(i) || p.req.Forwarded && !here || p.distrusted(p.places[i].Node) {
 			continue
 		}
 		if here {
@@ -301,6 +323,11 @@ func (p *Put) hopeless(i int) bool {
 
 // nobody is the error of a write that no vnode would make.
 func (p *Put) nobody() error {
+	for i := range p.places {
+		if p.distrusted(p.places[i].Node) && p.view.Up(p.places[i].Node) {
+			return fmt.Errorf("%w: the last write wins in this bucket, and who could say when this one was made, such as %s, has a clock that most others do not agree with", kv.ErrClock, p.places[i].Node)
+		}
+	}
 	e := p.failure(false, false)
 	if p.req.Forwarded && len(e.Failures) == 0 {
 		e.Failures = []kv.Failure{{
@@ -583,7 +610,7 @@ func (p *Put) accept() error {
 		r.Context = object.EncodeContext(p.key, obj.Clock)
 	}
 	if body {
-		r.Values, err = obj.Values(p.key, p.view.Wall.UnixMilli(), false, false)
+		r.Values, err = shown(obj, p.props).Values(p.key, p.view.Wall.UnixMilli(), false, false)
 	}
 	return err
 }

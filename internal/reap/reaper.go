@@ -9,6 +9,7 @@ import (
 	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
 )
 
 const (
@@ -542,10 +543,25 @@ func (r *Reaper) gathered(p *plot, msg *vnode.Buried) {
 		r.cursors[p.home] = msg.Last
 		r.round.left = true
 	}
-	if p.items = msg.Items; len(p.items) > 0 && !p.lost {
+	if p.items = r.due(msg); len(p.items) > 0 && !p.lost {
 		r.round.plots = append(r.round.plots, p)
 		r.round.items += len(p.items)
 	}
+}
+
+// due are those of a page that their buckets let go.
+func (r *Reaper) due(msg *vnode.Buried) []vnode.Item {
+	var items []vnode.Item
+	for i, item := range msg.Items {
+		props, err := r.state.Props(kv.Bucket{Type: item.Key.Type, Name: item.Key.Bucket})
+		if err != nil || i >= len(msg.At) {
+			continue // nobody can say what its bucket wants
+		}
+		if !props.Keeps() && msg.At[i] < r.wallMs-props.Grace().Milliseconds() {
+			items = append(items, item)
+		}
+	}
+	return items
 }
 
 func (r *Reaper) attested(t task, msg *vnode.Delivered) {

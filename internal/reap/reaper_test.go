@@ -10,6 +10,7 @@ import (
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
 )
 
@@ -22,6 +23,21 @@ func TestATombstoneThatAllHoldGoes(t *testing.T) {
 	if w.state.Reaped() == 0 || w.state.Fence() <= w.state.Reaped() {
 		t.Errorf("reaped %d, fence %d", w.state.Reaped(), w.state.Fence())
 	}
+}
+
+// A bucket's delete_mode in Riak's milliseconds is an age, and one that is reached
+// keeps nothing.
+func TestATombstoneThatIsOldEnoughForItsBucketGoes(t *testing.T) {
+	w, _, _ := buried(t)
+	w.deleteMode("3000")
+	w.run()
+	if w.left() != 0 {
+		t.Errorf("%d places hold it; %v", w.left(), w.notes)
+	}
+}
+
+func (w *world) deleteMode(mode string) {
+	w.apply(membership.SetBucket{Bucket: kv.Bucket{Name: k1.Bucket}, Props: kv.Properties{{Name: "delete_mode", Value: mode}}})
 }
 
 // TestATombstoneStays: as long as anything may be left of what it has replaced.
@@ -38,6 +54,8 @@ func TestATombstoneStays(t *testing.T) {
 		{name: "tombstones are kept", before: func(w *world, _ object.Object) {
 			w.apply(membership.Set{Key: membership.DeleteMode, Value: membership.DeleteKeep})
 		}},
+		{name: "its bucket keeps them", before: func(w *world, _ object.Object) { w.deleteMode("keep") }},
+		{name: "it is young for its bucket", before: func(w *world, _ object.Object) { w.deleteMode("604800000") }},
 		{name: "a member is marked down", before: func(w *world, _ object.Object) {
 			w.apply(membership.Down{Name: w.outsider().Node})
 		}},

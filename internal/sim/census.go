@@ -51,7 +51,11 @@ func (s *Sim) checkCensus(bucket string, answers []kv.ReplicaKeys, wallMs int64)
 		k := keyAt(i)
 		replicas := s.primaries(k)
 		first := replicas[0]
-		if k.Bucket != bucket || !s.stored(s.byName[first.Node], first, k).Live(wallMs) {
+		o := s.stored(s.byName[first.Node], first, k)
+		if s.latest(k) {
+			o = o.Latest()
+		}
+		if k.Bucket != bucket || !o.Live(wallMs) {
 			continue
 		}
 		for _, r := range replicas {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/kv/kvtest"
 )
 
 // Cluster is a simulated cluster as a kv.Store. Each call goes to a node drawn by
@@ -24,7 +25,7 @@ var _ kv.Store = (*Cluster)(nil)
 // NewCluster starts a cluster in this weather, without its clients and its
 // faults that come at intervals, and waits until all nodes are up.
 func NewCluster(w Weather) (*Cluster, error) {
-	s := newSim(w, Options{})
+	s := newSim(w, Options{types: kvtest.Types()})
 	if !s.runUntil(upWithin, s.allUp) {
 		return nil, fmt.Errorf("the simulated cluster does not come up in %v: %v", upWithin, s.found)
 	}

@@ -3,7 +3,9 @@ package sim
 import (
 	"bytes"
 	"slices"
+	"time"
 
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/sim/check"
@@ -30,7 +32,8 @@ import (
 type invariants struct {
 	dots   map[object.Dot]check.ID
 	minted map[kv.Key]*lineage
-	read   map[check.ID][]check.ID // what a delete without a context had read itself
+	read   map[check.ID][]check.ID   // what a delete without a context had read itself, and what a last write replaces
+	stamps map[check.ID]object.Stamp // of the writes of buckets in which the last one wins
 	nodes  map[*node]held
 	states map[uint64]*agreement // by epoch
 	acks   map[kv.Key][]ack
@@ -103,6 +106,7 @@ func (v *invariants) init() {
 	v.dots = make(map[object.Dot]check.ID)
 	v.minted = make(map[kv.Key]*lineage)
 	v.read = make(map[check.ID][]check.ID)
+	v.stamps = make(map[check.ID]object.Stamp)
 	v.nodes = make(map[*node]held)
 	v.states = make(map[uint64]*agreement)
 	v.acks = make(map[kv.Key][]ack)
@@ -121,7 +125,7 @@ func (v *invariants) forget(n *node) {
 func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 	for _, o := range orders {
 		m, ok := o.msg.(*vnode.Coordinate)
-		if ok && m.Write.Deleted {
+		if ok && m.Write.Deleted && !n.s.latest(m.Key) {
 			v.read[idOf(m.Request)] = v.covered(m.Key, m.Seen, false)
 		}
 	}
@@ -133,12 +137,43 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 			v.erase(n, p, home, key, orders, op, n.before(b, i))
 		default:
 			v.rotted(n, p, key, op, b)
+			v.overwrites(n, key, orders, op)
 			v.write(n, key, op)
 			v.honest(n, key, orders, op)
 			v.hasty(n, key, orders, op, n.before(b, i))
 		}
 	}
 }
+
+// overwrites notes what the writes of a bucket replace in which the last one wins: all
+// that their coordinator has. And it checks that this one may say which is the last.
+func (v *invariants) overwrites(n *node, key kv.Key, orders []order, op *storage.Op) {
+	head, err := object.DecodeHead(op.Value)
+	if err != nil || !n.s.latest(key) {
+		return
+	}
+	for i := range head.Siblings {
+		sib := &head.Siblings[i]
+		id := idOf(sib.Request)
+		v.stamps[id] = sib.Stamp
+		made := slices.ContainsFunc(orders, func(o order) bool {
+			m, ok := o.msg.(*vnode.Coordinate)
+			return ok && m.Request == sib.Request
+		})
+		if _, known := v.dots[sib.Dot]; known || !made {
+			continue
+		}
+		v.read[id] = v.covered(key, head.Clock, false)
+		off := n.skew.Abs() > membership.MaxClockOffset+clockSlack
+		if off && n.s.live && !n.s.weather.Topology && n.s.known(id) && n.s.history.Ops[n.s.writes[id]].Start >= n.s.alive {
+			n.s.fail("skew", key, "%s, whose clock is off by %v, says when write %d was made", n.name, n.skew, id)
+		}
+	}
+}
+
+// clockSlack is by how much a clock may be off beyond the limit before it is known:
+// messages take their time.
+const clockSlack = 200 * time.Millisecond
 
 // before is what the node holds under the storage key of a change of a batch,
 // just before that.

@@ -1,12 +1,15 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"slices"
+	"strconv"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/sim/check"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -23,6 +26,53 @@ func (r *request) merged(g *coordinator.Get) {
 		return
 	}
 	r.covers("a read answers", clock)
+	if r.n.s.latest(r.key) {
+		r.lastWrite(obj)
+	}
+}
+
+// lastWrite checks that a read shows the last write of all that it has heard of, or
+// nothing if that was a delete.
+func (r *request) lastWrite(obj kv.Object) {
+	var all object.Object
+	for _, f := range r.fetched {
+		head, err := decodeHead(f.object)
+		if err != nil {
+			return // it is told elsewhere
+		}
+		all = object.Merge(all, head)
+	}
+	if len(all.Siblings) == 0 {
+		return
+	}
+	last := slices.MaxFunc(all.Siblings, func(a, b object.Sibling) int {
+		return cmp.Or(cmp.Compare(a.Stamp, b.Stamp), a.Dot.Compare(b.Dot))
+	})
+	if len(all.Siblings) > 1 {
+		r.n.s.count("a last write has won")
+	}
+	if slices.ContainsFunc(obj.Values, func(v kv.Value) bool { return v.Deleted }) {
+		return // they were asked for
+	}
+	switch id := idOf(last.Request); {
+	case !r.n.s.known(id) || last.Expires != 0:
+	case last.Deleted && len(obj.Values) > 0, !last.Deleted && len(obj.Values) != 1:
+		r.n.s.fail("latest", r.key, "a read shows %d values; the last write is %v", len(obj.Values), last)
+	case !last.Deleted && !slices.Contains(idsIn(obj.Values), id):
+		r.n.s.fail("latest", r.key, "a read shows %v; the last write is %v", idsIn(obj.Values), last)
+	}
+}
+
+// idsIn are the writes that the values say they are.
+func idsIn(values []kv.Value) (ids []check.ID) {
+	for _, v := range values {
+		if len(v.Meta) == 1 {
+			if n, err := strconv.ParseUint(v.Meta[0].Value, 10, 64); err == nil {
+				ids = append(ids, check.ID(n))
+			}
+		}
+	}
+	return ids
 }
 
 // repairs checks that what a read sends to a replica contains all that it has heard.

@@ -110,6 +110,7 @@ func (net *network) delay() time.Duration {
 // then. The sender may be gone.
 func (net *network) deliverAfter(from, to *node, f *transport.Frame, b []byte) {
 	boot, life := to.boot, from.life()
+	said := from.says(to)
 	landed := net.s.fly(to, f)
 	delay := net.delay()
 	if landed != nil && !net.calm && net.rnd.hit(net.s.weather.Late) {
@@ -120,9 +121,32 @@ func (net *network) deliverAfter(from, to *node, f *transport.Frame, b []byte) {
 			if landed != nil {
 				landed()
 			}
+			to.hears(from, said)
 			net.arrive(from, to, life, b)
 		})
 	})
+}
+
+// said is what goes with each message: the sender's clock, and how far the receiver's
+// seems ahead to it.
+type said struct {
+	wall  time.Time
+	ahead time.Duration
+	known bool
+}
+
+func (n *node) says(to *node) (s said) {
+	if n.s.weather.Latest {
+		s.wall = n.wall()
+		s.ahead, s.known = n.clocks.Seen(n.s.now, to.name)
+	}
+	return s
+}
+
+func (n *node) hears(from *node, s said) {
+	if n.s.weather.Latest && n.knows(from) {
+		n.clocks.Heard(n.s.now, from.name, s.wall.Sub(n.wall()), s.ahead, s.known)
+	}
 }
 
 // arrive decodes a frame, which was sent in some life of its sender, and hands it

@@ -46,6 +46,7 @@ type node struct {
 	lacking  []bool         // by partition
 	marker   []incarnation  // by partition, from a shutdown in order that no start has used up; nil: none
 	detector *membership.Detector
+	clocks   membership.Clocks
 	requests []*request // in progress
 	asks     map[uint64]*ask
 	others   []*ask // those of them that no request has asked, in order
@@ -67,7 +68,9 @@ func newNode(s *Sim, i int, name string) *node {
 	n := &node{s: s, i: i, name: name, rnd: newChance(s.weather.Seed, name)}
 	n.disk = disk{n: n, mem: storage.NewMemory()}
 	s.inv.forget(n)
-	n.turnClock(n.rnd.upTo(2*s.weather.Skew+1) - s.weather.Skew)
+	if skew := n.rnd.upTo(2*s.weather.Skew+1) - s.weather.Skew; !n.exact() {
+		n.turnClock(skew)
+	}
 	n.newID(0)
 	return n
 }
@@ -83,6 +86,14 @@ func (n *node) newID(times int) {
 func (n *node) wall() time.Time { return epoch.Add(n.s.now + n.skew) }
 
 func (n *node) wallMs() int64 { return n.wall().UnixMilli() }
+
+// exact reports whether the node is one of those, which are most, whose clocks agree.
+func (n *node) exact() bool { return n.s.weather.Latest && n.i <= n.s.weather.Nodes/2 }
+
+// off reports whether a node's clock is off, as far as this one knows.
+func (n *node) off(name string) bool {
+	return n.s.weather.Latest && slices.Contains(n.clocks.Skewed(n.s.now, n.name), name)
+}
 
 // turnClock sets the node's wall clock forward, or back.
 func (n *node) turnClock(d time.Duration) {
@@ -106,6 +117,7 @@ func (n *node) start() {
 	n.s.happening(n.s.now, n.name, "starts")
 	n.topology.start(n)
 	n.findLacking()
+	n.clocks = membership.Clocks{}
 	n.detector = membership.NewDetector(n.name, n.peers(), membership.DetectorOptions{})
 	n.wiping = false
 	n.mover.start(n)

@@ -74,9 +74,14 @@ var budgets = []struct {
 	{planted.ReapChanged, 400, reaping},
 	{planted.GraveKept, 20, nil},
 	{planted.OutdatedMerged, 400, reaping},
+	{planted.LatestByDot, 60, latest},
+	{planted.LatestListsAll, 100, latest},
+	{planted.ClockUnguarded, 100, latest},
 }
 
 func reaping(w *Weather) bool { return w.Reaps }
+
+func latest(w *Weather) bool { return w.Latest }
 
 func changing(w *Weather) bool { return w.Topology }
 func standing(w *Weather) bool { return w.Fallbacks }

@@ -30,6 +30,9 @@ var mustHappen = []string{
 	"disk rewound", "an outdated disk was made safe", "a void number was replaced",
 	"topology: a command was given up", "stranger turned away",
 
+	// The last write wins.
+	"a last write has won",
+
 	// What is deleted goes.
 	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "versions from before a mark were refused",
 }

@@ -82,6 +82,8 @@ func (n *node) view() coordinator.View {
 		Now:      n.s.now,
 		Wall:     n.wall(),
 		Random:   n.rnd.Uint64(),
+		Skewed:   n.off,
+		Props:    n.state.Props,
 	}
 }
 

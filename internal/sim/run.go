@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/membership"
@@ -20,6 +21,7 @@ const (
 	upWithin    = 90 * time.Second // all nodes hold all nodes to be up, also those that came and went too often
 	restWithin  = 3 * time.Minute  // all changes of the topology are over, and all data is where it should be
 	restful     = 3 * time.Second  // clients go on while the cluster comes to rest
+	clocksKnown = 5 * time.Second  // whose clock is off is known, though some were set before
 	livePhase   = 2 * time.Second  // every operation must succeed
 	doneWithin  = 10 * time.Second // every request that was begun is over
 	mendWithin  = time.Minute      // the replicas are equal, though nobody reads them
@@ -81,6 +83,9 @@ func (s *Sim) phases() {
 	s.paused = false
 	if !s.must(upWithin, "all nodes hold all nodes to be up", s.allUp) {
 		return
+	}
+	if s.weather.Latest {
+		s.runFor(clocksKnown)
 	}
 	s.live, s.alive = true, s.now
 	s.happening(s.now, "", "every operation must succeed from now on")
@@ -280,6 +285,7 @@ func (s *Sim) finish() {
 		s.history.Final[k.String()] = idsOf(obj)
 	}
 	s.settleDeletes()
+	s.settleLatest()
 	for i := range s.history.Ops { // by the fastest clock that there was
 		if op := &s.history.Ops[i]; op.Expires != 0 {
 			op.Expires = max(1, op.Expires-s.fastest)
@@ -332,6 +338,26 @@ func decodeHead(b []byte) (object.Object, error) {
 		return object.Object{}, nil
 	}
 	return object.DecodeHead(b)
+}
+
+// settleLatest adds to the writes of the bucket in which the last one wins what they
+// have replaced, and their stamps.
+func (s *Sim) settleLatest() {
+	if !s.weather.Latest {
+		return
+	}
+	s.history.Latest = latestBucket + "/"
+	for i := range s.history.Ops {
+		op := &s.history.Ops[i]
+		stamp, ok := s.inv.stamps[op.Write]
+		if op.Write == 0 || !ok {
+			continue
+		}
+		op.Stamp = uint64(stamp)
+		if op.Kind == check.Put || len(op.Seen) > 0 { // else it has them already
+			op.Seen = slices.Concat(op.Seen, s.inv.read[op.Write])
+		}
+	}
 }
 
 // settleDeletes adds to the deletes without a context what they had seen: what

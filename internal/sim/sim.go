@@ -40,6 +40,7 @@ import (
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/sim/check"
 	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/kv/kvtest"
 )
 
 // epoch is the wall clock's reading at the start of every run.
@@ -55,6 +56,8 @@ const maxEvents = 3_000_000
 type Options struct {
 	Watch string    // the name of a key whose life is told
 	Out   io.Writer // where to; needed with Watch
+
+	types []kvtest.Type // bucket types that the cluster has from the beginning
 }
 
 // Sim is one run.
@@ -113,6 +116,7 @@ func newSim(w Weather, o Options) *Sim {
 	if err != nil {
 		panic(fmt.Sprintf("sim: the weather of seed %d has no cluster: %v", w.Seed, err))
 	}
+	state = settled(state, w, o.types)
 	s.first = state
 	for i := range w.Keys {
 		s.inv.know(keyAt(i))
@@ -130,6 +134,28 @@ func newSim(w Weather, o Options) *Sim {
 	}
 	return s
 }
+
+// settled is the first topology with the properties of the buckets: siblings stay in
+// all of them, but for the second one in some weather.
+func settled(s *membership.State, w Weather, types []kvtest.Type) *membership.State {
+	cs := []membership.Command{membership.SetType{Name: membership.DefaultType, Do: membership.TypeUpdate, Props: kv.Properties{{Name: "allow_mult", Value: "true"}}}}
+	for _, t := range types {
+		if t.Name != membership.DefaultType {
+			cs = append(cs, membership.SetType{Name: t.Name, Do: membership.TypeCreate, Props: t.Props}, membership.SetType{Name: t.Name, Do: membership.TypeActivate})
+		}
+	}
+	if w.Latest {
+		cs = append(cs, membership.SetBucket{Bucket: kv.Bucket{Name: latestBucket}, Props: kv.Properties{{Name: "allow_mult", Value: "false"}}})
+	}
+	s, err := s.Furnished(cs...)
+	if err != nil {
+		panic(fmt.Sprintf("sim: %v", err))
+	}
+	return s
+}
+
+// latest reports whether the last write wins where the key is.
+func (s *Sim) latest(k kv.Key) bool { return s.weather.Latest && k.Bucket == latestBucket }
 
 // step makes the next event happen, and reports whether the run goes on.
 func (s *Sim) step() bool {
@@ -194,7 +220,7 @@ func (s *Sim) seenBy(id check.ID) []check.ID {
 		return nil
 	}
 	if op := &s.history.Ops[s.writes[id]]; len(op.Seen) > 0 {
-		return op.Seen
+		return slices.Concat(op.Seen, s.inv.read[id])
 	}
 	return s.inv.read[id]
 }

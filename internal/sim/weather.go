@@ -92,6 +92,9 @@ type Weather struct {
 	Late          float64       // share of the messages with versions that come seconds late
 	Pairs         bool          // cuts are between two nodes, and all others reach both
 
+	// Buckets.
+	Latest bool // in the second bucket the last write wins; then most clocks agree
+
 	// Anti-entropy.
 	MendEvery time.Duration // replicas are compared so often; 0: never
 	Settle    time.Duration // what differs must differ for so long
@@ -136,7 +139,16 @@ func DrawWeather(seed uint64) Weather {
 	w.drawDecay(newChance(seed, "decay"))
 	w.drawMending(newChance(seed, "mending"))
 	w.drawReaping(newChance(seed, "reaping"))
+	w.drawBuckets(newChance(seed, "buckets"))
 	return w
+}
+
+// drawBuckets draws what the buckets are like. Whose clock is off from those of most
+// is certain only where the members stay.
+func (w *Weather) drawBuckets(c chance) {
+	if w.Latest = c.hit(0.4); w.Latest && w.Topology {
+		w.Skew, w.JumpEvery = 0, 0
+	}
 }
 
 // drawDecay draws what ends or spoils by itself.

@@ -48,7 +48,7 @@ func (w *rawCaller) greet() (hello, error) { return exchange(w.wire, &w.mine) }
 func (w *rawCaller) send(t testing.TB, waited uint32, f Frame) error {
 	t.Helper()
 	b := make([]byte, batchHead)
-	seal(b, time.Duration(waited)*time.Millisecond, f.Epoch)
+	seal(b, head{waited: time.Duration(waited) * time.Millisecond, epoch: f.Epoch})
 	b, err := AppendFrame(b, &f)
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,9 @@ type Config struct {
 	Peers      map[string]Peer // every other member by its name, at first; see Mesh.SetPeers
 	Handler    Handler         // receives requests and news
 
+	// Clocks says and hears what wall clocks show. Nil: nobody asks.
+	Clocks Clocks
+
 	// Reaped is the last reaping that this node knows of, and the life in which a peer has
 	// shown its mark. Nil: there is none.
 	Reaped func(node string) (reaped, life uint64)
@@ -43,6 +46,13 @@ type Config struct {
 	MaxAsks  int // requests without an answer on one connection; 0: 16384
 	MaxQueue int // bytes waiting to be written on one connection; 0: 64 MiB
 	Timing   Timing
+}
+
+// Clocks compares this node's wall clock with those of others. Its methods are called
+// by several goroutines at once and must not block.
+type Clocks interface {
+	Say(node string) Said
+	Hear(node string, s Said)
 }
 
 // Peer is another member, as the topology knows it.

@@ -57,7 +57,7 @@ func knock(ctx context.Context, wires wires, address string, c KnockConfig, f Fr
 	}
 	stop := context.AfterFunc(ctx, w.close)
 	defer stop()
-	seal(*b, 0, f.Epoch)
+	seal(*b, head{epoch: f.Epoch})
 	m, err := inquire(w, b, f.ID)
 	switch {
 	case err == nil:
@@ -109,7 +109,7 @@ func inquire(w wire, b *[]byte, id uint64) (vnode.Message, error) {
 
 // only is the frame of a batch that has no other; none in a heartbeat.
 func only(b []byte) (Frame, error) {
-	waited, _, b, err := headOf(b)
+	h, b, err := headOf(b)
 	if err != nil || len(b) == 0 {
 		return Frame{}, err
 	}
@@ -117,7 +117,7 @@ func only(b []byte) (Frame, error) {
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%w: %d bytes after the only frame", ErrFrame, len(rest))
 	}
-	f.Timeout -= waited
+	f.Timeout -= h.waited
 	return f, err
 }
 
@@ -199,6 +199,6 @@ func respond(w wire, f Frame) {
 			return
 		}
 	}
-	seal(*b, 0, f.Epoch)
+	seal(*b, head{epoch: f.Epoch})
 	w.send(b) // if the caller has gone, nobody needs to know
 }

@@ -11,8 +11,8 @@ import (
 // The protocols that this version speaks. Both sides of a connection take the
 // highest that both know.
 const (
-	lowProtocol  = 3
-	highProtocol = 3
+	lowProtocol  = 4
+	highProtocol = 4
 )
 
 const helloMagic = "TanoDB\r\n"

@@ -203,10 +203,12 @@ func (e *encoder) request(m vnode.Message) {
 		e.string("After", m.After, kv.MaxKey)
 		e.count("Limit", m.Limit)
 		e.varint(m.At)
+		e.bool(m.Latest)
 	case *vnode.Census:
 		e.bucket(m.Bucket)
 		e.count("Limit", m.Limit)
 		e.varint(m.At)
+		e.bool(m.Latest)
 	case *coordinator.Forward:
 		e.key(m.Key)
 		e.bool(m.Deleted)
@@ -353,9 +355,9 @@ func (d *decoder) request(k kind) vnode.Message {
 	case kindFetch:
 		return &vnode.Fetch{Home: d.partition(), Key: d.key()}
 	case kindList:
-		return &vnode.List{Home: d.partition(), Bucket: d.bucket(), After: d.string("After", kv.MaxKey), Limit: d.count("Limit"), At: d.varint()}
+		return &vnode.List{Home: d.partition(), Bucket: d.bucket(), After: d.string("After", kv.MaxKey), Limit: d.count("Limit"), At: d.varint(), Latest: d.bool()}
 	case kindCensus:
-		return &vnode.Census{Bucket: d.bucket(), Limit: d.count("Limit"), At: d.varint()}
+		return &vnode.Census{Bucket: d.bucket(), Limit: d.count("Limit"), At: d.varint(), Latest: d.bool()}
 	case kindPing:
 		return &vnode.Ping{}
 	case kindForward:

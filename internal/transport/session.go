@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -38,24 +39,46 @@ type wire interface {
 	release()
 }
 
-// batchHead is the size of the fields before the frames of a batch: for how many milliseconds
-// the batch waited in the sender's queue, which its requests' timeouts do not know, and the
-// epoch that the sender has when it writes. A batch without frames is a heartbeat.
-const batchHead = 4 + 8
-
-// headOf reads what stands before the frames of a batch.
-func headOf(b []byte) (waited time.Duration, epoch uint64, frames []byte, err error) {
-	if len(b) < batchHead {
-		return 0, 0, nil, fmt.Errorf("%w: a batch of %d bytes", ErrFrame, len(b))
-	}
-	waited = time.Duration(binary.BigEndian.Uint32(b)) * time.Millisecond
-	return waited, binary.BigEndian.Uint64(b[4:]), b[batchHead:], nil
+// head is what stands before the frames of a batch. A batch without frames is a
+// heartbeat.
+type head struct {
+	waited time.Duration // in the sender's queue, of which the timeouts of its requests do not know; whole milliseconds
+	epoch  uint64        // that the sender has when it writes
+	clock  Said          // of the sender's wall clock
 }
 
-// seal writes what stands before the frames of a batch.
-func seal(b []byte, waited time.Duration, epoch uint64) {
-	binary.BigEndian.PutUint32(b, uint32(waited.Milliseconds()))
-	binary.BigEndian.PutUint64(b[4:], epoch)
+// Said is what a node says of clocks: see membership.Clocks.
+type Said struct {
+	Wall  int64 // the sender's wall clock in Unix milliseconds; 0: it says nothing
+	Ahead int64 // how far the receiver's seems ahead of it, in milliseconds; Unsaid: the sender cannot tell
+}
+
+// Unsaid is the Ahead of a sender that cannot tell.
+const Unsaid = math.MinInt64
+
+// clockEvery is how often a connection says something of clocks, at most.
+const clockEvery = 200 * time.Millisecond
+
+// batchHead is the size of a head.
+const batchHead = 4 + 8 + 8 + 8
+
+// headOf reads the head of a batch.
+func headOf(b []byte) (h head, frames []byte, err error) {
+	if len(b) < batchHead {
+		return h, nil, fmt.Errorf("%w: a batch of %d bytes", ErrFrame, len(b))
+	}
+	h.waited = time.Duration(binary.BigEndian.Uint32(b)) * time.Millisecond
+	h.epoch = binary.BigEndian.Uint64(b[4:])
+	h.clock = Said{Wall: int64(binary.BigEndian.Uint64(b[12:])), Ahead: int64(binary.BigEndian.Uint64(b[20:]))}
+	return h, b[batchHead:], nil
+}
+
+// seal writes the head of a batch.
+func seal(b []byte, h head) {
+	binary.BigEndian.PutUint32(b, uint32(h.waited.Milliseconds()))
+	binary.BigEndian.PutUint64(b[4:], h.epoch)
+	binary.BigEndian.PutUint64(b[12:], uint64(h.clock.Wall))
+	binary.BigEndian.PutUint64(b[20:], uint64(h.clock.Ahead))
 }
 
 // batch is frames on their way to be sent as one message.
@@ -261,13 +284,14 @@ func (s *session) enqueue(b *[]byte, now time.Time) {
 
 // write sends batches until the session ends.
 func (s *session) write() {
+	var said time.Time // when it last said something of clocks
 	for {
 		b, ok := s.take()
 		if !ok {
 			return
 		}
 		epoch := s.mesh.cfg.Epoch()
-		seal(*b.b, time.Since(b.born), epoch)
+		seal(*b.b, head{waited: time.Since(b.born), epoch: epoch, clock: s.say(&said)})
 		s.said.Store(epoch)
 		s.peer.sent(b.frames, len(*b.b))
 		err := s.wire.send(b.b)
@@ -279,6 +303,17 @@ func (s *session) write() {
 			return
 		}
 	}
+}
+
+// say is what is to be said of clocks now, which is nothing if that was last done a
+// moment ago.
+func (s *session) say(last *time.Time) Said {
+	now := time.Now()
+	if s.mesh.cfg.Clocks == nil || s.class != Requests || now.Sub(*last) < clockEvery {
+		return Said{}
+	}
+	*last = now
+	return s.mesh.cfg.Clocks.Say(s.peer.name)
 }
 
 // take waits for the oldest batch; false: the session has ended.
@@ -378,11 +413,11 @@ func (s *session) read() error {
 // receive serves the requests of a batch and appends its answers to out.
 func (s *session) receive(b []byte, out []answer) ([]answer, error) {
 	size := len(b)
-	waited, epoch, b, err := headOf(b)
+	h, b, err := headOf(b)
 	if err != nil {
 		return out, err
 	}
-	s.hear(epoch)
+	s.hear(h)
 	var frames uint64
 	for ; len(b) > 0 && !s.ended(); frames++ {
 		f, rest, err := DecodeFrame(b)
@@ -402,15 +437,19 @@ func (s *session) receive(b []byte, out []answer) ([]answer, error) {
 		case err != nil:
 			s.reply(f, &vnode.Refusal{Code: vnode.CodeUnsupported, Text: err.Error()})
 		default:
-			s.serve(f, waited)
+			s.serve(f, h.waited)
 		}
 	}
 	s.peer.received(frames, size)
 	return out, nil
 }
 
-// hear notes the peer's epoch, and tells of a new one.
-func (s *session) hear(epoch uint64) {
+// hear notes the peer's epoch, and tells of a new one, and what it says of clocks.
+func (s *session) hear(h head) {
+	epoch := h.epoch
+	if h.clock.Wall != 0 && s.mesh.cfg.Clocks != nil {
+		s.mesh.cfg.Clocks.Hear(s.peer.name, h.clock)
+	}
 	if s.epoch.Swap(epoch) != epoch {
 		s.peer.shows(s.theirs.life, epoch)
 	}

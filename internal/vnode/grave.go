@@ -81,6 +81,7 @@ func graves(store storage.Reader, p ring.Partition, m *Graves) Message {
 		k, named := parseKey(key[homeLen:])
 		if ok && named && latest.Wall().UnixMilli() < m.Before {
 			out.Items = append(out.Items, Item{Key: k, Hash: hash})
+			out.At = append(out.At, latest.Wall().UnixMilli())
 			size += itemCost + len(key)
 		}
 		return true

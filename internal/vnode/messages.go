@@ -23,6 +23,7 @@ type (
 		Seen    object.Vector // what the write replaces
 		Write   Write
 		Request kv.RequestID
+		Props   *kv.Props // of the bucket; nil: siblings are kept, and the limits are those of package kv
 	}
 
 	// Store asks the vnode to merge a version into what it has. Stored answers.
@@ -46,6 +47,7 @@ type (
 		After  string
 		Limit  int
 		At     int64 // Unix milliseconds: now, by the clock of the node that answers the client; 0: by this node's
+		Latest bool  // the last write wins: see object.Latest
 	}
 
 	// Census asks for the keys of all home partitions that are alive at an instant,
@@ -54,6 +56,7 @@ type (
 		Bucket kv.Bucket
 		Limit  int
 		At     int64 // as of a List
+		Latest bool  // as of a List
 	}
 
 	// Ping asks for a Pong.
@@ -275,8 +278,9 @@ type (
 
 	// Buried is a page of dead objects.
 	Buried struct {
-		Items []Item // without Objects
-		Last  []byte // where the page ends: the After of the next Graves
+		Items []Item  // without Objects
+		At    []int64 // of each, its latest stamp in Unix milliseconds
+		Last  []byte  // where the page ends: the After of the next Graves
 		More  bool
 	}
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
@@ -67,7 +68,7 @@ func fetch(store storage.Reader, p ring.Partition, m *Fetch) Message {
 }
 
 func list(store storage.Reader, p ring.Partition, wallMs int64, m *List) Message {
-	l := lister{wallMs: cmp.Or(m.At, wallMs), limit: m.Limit}
+	l := lister{wallMs: cmp.Or(m.At, wallMs), limit: m.Limit, latest: m.Latest}
 	if err := l.scan(store, p, m.Home, m.Bucket, m.After); err != nil {
 		return readFailure(err)
 	}
@@ -77,7 +78,7 @@ func list(store storage.Reader, p ring.Partition, wallMs int64, m *List) Message
 // census lists home after home: the homes that hold anything are found by
 // looking for the next key after the last home's end.
 func census(store storage.Reader, p ring.Partition, wallMs int64, m *Census) Message {
-	l := lister{wallMs: cmp.Or(m.At, wallMs), limit: m.Limit}
+	l := lister{wallMs: cmp.Or(m.At, wallMs), limit: m.Limit, latest: m.Latest}
 	end := vnodeEnd(p)
 	for from := vnodeStart(p); !l.out.More; {
 		home, found := ring.Partition(0), false
@@ -103,6 +104,7 @@ func census(store storage.Reader, p ring.Partition, wallMs int64, m *Census) Mes
 type lister struct {
 	wallMs int64
 	limit  int
+	latest bool // the last write wins
 	looked int
 	size   int // bytes of the keys in out
 	out    Listed
@@ -126,6 +128,9 @@ func (l *lister) scan(store storage.Reader, p, home ring.Partition, b kv.Bucket,
 		if err != nil {
 			corrupt = err
 			return false
+		}
+		if l.latest && !planted.Is(planted.LatestListsAll) {
+			head = head.Latest()
 		}
 		if head.Live(l.wallMs) {
 			l.out.Keys = append(l.out.Keys, l.out.Last)

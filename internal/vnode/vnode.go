@@ -115,6 +115,8 @@ const (
 	NoteBadItem  NoteKind = "bad_item"  // an object that was handed over cannot be decoded, and was left out
 	NoteUnread   NoteKind = "unread"    // the engine could not read a stored object
 	NoteTree     NoteKind = "tree"      // the hash tree does not say what is stored
+	NoteSiblings NoteKind = "siblings"  // a key has so many values that its bucket wants to be warned
+	NoteLarge    NoteKind = "large"     // the same of its bytes
 )
 
 // turn is the handling of one batch.
@@ -189,7 +191,11 @@ func (t *turn) coordinate(i int, m *Coordinate) {
 		t.repeat(i, dk, m, head.Object)
 		return
 	}
+	props := m.props()
 	seen := m.Seen
+	if props.Latest() {
+		seen = seen.Join(head.Clock) // the last write replaces all that is here, read or not
+	}
 	if planted.Is(planted.ContextIgnored) {
 		seen = head.Clock
 	}
@@ -201,20 +207,48 @@ func (t *turn) coordinate(i int, m *Coordinate) {
 		}
 	}
 	obj := object.Write(local, seen, t.sibling(m, head.Object))
-	if len(obj.Siblings) > kv.MaxSiblings {
+	if len(obj.Siblings) > props.SiblingMax {
 		t.refuse(i, CodeSiblings, fmt.Sprintf("%s would hold %d values; the limit is %d: read it, and write with the context of that read",
-			m.Key, len(obj.Siblings), kv.MaxSiblings))
+			m.Key, len(obj.Siblings), props.SiblingMax))
 		return
 	}
 	enc := obj.Encode()
-	if len(enc) > kv.MaxObject {
-		t.refuse(i, CodeTooLarge, fmt.Sprintf("%s would be %d bytes; the limit is %d", m.Key, len(enc), kv.MaxObject))
+	if len(enc) > props.SizeMax {
+		t.refuse(i, CodeTooLarge, fmt.Sprintf("%s would be %d bytes; the limit is %d", m.Key, len(enc), props.SizeMax))
 		return
 	}
-	live := head.Live(t.wallMs)
+	t.warn(m.Key, props, len(obj.Siblings), len(enc))
+	live := seenBy(props, head.Object).Live(t.wallMs)
 	t.write(dk, head, obj, enc, m.Write.Deleted)
 	t.out.Early = append(t.out.Early, Answer{i, &Minted{Object: enc}})
 	t.stored(i, live)
+}
+
+// props are those of the bucket.
+func (m *Coordinate) props() *kv.Props {
+	if m.Props != nil {
+		return m.Props
+	}
+	p := kv.DefaultProps(1, true)
+	return &p
+}
+
+// seenBy is the object as the readers of a bucket see it.
+func seenBy(p *kv.Props, o object.Object) object.Object {
+	if p.Latest() {
+		return o.Latest()
+	}
+	return o
+}
+
+// warn tells of a key that grows towards a limit.
+func (t *turn) warn(k kv.Key, p *kv.Props, siblings, size int) {
+	if siblings >= p.SiblingWarn && siblings > 1 {
+		t.note(NoteSiblings, k, fmt.Sprintf("it holds %d values that nothing replaces; writes are refused beyond %d", siblings, p.SiblingMax))
+	}
+	if size >= p.SizeWarn {
+		t.note(NoteLarge, k, fmt.Sprintf("it has %d bytes; writes are refused beyond %d", size, p.SizeMax))
+	}
 }
 
 // sibling mints the dot of a new version.
@@ -260,7 +294,7 @@ func (t *turn) repeat(i int, dk []byte, m *Coordinate, head object.Object) {
 		return
 	}
 	t.out.Early = append(t.out.Early, Answer{i, &Minted{Object: enc}})
-	t.stored(i, head.Live(t.wallMs))
+	t.stored(i, seenBy(m.props(), head).Live(t.wallMs))
 }
 
 // survives reports whether any sibling was not seen.

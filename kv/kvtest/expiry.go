@@ -42,6 +42,19 @@ var expiry = []testCase{
 			r.Fatalf("expires at %v", v.Expires)
 		}
 	}},
+	{"a value without expiry gets that of its bucket, and one with keeps its own", func(r *run) {
+		k := kv.Key{Type: "brief", Bucket: r.Name(), Name: "k"}
+		r.put(k, "a", nil)
+		v := r.get(k, kv.ReadOptions{}).Values[0]
+		if left := v.Expires.Sub(v.Modified); (left - briefTTL).Abs() > time.Minute {
+			r.Fatalf("it was written at %v and expires at %v", v.Modified, v.Expires)
+		}
+		own := kv.Value{Data: []byte("b"), Expires: farOff}
+		r.putValue(k, own, kv.WriteOptions{Context: r.holds(k, "a"), W: kv.All})
+		sameValue(r, r.get(k, kv.ReadOptions{}).Values[0], own)
+		r.delete(k, nil)
+		r.absent(k)
+	}},
 	{"a value is gone from its time on", func(r *run) {
 		if r.o.Pass == nil {
 			r.Skip("the clock of this store cannot be moved")

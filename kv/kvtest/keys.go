@@ -45,7 +45,7 @@ var keys = []testCase{
 			{Name: r.Name() + "x"},
 			{Name: r.Name()[1:]},
 			{Type: "t", Name: r.Name()},
-			{Type: r.Name(), Name: "mine"},
+			{Type: "tt", Name: r.Name()},
 		} {
 			r.put(kv.Key{Type: other.Type, Bucket: other.Name, Name: "theirs"}, "a", nil)
 			r.lists(other, "theirs")

@@ -6,7 +6,8 @@
 //		kvtest.Test(t, func(t *testing.T) kv.Store { return open(t) }, kvtest.Options{})
 //	}
 //
-// The suite expects a healthy cluster: all nodes up, all replicas reachable.
+// The suite expects a healthy cluster: all nodes up, all replicas reachable, and the
+// bucket types that Types lists.
 package kvtest
 
 import (
@@ -72,6 +73,7 @@ func Test(t *testing.T, open func(t *testing.T) kv.Store, o Options) {
 		{"expiry", expiry},
 		{"limits", limits},
 		{"keys", keys},
+		{"last write wins", latest},
 		{"calls", calls},
 	}
 	for _, theme := range themes {

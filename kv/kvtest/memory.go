@@ -20,8 +20,8 @@ import (
 
 // Memory is the smallest Store that passes the suite: a map under one lock, with
 // three replicas that always agree. It is the model that the suite is tested
-// with, and it serves tests of code that takes a kv.Store. Now is its wall
-// clock; nil: time.Now.
+// with, and it serves tests of code that takes a kv.Store. It has the bucket types of
+// Types. Now is its wall clock; nil: time.Now.
 type Memory struct {
 	Now func() time.Time
 
@@ -51,7 +51,8 @@ type sibling struct {
 
 // Get reads a key.
 func (m *Memory) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
-	if err := firstError(ctx.Err(), k.Validate(), checkRead(o)); err != nil {
+	k.Type = plainType(k.Type)
+	if err := firstError(ctx.Err(), k.Validate(), known(k.Type), checkRead(o)); err != nil {
 		return kv.Object{}, err
 	}
 	m.mu.Lock()
@@ -75,13 +76,17 @@ func (m *Memory) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object
 
 // Put writes a value.
 func (m *Memory) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
+	k.Type = plainType(k.Type)
 	seen, seenErr := readContext(k, o.Context)
-	if err := firstError(ctx.Err(), k.Validate(), v.Validate(), checkWrite(o), seenErr, confirms("put", o.NodeConfirms)); err != nil {
+	if err := firstError(ctx.Err(), k.Validate(), known(k.Type), v.Validate(), checkWrite(o), seenErr, confirms("put", o.NodeConfirms)); err != nil {
 		return kv.Receipt{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v.Deleted = false
+	if ttl := propsOf(k.Type).TTL; ttl > 0 && v.Expires.IsZero() {
+		v.Expires = m.now().Add(ttl)
+	}
 	if err := m.write(k, seen, v, o.RequestID); err != nil {
 		return kv.Receipt{}, err
 	}
@@ -95,9 +100,10 @@ func (m *Memory) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOption
 
 // Delete replaces what was seen by a tombstone.
 func (m *Memory) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Receipt, error) {
+	k.Type = plainType(k.Type)
 	seen, seenErr := readContext(k, o.Context)
 	read := kv.ReadOptions{N: o.N, R: o.R, PR: o.PR}
-	if err := firstError(ctx.Err(), k.Validate(), checkWrite(o), checkRead(read), seenErr, confirms("delete", o.NodeConfirms)); err != nil {
+	if err := firstError(ctx.Err(), k.Validate(), known(k.Type), checkWrite(o), checkRead(read), seenErr, confirms("delete", o.NodeConfirms)); err != nil {
 		return kv.Receipt{}, err
 	}
 	m.mu.Lock()
@@ -121,8 +127,9 @@ func (m *Memory) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Re
 
 // Keys lists a page of a bucket.
 func (m *Memory) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyPage, error) {
+	b.Type = plainType(b.Type)
 	after, err := readToken(o.Token)
-	if err := firstError(ctx.Err(), b.Validate(), err, between("limit", o.Limit, kv.MaxPage), between("timeout", o.Timeout, kv.MaxTimeout)); err != nil {
+	if err := firstError(ctx.Err(), b.Validate(), known(b.Type), err, between("limit", o.Limit, kv.MaxPage), between("timeout", o.Timeout, kv.MaxTimeout)); err != nil {
 		return kv.KeyPage{}, err
 	}
 	m.mu.Lock()
@@ -165,6 +172,9 @@ func (m *Memory) write(k kv.Key, seen uint64, v kv.Value, request kv.RequestID) 
 	m.writes++
 	if request == (kv.RequestID{}) {
 		binary.BigEndian.PutUint64(request[:], m.writes)
+	}
+	if p := propsOf(k.Type); p.Latest() {
+		seen = m.writes
 	}
 	next := &object{clock: m.writes}
 	for _, s := range old.siblings {
@@ -288,6 +298,32 @@ func readContext(k kv.Key, c kv.Context) (uint64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%w for %v", kv.ErrContext, k)
+}
+
+func plainType(name string) string {
+	if name == "default" {
+		return ""
+	}
+	return name
+}
+
+// propsOf are the properties of a type.
+func propsOf(name string) kv.Props {
+	p := kv.DefaultProps(memoryReplicas, true)
+	for _, t := range Types() {
+		if plainType(t.Name) == name {
+			p, _ = p.With(t.Props)
+		}
+	}
+	return p
+}
+
+// known says that there is no such type; nil: there is.
+func known(name string) error {
+	if name == "" || slices.ContainsFunc(Types(), func(t Type) bool { return t.Name == name }) {
+		return nil
+	}
+	return fmt.Errorf("%w: %q", kv.ErrBucketType, name)
 }
 
 func checkRead(o kv.ReadOptions) error {

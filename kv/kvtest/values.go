@@ -19,15 +19,30 @@ var values = []testCase{
 			r.Fatalf("context %x of a key that was never written", obj.Context)
 		}
 	}},
-	{"keys, buckets and types are free bytes", freeBytes},
+	{"keys and buckets are free bytes", freeBytes},
+	{"a bucket of an unknown type is refused", func(r *run) {
+		k := kv.Key{Type: "unknown", Bucket: r.Name(), Name: "k"}
+		_, err := r.store.Put(r.Context(), k, kv.Value{Data: []byte("a")}, kv.WriteOptions{})
+		r.wants(err, kv.ErrBucketType, "unknown")
+		_, err = r.store.Get(r.Context(), k, kv.ReadOptions{})
+		r.wants(err, kv.ErrBucketType, "unknown")
+		_, err = r.store.Delete(r.Context(), k, kv.WriteOptions{})
+		r.wants(err, kv.ErrBucketType, "unknown")
+		_, err = r.store.Keys(r.Context(), kv.Bucket{Type: k.Type, Name: k.Bucket}, kv.ListOptions{})
+		r.wants(err, kv.ErrBucketType, "unknown")
+	}},
+	{"the type default is that of buckets that name none", func(r *run) {
+		r.put(r.key("k"), "a", nil)
+		r.holds(kv.Key{Type: "default", Bucket: r.Name(), Name: "k"}, "a")
+	}},
 	{"buckets and types are apart", func(r *run) {
 		apart := []kv.Key{
 			{Bucket: r.Name(), Name: "k"},
 			{Bucket: r.Name() + "k", Name: "k"},
 			{Bucket: r.Name(), Name: "kk"},
 			{Type: "t", Bucket: r.Name(), Name: "k"},
-			{Type: "t" + r.Name(), Bucket: r.Name(), Name: "k"},
-			{Type: r.Name(), Bucket: "t", Name: "k"},
+			{Type: "tt", Bucket: r.Name(), Name: "k"},
+			{Type: "t", Bucket: "t" + r.Name(), Name: "k"},
 		}
 		for _, k := range apart {
 			r.put(k, k.String(), nil)
@@ -103,7 +118,7 @@ func freeBytes(r *run) {
 		ks = append(ks,
 			kv.Key{Bucket: r.Name(), Name: name},
 			kv.Key{Bucket: r.Name() + name, Name: "k"},
-			kv.Key{Type: name[:min(len(name), kv.MaxType)], Bucket: r.Name() + "typed", Name: "k"})
+			kv.Key{Type: "t", Bucket: name + r.Name(), Name: name})
 	}
 	for _, k := range ks {
 		r.put(k, k.Type+"|"+k.Bucket+"|"+k.Name, nil)

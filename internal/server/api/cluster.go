@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/kv"
 )
 
 // Join asks the node to join the cluster of another, one that is reached at the
@@ -57,6 +58,17 @@ type Limits struct {
 type Deletes struct {
 	Mode  string        `json:"mode,omitempty"`     // reap or keep; absent: as it is
 	Grace time.Duration `json:"grace_ns,omitempty"` // how old a tombstone is at least when it is reaped, 1 s to a year; 0: as it is
+}
+
+// BucketType names a bucket type and what to set of it. It is the answer too.
+type BucketType struct {
+	Name  string        `json:"name"`
+	Props kv.Properties `json:"props,omitempty"`
+}
+
+// BucketTypes are all bucket types.
+type BucketTypes struct {
+	Types []tanodb.BucketType `json:"types"`
 }
 
 // Transfers are the transfers of all nodes that have answered.

@@ -11,7 +11,7 @@ import (
 // Code names what went wrong, for a program to branch on.
 type Code string
 
-// The codes. Each but the last three stands for the error of package kv of that
+// The codes. Each but the last four stands for the error of package kv of that
 // name. A change of the cluster that is refused has a code of its own, that of its
 // tanodb.ClusterError.
 const (
@@ -27,8 +27,11 @@ const (
 	CodeClosed          Code = "closed"
 	CodeInternal        Code = "internal"
 	CodeCanceled        Code = "canceled"
-	CodeNoMajority      Code = "no_majority" // the topology cannot change now
-	CodeRequest         Code = "request"     // the HTTP request itself: its route, method or body
+	CodeBucketType      Code = "unknown_bucket_type"
+	CodeClock           Code = "clock"
+	CodeUndefinedType   Code = "undefined_type" // a change of a bucket type that is not there
+	CodeNoMajority      Code = "no_majority"    // the topology cannot change now
+	CodeRequest         Code = "request"        // the HTTP request itself: its route, method or body
 )
 
 // sentinels pairs each code with its error. An error that matches several takes
@@ -46,6 +49,8 @@ var sentinels = []struct {
 	{CodeContext, kv.ErrContext},
 	{CodeTooManySiblings, kv.ErrTooManySiblings},
 	{CodeTooLarge, kv.ErrTooLarge},
+	{CodeBucketType, kv.ErrBucketType},
+	{CodeClock, kv.ErrClock},
 	{CodeInvalid, kv.ErrInvalid},
 	{CodeClosed, kv.ErrClosed},
 	{CodeCanceled, context.Canceled},

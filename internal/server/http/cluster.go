@@ -85,6 +85,10 @@ var orders = map[resource]order{
 	repairResume:   decoded(resumeRepair),
 	repairVerify:   decoded(verifyRepair),
 	clusterDeletes: decoded(deletes),
+	typeCreate:     decoded(createType),
+	typeActivate:   decoded(activateType),
+	typeUpdate:     decoded(updateType),
+	typeReset:      decoded(resetType),
 }
 
 // cluster serves what is below /_tanodb/cluster.
@@ -117,6 +121,9 @@ func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 		return api.NewTransfers(ts, err), nil
 	case clusterPlan:
 		return h.node.ClusterPlan(ctx)
+	case typeList:
+		types, err := h.node.BucketTypes(ctx)
+		return api.BucketTypes{Types: types}, err
 	case repairState:
 		states, err := h.node.Repairs(ctx, "")
 		return api.Repairs{Nodes: states}, err

@@ -59,7 +59,7 @@ func statusOf(err error) int {
 		return bad.status
 	case errors.As(err, &refused):
 		return statusOfCluster(api.Code(refused.Code))
-	case errors.Is(err, kv.ErrNotFound):
+	case errors.Is(err, kv.ErrNotFound), errors.Is(err, kv.ErrBucketType):
 		return http.StatusNotFound
 	case errors.Is(err, kv.ErrInvalid), errors.Is(err, kv.ErrContext):
 		return http.StatusBadRequest
@@ -68,7 +68,7 @@ func statusOf(err error) int {
 	case errors.Is(err, kv.ErrTooLarge):
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, kv.ErrQuorum), errors.Is(err, kv.ErrTimeout), errors.Is(err, kv.ErrInDoubt),
-		errors.Is(err, kv.ErrOverload), errors.Is(err, kv.ErrClosed),
+		errors.Is(err, kv.ErrOverload), errors.Is(err, kv.ErrClosed), errors.Is(err, kv.ErrClock),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable
 	}
@@ -147,6 +147,9 @@ func (h *handler) fail(w http.ResponseWriter, t target, err error, c kv.Context,
 		head["X-Tanodb-In-Doubt"] = []string{"true"}
 	}
 	body := text(err, h.replicas(err))
+	if errors.Is(err, kv.ErrBucketType) {
+		body = "Unknown bucket type: " + t.key.Type + "\n"
+	}
 	if whole := err.Error(); whole != strings.TrimSuffix(body, "\n") {
 		head["X-Tanodb-Error"] = []string{oneLine(whole)}
 	}

@@ -21,6 +21,7 @@ import (
 // fake is a node that holds its keys in memory, remembers the options that it
 // was given, and fails when told to.
 type fake struct {
+	Properties
 	kvtest.Memory
 	registry *prometheus.Registry
 	fail     error      // what every operation ends with; nil: none
@@ -34,6 +35,9 @@ type fake struct {
 	writes int      // how many were tried
 	orders []string // what was asked of the cluster, as a call would be written
 }
+
+// The tests of properties are on a real node: see props_test.go.
+var _ Node = (*fake)(nil)
 
 func newFake() *fake { return &fake{registry: prometheus.NewRegistry()} }
 

@@ -6,6 +6,7 @@
 //	GET                    /buckets/B/keys?keys=true|stream
 //	POST                   /buckets/B/keys                  a write whose key the server chooses
 //	GET HEAD PUT POST DEL  /buckets/B/keys/K
+//	GET PUT DELETE         /buckets/B/props, and /types/T/props; see props.go
 //	GET                    /_tanodb/ping  /_tanodb/status  /_tanodb/metrics
 //	GET                    /_tanodb/buckets/B/keys?limit&token, or ?replicas=true
 //	GET PUT DELETE         /_tanodb/buckets/B/keys/K        with each replica's reply
@@ -45,6 +46,7 @@ import (
 type Node interface {
 	kv.Store
 	Cluster
+	Properties
 
 	// Ping asks a partition that is taken by chance.
 	Ping(ctx context.Context) (kv.Reply, error)
@@ -129,6 +131,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.bucket(w, r, t)
 	case explain:
 		h.explain(w, t)
+	case bucketProps:
+		h.bucketProps(w, r, t)
+	case typeProps:
+		h.typeProps(w, r, t)
 	case root:
 		h.root(w)
 	case ping:

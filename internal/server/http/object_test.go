@@ -148,7 +148,7 @@ func TestReturnBody(t *testing.T) {
 
 func TestCreate(t *testing.T) {
 	c := newClient(t, newFake())
-	for _, bucket := range []string{"/buckets/a%2Fb", "/types/t%2B/buckets/%00"} {
+	for _, bucket := range []string{"/buckets/a%2Fb", "/types/t/buckets/%00"} {
 		first := c.want(201, "POST", bucket+"/keys", "1", plain)
 		at := first.Header().Get("Location")
 		if !strings.HasPrefix(at, bucket+"/keys/") || len(at) < len(bucket)+20 {

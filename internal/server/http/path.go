@@ -37,6 +37,14 @@ const (
 	clusterLimits
 	clusterDeletes
 
+	bucketProps
+	typeProps
+	typeList
+	typeCreate
+	typeActivate
+	typeUpdate
+	typeReset
+
 	repairState
 	repairPause
 	repairResume
@@ -79,6 +87,12 @@ var simple = map[string]resource{
 	ownPrefix + "/cluster/limits":    clusterLimits,
 	ownPrefix + "/cluster/deletes":   clusterDeletes,
 
+	ownPrefix + "/types":          typeList,
+	ownPrefix + "/types/create":   typeCreate,
+	ownPrefix + "/types/activate": typeActivate,
+	ownPrefix + "/types/update":   typeUpdate,
+	ownPrefix + "/types/reset":    typeReset,
+
 	ownPrefix + "/repair":        repairState,
 	ownPrefix + "/repair/pause":  repairPause,
 	ownPrefix + "/repair/resume": repairResume,
@@ -110,7 +124,7 @@ func parsePath(escaped string) (target, error) {
 	return t.names(rest)
 }
 
-// names reads [types/T/]buckets/B/keys[/K].
+// names reads [types/T/]buckets/B/keys[/K], [types/T/]buckets/B/props or types/T/props.
 func (t target) names(path string) (target, error) {
 	var err error
 	word, rest, _ := strings.Cut(path, "/")
@@ -124,9 +138,20 @@ func (t target) names(path string) (target, error) {
 			t.key.Type = ""
 		}
 		word, rest, _ = strings.Cut(rest, "/")
+		if word == "props" && rest == "" && !t.own {
+			t.resource = typeProps
+			return t, kv.Bucket{Type: t.key.Type, Name: "b"}.Validate()
+		}
 	}
 	name, rest, found := strings.Cut(rest, "/")
 	keys, rest, named := strings.Cut(rest, "/")
+	if word == "buckets" && keys == "props" && rest == "" && t.resource != explain {
+		t.resource = bucketProps
+		if t.key.Bucket, err = t.unescape("bucket", name); err != nil {
+			return t, err
+		}
+		return t, t.bucket().Validate()
+	}
 	if word != "buckets" || !found || keys != "keys" || strings.Contains(rest, "/") {
 		return target{own: t.own}, errNoRoute
 	}
@@ -181,6 +206,8 @@ var (
 	bucketMethods = []string{http.MethodGet, http.MethodHead, http.MethodPost}
 	objectMethods = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete}
 	ownMethods    = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}
+	propsMethods  = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete}
+	typeMethods   = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost}
 	orderMethods  = []string{http.MethodPost}
 )
 
@@ -192,6 +219,10 @@ func (t target) allowed() []string {
 		return objectMethods
 	case t.resource == bucket && !t.own:
 		return bucketMethods
+	case t.resource == bucketProps:
+		return propsMethods
+	case t.resource == typeProps:
+		return typeMethods
 	case orders[t.resource] != nil:
 		return orderMethods
 	}

@@ -58,7 +58,18 @@ func TestPaths(t *testing.T) {
 		"//ping":                                     {},
 		"/buckets":                                   {},
 		"/buckets/b":                                 {},
-		"/buckets/b/props":                           {},
+		"/buckets/b/props/":                          {resource: bucketProps, key: kv.Key{Bucket: "b"}},
+		"/types/t/buckets/b/props":                   {resource: bucketProps, key: kv.Key{Type: "t", Bucket: "b"}},
+		"/_tanodb/buckets/b%2Fc/props":               {resource: bucketProps, own: true, key: kv.Key{Bucket: "b/c"}},
+		"/types/t/props":                             {resource: typeProps, key: kv.Key{Type: "t"}},
+		"/types/default/props":                       {resource: typeProps},
+		"/_tanodb/types":                             {resource: typeList, own: true},
+		"/_tanodb/types/create":                      {resource: typeCreate, own: true},
+		"/types/t/props/x":                           {},
+		"/types//props":                              {},
+		"/_tanodb/types/t/props":                     {},
+		"/buckets/b/props/x":                         {},
+		"/buckets//props":                            {},
 		"/buckets//keys":                             {},
 		"/buckets//keys/k":                           {},
 		"/buckets/b/keys/k/x":                        {},
@@ -132,14 +143,14 @@ func TestAnyBytesAreAName(t *testing.T) {
 		}
 		for _, name := range names {
 			n := escape(name)
-			path := prefix + "/types/" + n + "/buckets/" + n + "/keys/" + n
+			path := prefix + "/types/t/buckets/" + n + "/keys/" + n
 			w := c.do("PUT", path, name, plain)
 			if w.Code >= 300 {
 				t.Fatalf("%q: status %d, %s", path, w.Code, w.Body)
 			}
 		}
 		for _, name := range names {
-			obj, err := c.handler.(*handler).node.Get(t.Context(), kv.Key{Type: name, Bucket: name, Name: name}, kv.ReadOptions{})
+			obj, err := c.handler.(*handler).node.Get(t.Context(), kv.Key{Type: "t", Bucket: name, Name: name}, kv.ReadOptions{})
 			if err != nil || string(obj.Values[0].Data) != name {
 				t.Errorf("%q: %v, %v", name, obj.Values, err)
 			}

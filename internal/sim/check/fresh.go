@@ -1,6 +1,10 @@
 package check
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Fresh finds stale reads: a Get with Fresh set misses a write with Fresh set
 // that was acknowledged before the Get began, and that nothing in its result,
@@ -12,15 +16,17 @@ func Fresh(g *Graph) []Violation {
 		if op.Kind != Get || !op.Fresh || op.Outcome != Done {
 			continue
 		}
-		if w := g.line(op.Key).missed(op); w != nil {
+		latest := g.Latest != "" && strings.HasPrefix(op.Key, g.Latest)
+		if w := g.line(op.Key).missed(op, latest); w != nil {
 			found = append(found, Violation{"fresh", op.Key, fmt.Sprintf("a stale read, %v, misses %v", op, w)})
 		}
 	}
 	return found
 }
 
-// missed is a write that the read should have shown; nil: there is none.
-func (l *line) missed(read *Op) *Op {
+// missed is a write that the read should have shown; nil: there is none. Latest: it
+// need not be shown if one with a later stamp is, or may be hidden itself.
+func (l *line) missed(read *Op, latest bool) *Op {
 	shown := make([]bool, len(l.ops))
 	there := l.numbers(read.Read)
 	for _, v := range append(l.replaced(there), there...) {
@@ -28,9 +34,21 @@ func (l *line) missed(read *Op) *Op {
 	}
 	for v, w := range l.ops {
 		due := w.Kind == Put && w.Fresh && w.Outcome == Done && w.End < read.Start
-		if due && !shown[v] && l.deleted[v] > read.End {
+		if due && !shown[v] && l.deleted[v] > read.End && !(latest && l.outlasted(w, read)) {
 			return w
 		}
 	}
 	return nil
+}
+
+// outlasted reports whether a write that is later, by their stamps, is shown by the
+// read, or hides behind its own end.
+func (l *line) outlasted(w, read *Op) bool {
+	for _, u := range l.ops {
+		hides := u.Kind == Delete || u.Expires != 0 || slices.Contains(read.Read, u.Write)
+		if u.Stamp > w.Stamp && hides && u.Start <= read.End {
+			return true
+		}
+	}
+	return false
 }

@@ -49,7 +49,8 @@ type Op struct {
 	Kind     Kind
 	Key      string // of a List, what its bucket's keys begin with
 	Write    ID     // of a Put or Delete
-	Seen     []ID   // what the context of a Put or Delete had seen
+	Seen     []ID   // what the context of a Put or Delete had seen, and, where the last write wins, what else it has replaced
+	Stamp    uint64 // of a write where the last one wins, when it was made as its coordinator says; 0: nobody has it
 	Start    time.Duration
 	End      time.Duration // when it was answered; meaningless while Open
 	Due      time.Duration // when it had to be answered at the latest
@@ -88,6 +89,7 @@ type History struct {
 	Ops    []Op
 	Final  map[string][]ID // by key: what the replicas agree on at the end, tombstones included
 	Stored map[ID]bool     // the writes that any vnode has ever had
+	Latest string          // what the keys begin with of which only the last write is shown; empty: there are none
 	Reaped map[string][]ID // by key: deletes whose tombstones are gone, since nothing is left that they have replaced
 }
 

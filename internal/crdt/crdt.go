@@ -172,7 +172,7 @@ func nothing(k Kind) store {
 	case Register:
 		return register(nil)
 	case Flag:
-		return flag{}
+		return enables{}
 	case Map:
 		return fields(nil)
 	case GSet:

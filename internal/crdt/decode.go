@@ -247,7 +247,7 @@ func (r *reader) under(k Kind, depth int, killed object.Vector) store {
 		return r.register(killed)
 	case Flag:
 		adds, pending := r.place(killed)
-		return flag{adds, pending}
+		return enables{adds, pending}
 	case Map:
 		return r.fields(depth, killed)
 	case GSet:

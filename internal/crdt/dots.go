@@ -57,7 +57,7 @@ func mergeDotted[T dotted[T]](a, b []T, m meeting) []T {
 		return surviving(b, m.a, m.dead)
 	}
 	if sameDots(a, b) {
-		return without(greater(a, b), m.dead)
+		return greater(a, b) // alive on both sides, so killed by neither
 	}
 	out := make([]T, 0, len(a)+len(b))
 	for len(a)+len(b) > 0 {

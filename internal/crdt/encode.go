@@ -87,7 +87,7 @@ func (r register) append(dst []byte, context object.Vector) []byte {
 	return dst
 }
 
-func (f flag) append(dst []byte, context object.Vector) []byte {
+func (f enables) append(dst []byte, context object.Vector) []byte {
 	return appendPlace(dst, f.adds, f.pending, context)
 }
 

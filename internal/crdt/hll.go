@@ -138,7 +138,11 @@ func (h hll) estimate() uint64 {
 		z = (z + count[k]) / 2
 	}
 	z += m * sigma(count[0]/m)
-	return uint64(math.Round(m / (2 * math.Ln2) * m / z))
+	n := math.Round(m / (2 * math.Ln2) * m / z) // infinite, if all registers are full
+	if n >= math.MaxUint64 {
+		return math.MaxUint64
+	}
+	return uint64(n)
 }
 
 // sigma is x + Σ x^(2^k) 2^(k-1) for k from 1, for x below 1.

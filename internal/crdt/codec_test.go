@@ -203,11 +203,9 @@ func TestDecodeRefuses(t *testing.T) {
 
 // TestDecodersRefuseDepth nests maps deeper than any operation can.
 func TestDecodersRefuseDepth(t *testing.T) {
-	state, op := "\x01\x05"+oneActor, "\x01\x05"
-	for range 100_000 {
-		state += "\x01\x00\x05\x02\x00\x01"
-		op += "\x00\x01\x00\x05"
-	}
+	const levels = 100_000
+	state := "\x01\x05" + oneActor + strings.Repeat("\x01\x00\x05\x02\x00\x01", levels)
+	op := "\x01\x05" + strings.Repeat("\x00\x01\x00\x05", levels)
 	if _, err := Decode([]byte(state + "\x00")); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "too deep") {
 		t.Errorf("state: error %v", err)
 	}

@@ -84,7 +84,7 @@ func TestScenario24RemoveWithStaleOrAbsentContext(t *testing.T) {
 	for _, ty := range types {
 		a := apply(t, fresh(t, ty.kind), ty.add, dot(1, 1), nil)
 		b := apply(t, a, ty.add, dot(2, 1), nil)
-		if ty.with == `{f:counter=7}` {
+		if ty.with == `{f:counter=7}` { // it would add up: so b:1 removes it, and b:2 makes it again
 			b = apply(t, apply(t, a, ty.remove, dot(2, 1), nil), ty.add, dot(2, 2), nil)
 		}
 		for _, c := range cases {

@@ -1,7 +1,5 @@
 package crdt
 
-import "unicode/utf8"
-
 // Op is an operation as a client sends it. Apply and AppendOp take only these.
 type Op interface {
 	// Kind is the kind of state that the operation is for.
@@ -152,10 +150,10 @@ func (c *opCheck) fields(o MapOp, depth int) {
 	}
 }
 
-// plain is the text itself if it is printable, else quoted.
+// plain is the text itself if that reads well, else quoted.
 func plain(s string) string {
-	for _, r := range s {
-		if r < '!' || r == utf8.RuneError || r == '"' || r == ':' {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || c == '"' || c == ':' {
 			return quoted(s)
 		}
 	}

@@ -110,6 +110,21 @@ func TestHyperLogLogExtremes(t *testing.T) {
 		if got := h.estimate(); got != math.MaxUint64 {
 			t.Errorf("precision %d: all registers full are estimated as %d", p, got)
 		}
+		// With all others one rank short of full, each that is full counts.
+		last := uint64(0)
+		for full := range 4 {
+			for i := range h.ranks {
+				h.ranks[i] = makeRank(uint32(i), maxRank(p)-1)
+				if i < full {
+					h.ranks[i]++
+				}
+			}
+			if got := h.estimate(); got <= last {
+				t.Errorf("precision %d: with %d registers full %d, with one less %d", p, full, got, last)
+			} else {
+				last = got
+			}
+		}
 		for i := range h.ranks {
 			h.ranks[i] = makeRank(uint32(i), 1)
 		}

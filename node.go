@@ -33,7 +33,7 @@ func (n *Node) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions)
 	begun := time.Now()
 	n.name(&o)
 	o.Timeout = within(ctx, o.Timeout)
-	m := coordinator.NewPut(n.view(), coordinator.PutRequest{Key: k, Value: v, Options: o})
+	m := coordinator.NewWrite(n.view(), coordinator.PutRequest{Key: k, Value: v, Options: o})
 	err := n.runWrite(ctx, m)
 	var r kv.Receipt
 	if err == nil {

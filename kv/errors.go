@@ -16,6 +16,8 @@ var (
 	ErrInvalid         = errors.New("invalid")             // every InvalidError
 	ErrContext         = errors.New("invalid context")     // not a context, or of another key
 	ErrTooManySiblings = errors.New("too many siblings")   // the write would pass MaxSiblings
+	ErrExists          = errors.New("match found")         // IfNoneMatch: the key holds a value
+	ErrModified        = errors.New("modified")            // IfNotModified: the key holds something that the context has not seen
 	ErrBucketType      = errors.New("unknown bucket type") // no type of that name is active, as far as this node knows
 	ErrClock           = errors.New("clock is off")        // no node with a clock to be trusted could order a last-write-wins write
 	ErrTooLarge        = errors.New("object is too large") // the write would pass MaxObject

@@ -98,19 +98,21 @@ type ReadOptions struct {
 // WriteOptions are the options of a Put and a Delete. The zero value writes as
 // the bucket says.
 type WriteOptions struct {
-	Context      Context       // what this write replaces; empty: nothing
-	N            int           // write only this many replicas of the bucket's N; 0: all of them
-	W            Quorum        // replicas that must have stored it; default: majority
-	DW           Quorum        // replicas that must have stored it durably, at least 1; default: what W asks for, since every confirmation is as durable as its node promises
-	PW           Quorum        // primaries among those that stored it; default: none
-	R            Quorum        // for the read of a Delete without a Context; default: majority
-	PR           Quorum        // the same; default: none
-	NodeConfirms int           // distinct nodes that must have stored it; 0: the bucket's default, none
-	SloppyQuorum Toggle        // where a primary cannot store it, another node stands in until it can; Off: write to primaries only; default: On
-	ReturnBody   bool          // return what the key holds after the write
-	Timeout      time.Duration // for the whole request; 0: DefaultTimeout. The context's deadline holds as well
-	Linger       time.Duration // once the request has succeeded, wait up to this long for the other replies, to show them; 0: answer at once; at most MaxLinger
-	RequestID    RequestID     // names this write; zero: a random one. A write repeated with its id is shown once
+	Context       Context       // what this write replaces; empty: nothing
+	IfNoneMatch   bool          // of a Put: only if the key holds no live value; else ErrExists
+	IfNotModified bool          // only if the key holds nothing that Context has not seen; else ErrModified, or of a Put ErrNotFound if it holds nothing. Like IfNoneMatch it is decided where the version is made: see docs/requests.md for what that is worth
+	N             int           // write only this many replicas of the bucket's N; 0: all of them
+	W             Quorum        // replicas that must have stored it; default: majority
+	DW            Quorum        // replicas that must have stored it durably, at least 1; default: what W asks for, since every confirmation is as durable as its node promises
+	PW            Quorum        // primaries among those that stored it; default: none
+	R             Quorum        // for the read of a Delete without a Context; default: majority
+	PR            Quorum        // the same; default: none
+	NodeConfirms  int           // distinct nodes that must have stored it; 0: the bucket's default, none
+	SloppyQuorum  Toggle        // where a primary cannot store it, another node stands in until it can; Off: write to primaries only; default: On
+	ReturnBody    bool          // return what the key holds after the write
+	Timeout       time.Duration // for the whole request; 0: DefaultTimeout. The context's deadline holds as well
+	Linger        time.Duration // once the request has succeeded, wait up to this long for the other replies, to show them; 0: answer at once; at most MaxLinger
+	RequestID     RequestID     // names this write; zero: a random one. A write repeated with its id is shown once
 }
 
 // RequestID names a write.

@@ -15,7 +15,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // The other refusals are about the write itself.
 func elsewhere(c vnode.Code) bool {
 	switch c {
-	case vnode.CodeInvalid, vnode.CodeContext, vnode.CodeSiblings, vnode.CodeTooLarge:
+	case vnode.CodeInvalid, vnode.CodeContext, vnode.CodeSiblings, vnode.CodeTooLarge, vnode.CodeModified:
 		return false
 	}
 	return true
@@ -47,6 +47,8 @@ func refusalError(c vnode.Code, text string) error {
 		return fmt.Errorf("%w: %s", kv.ErrTooManySiblings, text)
 	case vnode.CodeTooLarge:
 		return fmt.Errorf("%w: %s", kv.ErrTooLarge, text)
+	case vnode.CodeModified:
+		return kv.ErrModified
 	case vnode.CodeInvalid:
 		return &kv.InvalidError{What: "request", Problem: "refused: " + text}
 	}

@@ -204,6 +204,10 @@ func (p *Put) dw() kv.Quorum {
 // whoever sent it here could not reach the places.
 func (p *Put) chooseCandidates() {
 	p.candidates = make([]int, 0, len(p.places))
+	if p.req.Options.IfNotModified && !p.req.Forwarded { // all of a key meet at one vnode, wherever they come from
+		p.addOthers(func(i int) bool { return p.places[i].Now })
+		return
+	}
 	for i := range p.places {
 		if p.isPlace(i) && p.places[i].Node == p.view.Self && !p.distrusted(p.view.Self) {
 			p.candidates = append(p.candidates, i)
@@ -282,7 +286,7 @@ func (p *Put) next(now time.Duration, out []Effect, why error) []Effect {
 		return p.ask(p.at, p.forward(now), out)
 	}
 	return p.ask(p.at, &vnode.Coordinate{
-		Home: p.home, Key: p.key, Seen: p.seen, Write: p.write, Request: p.req.Options.RequestID, Props: p.props,
+		Home: p.home, Key: p.key, Seen: p.seen, Write: p.write, Request: p.req.Options.RequestID, Props: p.props, Guarded: p.req.Options.IfNotModified,
 	}, out)
 }
 

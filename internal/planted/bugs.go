@@ -57,6 +57,7 @@ const (
 	GraveKept         Bug = "grave-kept"          // vnode: the index of tombstones goes on naming what lives again
 	LatestByDot       Bug = "latest-by-dot"       // object: of several writes the last one is found by its dot, and not by its stamp
 	LatestListsAll    Bug = "latest-lists-all"    // vnode: a listing shows keys whose last write is a delete, for an older value beside it
+	Unguarded         Bug = "unguarded"           // vnode: a conditional write does not look at what is there when it is made
 	ClockUnguarded    Bug = "clock-unguarded"     // coordinator: a node whose clock is off says which write is the last
 	OutdatedMerged    Bug = "outdated-merged"     // handoff: a disk from before a reaping is repaired, and not erased first
 )

@@ -121,6 +121,8 @@ func (c *client) end(i int, k kv.Key, n *node, err error) *check.Op {
 	switch {
 	case errors.Is(err, kv.ErrInternal):
 		s.fail("internal", k, "%v", op)
+	case op.Guarded && (errors.Is(err, kv.ErrExists) || errors.Is(err, kv.ErrModified)):
+		s.count("condition not met")
 	case errors.Is(err, kv.ErrClock) && s.latest(k) && s.allOff(k):
 	case s.live && op.Start >= s.alive && err != nil && !errors.Is(err, kv.ErrNotFound):
 		s.fail("liveness", k, "all is healed, but: %v", op)
@@ -238,7 +240,11 @@ func (c *client) write(k kv.Key, kind check.Kind) {
 			req.Value.Expires = n.wall().Add(c.rnd.about(s.weather.Lasting)).Truncate(time.Millisecond)
 			s.history.Ops[i].Expires = max(1, req.Value.Expires.Sub(epoch))
 		}
-		p := coordinator.NewPut(n.view(), req)
+		if s.weather.Conditional > 0 && c.rnd.hit(s.weather.Conditional) {
+			req.Options.IfNotModified, req.Options.IfNoneMatch = len(o.Context) > 0, len(o.Context) == 0
+			s.history.Ops[i].Guarded = true
+		}
+		p := coordinator.NewWrite(n.view(), req)
 		m, result = p, p.Result
 	}
 	n.run(m, k, o.Timeout, func(r *request) {

@@ -51,7 +51,7 @@ func (c *Cluster) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Objec
 // Put implements kv.Store.
 func (c *Cluster) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
 	return call(c, ctx, o.Timeout, func(view coordinator.View) machine[kv.Receipt] {
-		return coordinator.NewPut(view, coordinator.PutRequest{Key: k, Value: v, Options: c.named(o)})
+		return coordinator.NewWrite(view, coordinator.PutRequest{Key: k, Value: v, Options: c.named(o)})
 	})
 }
 

@@ -125,7 +125,7 @@ func (v *invariants) forget(n *node) {
 func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 	for _, o := range orders {
 		m, ok := o.msg.(*vnode.Coordinate)
-		if ok && m.Write.Deleted && !n.s.latest(m.Key) {
+		if ok && (m.Write.Deleted || m.Guarded) && !n.s.latest(m.Key) {
 			v.read[idOf(m.Request)] = v.covered(m.Key, m.Seen, false)
 		}
 	}

@@ -77,9 +77,12 @@ var budgets = []struct {
 	{planted.LatestByDot, 60, latest},
 	{planted.LatestListsAll, 100, latest},
 	{planted.ClockUnguarded, 100, latest},
+	{planted.Unguarded, 100, conditional},
 }
 
 func reaping(w *Weather) bool { return w.Reaps }
+
+func conditional(w *Weather) bool { return w.Conditional > 0 && w.Calm }
 
 func latest(w *Weather) bool { return w.Latest }
 

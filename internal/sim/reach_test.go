@@ -33,6 +33,9 @@ var mustHappen = []string{
 	// The last write wins.
 	"a last write has won",
 
+	// What a write depends on.
+	"condition not met",
+
 	// What is deleted goes.
 	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "versions from before a mark were refused",
 }

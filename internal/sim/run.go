@@ -341,15 +341,18 @@ func decodeHead(b []byte) (object.Object, error) {
 }
 
 // settleLatest adds to the writes of the bucket in which the last one wins what they
-// have replaced, and their stamps.
+// have replaced, and their stamps; and to conditional ones what they have read themselves.
 func (s *Sim) settleLatest() {
-	if !s.weather.Latest {
-		return
+	if s.weather.Latest {
+		s.history.Latest = latestBucket + "/"
 	}
-	s.history.Latest = latestBucket + "/"
+	s.history.Exclusive = s.weather.Calm && !s.weather.Topology
 	for i := range s.history.Ops {
 		op := &s.history.Ops[i]
 		stamp, ok := s.inv.stamps[op.Write]
+		if op.Guarded && !ok {
+			op.Seen = slices.Concat(op.Seen, s.inv.read[op.Write])
+		}
 		if op.Write == 0 || !ok {
 			continue
 		}

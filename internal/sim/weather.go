@@ -93,7 +93,8 @@ type Weather struct {
 	Pairs         bool          // cuts are between two nodes, and all others reach both
 
 	// Buckets.
-	Latest bool // in the second bucket the last write wins; then most clocks agree
+	Conditional float64 // share of puts that are made only if the key holds what their writer thinks
+	Latest      bool    // in the second bucket the last write wins; then most clocks agree
 
 	// Anti-entropy.
 	MendEvery time.Duration // replicas are compared so often; 0: never
@@ -149,6 +150,7 @@ func (w *Weather) drawBuckets(c chance) {
 	if w.Latest = c.hit(0.4); w.Latest && w.Topology {
 		w.Skew, w.JumpEvery = 0, 0
 	}
+	w.Conditional = pick(c, 0, 0, 0.2, 0.6)
 }
 
 // drawDecay draws what ends or spoils by itself.

@@ -679,6 +679,7 @@ func (e *encoder) options(o *kv.WriteOptions) {
 	e.varint(int64(o.Timeout))
 	e.varint(int64(o.Linger))
 	e.id(o.RequestID)
+	e.bool(o.IfNotModified)
 }
 
 func (d *decoder) options() (o kv.WriteOptions) {
@@ -693,6 +694,7 @@ func (d *decoder) options() (o kv.WriteOptions) {
 	o.Timeout = time.Duration(d.varint())
 	o.Linger = time.Duration(d.varint())
 	o.RequestID = d.id()
+	o.IfNotModified = d.bool()
 	return o
 }
 

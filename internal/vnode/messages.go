@@ -23,6 +23,7 @@ type (
 		Seen    object.Vector // what the write replaces
 		Write   Write
 		Request kv.RequestID
+		Guarded bool      // only if Seen covers all that the vnode holds of the key: else it is refused with CodeModified
 		Props   *kv.Props // of the bucket; nil: siblings are kept, and the limits are those of package kv
 	}
 
@@ -382,6 +383,7 @@ const (
 	CodeExpired     Code = 12 // the deadline had passed on arrival
 	CodeUnsupported Code = 13 // a message of a later version
 	CodeStale       Code = 14 // the sender's epoch is older than the last change of the key's places
+	CodeModified    Code = 16 // the key holds something that a Guarded write has not seen
 	CodeLacking     Code = 15 // the vnode still waits for data that it should hold: nothing can be read from it
 )
 

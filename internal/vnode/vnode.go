@@ -191,6 +191,10 @@ func (t *turn) coordinate(i int, m *Coordinate) {
 		t.repeat(i, dk, m, head.Object)
 		return
 	}
+	if m.Guarded && !m.Seen.Descends(head.Clock) && !planted.Is(planted.Unguarded) {
+		t.refuse(i, CodeModified, m.Key.String()+" holds something that the writer has not seen")
+		return
+	}
 	props := m.props()
 	seen := m.Seen
 	if props.Latest() {

@@ -69,6 +69,7 @@ func Test(t *testing.T, open func(t *testing.T) kv.Store, o Options) {
 		{"deletes", deletes},
 		{"read options", readOptions},
 		{"write options", writeOptions},
+		{"conditions", conditions},
 		{"replies", replies},
 		{"expiry", expiry},
 		{"limits", limits},

@@ -83,6 +83,10 @@ func (m *Memory) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOption
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	seen, err := m.meets(k, seen, o)
+	if err != nil {
+		return kv.Receipt{}, err
+	}
 	v.Deleted = false
 	if ttl := propsOf(k.Type).TTL; ttl > 0 && v.Expires.IsZero() {
 		v.Expires = m.now().Add(ttl)
@@ -96,6 +100,23 @@ func (m *Memory) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOption
 		receipt.Values = m.values(obj, false, false)
 	}
 	return receipt, nil
+}
+
+// meets checks the conditions of a put, and returns what it replaces.
+func (m *Memory) meets(k kv.Key, seen uint64, o kv.WriteOptions) (uint64, error) {
+	if !o.IfNoneMatch && !o.IfNotModified {
+		return seen, nil
+	}
+	obj, live := m.lookup(k)
+	switch {
+	case o.IfNoneMatch && live > 0:
+		return 0, kv.ErrExists
+	case o.IfNotModified && live == 0 && seen > 0:
+		return 0, kv.ErrNotFound
+	case o.IfNotModified && seen < obj.clock:
+		return 0, kv.ErrModified
+	}
+	return obj.clock, nil
 }
 
 // Delete replaces what was seen by a tombstone.

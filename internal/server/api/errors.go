@@ -27,6 +27,8 @@ const (
 	CodeClosed          Code = "closed"
 	CodeInternal        Code = "internal"
 	CodeCanceled        Code = "canceled"
+	CodeExists          Code = "match_found"
+	CodeModified        Code = "modified"
 	CodeBucketType      Code = "unknown_bucket_type"
 	CodeClock           Code = "clock"
 	CodeUndefinedType   Code = "undefined_type" // a change of a bucket type that is not there
@@ -49,6 +51,8 @@ var sentinels = []struct {
 	{CodeContext, kv.ErrContext},
 	{CodeTooManySiblings, kv.ErrTooManySiblings},
 	{CodeTooLarge, kv.ErrTooLarge},
+	{CodeExists, kv.ErrExists},
+	{CodeModified, kv.ErrModified},
 	{CodeBucketType, kv.ErrBucketType},
 	{CodeClock, kv.ErrClock},
 	{CodeInvalid, kv.ErrInvalid},

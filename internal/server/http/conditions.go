@@ -23,6 +23,16 @@ func conditional(h http.Header) bool {
 	return false
 }
 
+// only reports whether this is the one precondition of a request.
+func only(h http.Header, name string) bool {
+	for _, other := range conditionHeaders {
+		if other != name && len(h[other]) > 0 {
+			return false
+		}
+	}
+	return len(h[name]) > 0
+}
+
 // unmet is the first precondition of a request that does not hold; nil: all do.
 // An object without values is absent. A reader whose copy is current gets
 // errNotModified.

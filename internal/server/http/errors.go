@@ -63,8 +63,10 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, kv.ErrInvalid), errors.Is(err, kv.ErrContext):
 		return http.StatusBadRequest
-	case errors.Is(err, kv.ErrTooManySiblings):
+	case errors.Is(err, kv.ErrTooManySiblings), errors.Is(err, kv.ErrModified):
 		return http.StatusConflict
+	case errors.Is(err, kv.ErrExists):
+		return http.StatusPreconditionFailed
 	case errors.Is(err, kv.ErrTooLarge):
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, kv.ErrQuorum), errors.Is(err, kv.ErrTimeout), errors.Is(err, kv.ErrInDoubt),

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"net/http"
@@ -141,35 +142,54 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, t target, p *par
 		return kv.Receipt{}, err
 	}
 	v.Data = data
-	if seen, err = h.condition(r, t, p, seen); err != nil {
-		return kv.Receipt{}, err
-	}
 	o := p.write(seen)
 	o.RequestID = id
-	return h.node.Put(r.Context(), t.key, v, o)
+	if err = h.condition(r, t, p, &o); err != nil {
+		return kv.Receipt{}, err
+	}
+	receipt, err := h.node.Put(r.Context(), t.key, v, o)
+	return receipt, conditionError(r, err)
 }
 
-// condition checks the preconditions of a write, if it has any, by a read before
-// it; this does not keep out writes that come in between. It returns the
-// context that the write carries: its own, or else what was read and found to
-// meet the conditions.
-func (h *handler) condition(r *http.Request, t target, p *params, seen kv.Context) (kv.Context, error) {
-	if !conditional(r.Header) {
-		return seen, nil
+// condition makes a write depend on its preconditions, if it has any. Those that the
+// store does not know are looked at here, by a read before the write, which is then
+// made only over what was read. A write that brings a context of something else is
+// made as that says.
+func (h *handler) condition(r *http.Request, t target, p *params, o *kv.WriteOptions) error {
+	switch {
+	case !conditional(r.Header):
+		return nil
+	case r.Method != http.MethodDelete && only(r.Header, "If-None-Match") && first(r.Header, "If-None-Match") == "*":
+		o.IfNoneMatch = true
+		return nil
 	}
-	o := p.read()
-	o.Head, o.Linger = true, 0
-	obj, err := h.node.Get(r.Context(), t.key, o)
+	read := p.read()
+	read.Head, read.Linger = true, 0
+	obj, err := h.node.Get(r.Context(), t.key, read)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
-		return nil, err
+		return err
 	}
 	if err := unmet(r, &obj); err != nil {
-		return nil, err
+		return err
 	}
-	if len(seen) > 0 {
-		return seen, nil
+	if len(o.Context) == 0 {
+		o.Context = obj.Context
 	}
-	return obj.Context, nil
+	o.IfNotModified = len(obj.Values) > 0 && bytes.Equal(o.Context, obj.Context)
+	o.IfNoneMatch = len(obj.Values) == 0 && r.Method != http.MethodDelete
+	return nil
+}
+
+// conditionError is the error of a write whose precondition did not hold when it was
+// made, in the words of the header that it came with.
+func conditionError(r *http.Request, err error) error {
+	switch {
+	case !conditional(r.Header), !errors.Is(err, kv.ErrExists) && !errors.Is(err, kv.ErrModified):
+		return err
+	case first(r.Header, "X-Riak-If-Not-Modified") != "":
+		return errModified
+	}
+	return errCondition
 }
 
 // delete answers DELETE of a key.
@@ -195,10 +215,11 @@ func (h *handler) remove(r *http.Request, t target, p *params) (kv.Receipt, erro
 	if err != nil {
 		return kv.Receipt{}, err
 	}
-	if seen, err = h.condition(r, t, p, seen); err != nil {
-		return kv.Receipt{}, err
-	}
 	o := p.remove(seen)
 	o.RequestID = id
-	return h.node.Delete(r.Context(), t.key, o)
+	if err = h.condition(r, t, p, &o); err != nil {
+		return kv.Receipt{}, err
+	}
+	receipt, err := h.node.Delete(r.Context(), t.key, o)
+	return receipt, conditionError(r, err)
 }

@@ -288,7 +288,7 @@ func TestAConditionThatCannotBeReadFailsTheWrite(t *testing.T) {
 	f := newFake()
 	f.fail = kv.ErrOverload
 	c := newClient(t, f)
-	c.want(503, "PUT", k1, "1", plain, "If-None-Match: *")
+	c.want(503, "PUT", k1, "1", plain, `If-Match: "x"`)
 	if f.writes != 0 {
 		t.Error("it was written")
 	}

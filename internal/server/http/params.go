@@ -27,6 +27,8 @@ import (
 //
 //	linger          milliseconds to wait for the other replicas once the request is decided
 //	head            true: everything but the values' data
+//	if_none_match   true: of a write, only if the key holds no live value
+//	if_not_modified true: of a write, only if the key holds nothing that its context has not seen
 //	tombstones      true: show tombstones that are siblings of live values
 //	limit token     a page of keys
 //	replicas        true: every vnode's own keys
@@ -46,9 +48,11 @@ type params struct {
 	keys         string
 	head         bool
 	tombstones   bool
-	limit        int
-	token        string
-	replicas     bool
+
+	ifNoneMatch, ifNotModified bool
+	limit                      int
+	token                      string
+	replicas                   bool
 }
 
 // The values of the parameter keys.
@@ -145,6 +149,10 @@ func (p *params) setOwn(name, value string) (err error) {
 		p.linger = time.Duration(ms) * time.Millisecond
 	case "head":
 		p.head, err = parseBool(name, value)
+	case "if_none_match":
+		p.ifNoneMatch, err = parseBool(name, value)
+	case "if_not_modified":
+		p.ifNotModified, err = parseBool(name, value)
 	case "tombstones":
 		p.tombstones, err = parseBool(name, value)
 	case "limit":
@@ -239,6 +247,8 @@ func (p *params) write(c kv.Context) kv.WriteOptions {
 		ReturnBody:   p.returnBody,
 		Timeout:      p.timeout,
 		Linger:       p.linger,
+
+		IfNoneMatch: p.ifNoneMatch, IfNotModified: p.ifNotModified,
 	}
 }
 

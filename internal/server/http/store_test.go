@@ -171,6 +171,8 @@ func writeQuery(o kv.WriteOptions) query {
 	q.number("n_val", o.N)
 	q.number("node_confirms", o.NodeConfirms)
 	q.flag("returnbody", o.ReturnBody)
+	q.flag("if_none_match", o.IfNoneMatch)
+	q.flag("if_not_modified", o.IfNotModified)
 	q.millis("timeout", o.Timeout)
 	q.millis("linger", o.Linger)
 	return q

@@ -42,11 +42,12 @@ func (l *line) missed(read *Op, latest bool) *Op {
 }
 
 // outlasted reports whether a write that is later, by their stamps, is shown by the
-// read, or hides behind its own end.
+// read, or hides behind its own end. Equal stamps are told apart by dots, which a
+// history does not know.
 func (l *line) outlasted(w, read *Op) bool {
 	for _, u := range l.ops {
 		hides := u.Kind == Delete || u.Expires != 0 || slices.Contains(read.Read, u.Write)
-		if u.Stamp > w.Stamp && hides && u.Start <= read.End {
+		if u != w && u.Stamp >= w.Stamp && hides && u.Start <= read.End {
 			return true
 		}
 	}

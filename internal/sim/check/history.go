@@ -60,6 +60,7 @@ type Op struct {
 	Error    string // of a Failed or Doubt outcome
 	Read     []ID   // what a Get, or a Put that returns the body, saw
 	Listed   []string
+	Guarded  bool // a Put that is made only if the key holds what its writer thinks
 	Fresh    bool // the quorums overlap, and nobody stands in: reads see all writes acknowledged before them
 	Overlaps bool // of a Get: as Fresh, but somebody may stand in
 	Spread   bool // no fault is near, and nobody stands in: a write comes to all its replicas soon, and a list shows it
@@ -86,11 +87,12 @@ func (o *Op) String() string {
 
 // History is all that the clients of a run did, and how it ended.
 type History struct {
-	Ops    []Op
-	Final  map[string][]ID // by key: what the replicas agree on at the end, tombstones included
-	Stored map[ID]bool     // the writes that any vnode has ever had
-	Latest string          // what the keys begin with of which only the last write is shown; empty: there are none
-	Reaped map[string][]ID // by key: deletes whose tombstones are gone, since nothing is left that they have replaced
+	Ops       []Op
+	Final     map[string][]ID // by key: what the replicas agree on at the end, tombstones included
+	Stored    map[ID]bool     // the writes that any vnode has ever had
+	Latest    string          // what the keys begin with of which only the last write is shown; empty: there are none
+	Exclusive bool            // all Guarded puts of a key meet at one vnode
+	Reaped    map[string][]ID // by key: deletes whose tombstones are gone, since nothing is left that they have replaced
 }
 
 // Violation is a promise broken.
@@ -116,6 +118,7 @@ func All(h *History) []Violation {
 	found = append(found, Lost(g)...)
 	found = append(found, Back(g)...)
 	found = append(found, Siblings(g)...)
+	found = append(found, Exclusive(g)...)
 	found = append(found, Honest(g)...)
 	found = append(found, Fresh(g)...)
 	found = append(found, Present(g)...)

@@ -119,7 +119,7 @@ func openHome(dir string, o *Options) (*home, error) {
 
 // openDir makes the directory, locks it, and reads NODE.
 func (h *home) openDir() (err error) {
-	if err = os.MkdirAll(h.dir, 0o700); err != nil {
+	if err = makeDir(h.dir); err != nil {
 		return fmt.Errorf("tanodb: making the directory: %w", err)
 	}
 	if h.lock, err = vfs.Default.Lock(filepath.Join(h.dir, lockFile)); err != nil {
@@ -136,6 +136,22 @@ func (h *home) openDir() (err error) {
 		return fmt.Errorf("tanodb: %s: %w", filepath.Join(h.dir, nodeFile), err)
 	}
 	return nil
+}
+
+// makeDir makes the directory and its missing parents, each of them durable in the
+// one above: what is acknowledged in it must not go with its name when the power does.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(dir, 0o700) // says what is in its place, if it is none
+	}
+	parent := filepath.Dir(dir)
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
 }
 
 // checkEmpty refuses a directory that has no NODE, but other files.

@@ -22,8 +22,8 @@ import (
 	"time"
 )
 
-// rounds is how often TestPowerLoss takes the power away.
-var rounds = flag.Int("rounds", 3, "power losses in TestPowerLoss")
+// rounds is how often the tests of power losses take the power away.
+var rounds = flag.Int("rounds", 3, "power losses in TestPowerLoss and TestScenario26AllLosePower")
 
 const (
 	// patience is how long anything may take that has no time of its own.
@@ -35,6 +35,9 @@ const (
 
 // program is the path of the program under test.
 var program string
+
+// programs is the folder of the programs that tests build.
+var programs string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -56,12 +59,21 @@ func testMain(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "tanodb")
-	build := exec.Command("go", "build", "-o", program, "github.com/tanodb/tanodb/cmd/tanodb")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("%w\n%s", err, out)
+	programs = dir
+	if program, err = build("tanodb"); err != nil {
+		return 0, err
 	}
 	return m.Run(), nil
+}
+
+// build builds the program under a name and returns its path.
+func build(name string, flags ...string) (string, error) {
+	path := filepath.Join(programs, name)
+	args := append(append([]string{"build", "-o", path}, flags...), "github.com/tanodb/tanodb/cmd/tanodb")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
 }
 
 // skipShort skips a test of real processes under -short.
@@ -239,8 +251,8 @@ type place []string
 // here is this machine as it is.
 var here place
 
-// command is the program, to be run at the place.
-func (p place) command(ctx context.Context, args ...string) *exec.Cmd {
+// command is a program, to be run at the place.
+func (p place) command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	line := append(append(append([]string{}, p...), program), args...)
 	return exec.CommandContext(ctx, line[0], line[1:]...)
 }
@@ -250,7 +262,7 @@ func runAt(t *testing.T, at place, args ...string) (stdout, stderr string, code 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := at.command(ctx, args...)
+	cmd := at.command(ctx, program, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -305,7 +317,7 @@ func startLoad(t *testing.T, d *devCluster, args ...string) *load {
 func startLoadAt(t *testing.T, at place, args ...string) *load {
 	t.Helper()
 	l := &load{t: t}
-	l.cmd = at.command(context.Background(), append([]string{
+	l.cmd = at.command(context.Background(), program, append([]string{
 		"bench", "--json", "--verify", "--workers", "16", "--keys", "2000", "--value-size", "200",
 		"--warmup", "0s", "--duration", "10m", "--timeout", opTimeout.String(), "-w", "2", "-r", "2",
 	}, args...)...)
@@ -329,6 +341,17 @@ const opTimeout = 2 * time.Second
 // end ends the load and reads its report, which must find nothing lost.
 func (l *load) end() report {
 	l.t.Helper()
+	r, err := l.stop()
+	if v := r.Verified; err != nil || v.Lost+v.Wrong+v.Unreadable > 0 {
+		l.t.Errorf("verification failed: %v\n%d lost, %d wrong, %d unreadable: %v", err, v.Lost, v.Wrong, v.Unreadable, v.Findings)
+	}
+	return r
+}
+
+// stop ends the load and reads its report, whatever that has found. The error is
+// that of its process.
+func (l *load) stop() (report, error) {
+	l.t.Helper()
 	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		l.t.Fatalf("bench ended before its time: %v\n%s", err, l.errs.String())
 	}
@@ -339,13 +362,10 @@ func (l *load) end() report {
 	}
 	v := r.Verified
 	l.t.Logf("%d requests done, errors %v; %d keys, %d writes acknowledged, %d in doubt", r.Ops, r.Errors, v.Keys, v.Acknowledged, v.InDoubt)
-	if err != nil || v.Lost+v.Wrong+v.Unreadable > 0 {
-		l.t.Errorf("verification failed: %v\n%d lost, %d wrong, %d unreadable: %v", err, v.Lost, v.Wrong, v.Unreadable, v.Findings)
-	}
 	if r.Ops == 0 || v.Acknowledged == 0 {
 		l.t.Errorf("the load has done nothing: %s", l.out.String())
 	}
-	return r
+	return r, err
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

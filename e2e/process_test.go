@@ -30,13 +30,15 @@ type process struct {
 	at   place
 	args []string // that say how it becomes a member
 	cmd  *exec.Cmd
+
+	program string // what is run
 }
 
 // newProcess is a node that has not been started.
 func newProcess(t *testing.T, at place, name, http, node string, args ...string) *process {
 	dir := t.TempDir()
 	return &process{
-		t: t, name: name, at: at, http: http, node: node, args: args,
+		t: t, name: name, at: at, http: http, node: node, args: args, program: program,
 		dir: filepath.Join(dir, "data"), log: filepath.Join(dir, name+".log"),
 	}
 }
@@ -56,7 +58,7 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	defer log.Close() // the process has its own handle
-	p.cmd = p.at.command(context.Background(), append([]string{
+	p.cmd = p.at.command(context.Background(), p.program, append([]string{
 		"serve", "--dir", p.dir, "--name", p.name, "--http", p.http, "--listen", p.node,
 	}, p.args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log

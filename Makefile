@@ -52,17 +52,30 @@ planted: ## plant each known bug in turn and see the simulation find it
 	go test -tags planted $(PURE)
 	go test -count=1 -tags planted ./internal/sim -run '^(TestPlanted|TestAllHaveBudgets)$$' -v
 
+# Each package with targets is built once, with what guides the fuzzing, and each
+# target is given one core. What one finds is in the testdata of its package.
 .PHONY: fuzz
-fuzz: ## fuzz every target for FUZZTIME (5s)
+fuzz: ## fuzz every target for FUZZTIME (5s), two at a time
 	targets=$$(grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sort)
 	test -n "$$targets" || { echo "no fuzz target found" >&2; exit 1; }
-	while IFS=: read -r file func; do
-		go test -run='^$$' -fuzz="^$${func#func }\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")"
-	done <<<"$$targets"
+	export out=$$(mktemp -d) cache=$$(go env GOCACHE)/fuzz
+	trap 'rm -rf "$$out"' EXIT
+	while IFS= read -r dir; do
+		mkdir -p "$$out/$$dir"
+		go test -c -fuzz=. -o "$$out/$$dir/fuzz.test" "$$dir"
+	done < <(sed 's|/[^/]*$$||' <<<"$$targets" | sort -u)
+	one() {
+		local dir=$${1%/*} func=$${1##*:func } said
+		said=$$(cd "$$dir" && "$$out/$$dir/fuzz.test" -test.run='^$$' -test.fuzz="^$$func\$$" -test.fuzztime=$(FUZZTIME) \
+			-test.parallel=1 -test.fuzzcachedir="$$cache/$$dir" 2>&1) || { echo "$$dir $$func: $$said"; return 1; }
+		echo "$$dir $$func: $$(tail -n 2 <<<"$$said" | head -n 1)"
+	}
+	export -f one
+	xargs -d '\n' -n 1 -P 2 bash -c 'one "$$1"' one <<<"$$targets"
 
 .PHONY: bench
 bench: ## compile every benchmark and run it once; measure with go test -bench
-	go test -run='^$$' -bench=. -benchtime=1x ./...
+	go test -run='^$$' -bench=. -benchtime=1x $$(grep -rlE '^func Benchmark' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
 
 .PHONY: e2e
 e2e: ## try the built binary: real processes, killed, frozen and restarted

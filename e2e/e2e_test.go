@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,13 +27,15 @@ import (
 // rounds is how often the tests of power losses take the power away.
 var rounds = flag.Int("rounds", 3, "power losses in TestPowerLoss and TestScenario26AllLosePower")
 
-const (
-	// patience is how long anything may take that has no time of its own.
-	patience = 60 * time.Second
+// objects is how much there is to repair in TestReplicasHeal.
+var objects = flag.Int("objects", 5_000, "objects in TestReplicasHeal")
 
-	// lookEvery is how often a test looks again at what it waits for.
-	lookEvery = 50 * time.Millisecond
-)
+// patience is how long anything may take that has no time of its own. The more
+// objects there are, the more that is.
+var patience = time.Minute
+
+// lookEvery is how often a test looks again at what it waits for.
+const lookEvery = 50 * time.Millisecond
 
 // program is the path of the program under test.
 var program string
@@ -41,6 +45,7 @@ var programs string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	patience += time.Duration(*objects) * time.Millisecond
 	code, err := testMain(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -60,10 +65,25 @@ func testMain(m *testing.M) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	programs = dir
+	if err := seeSources(); err != nil {
+		return 0, err
+	}
 	if program, err = build("tanodb"); err != nil {
 		return 0, err
 	}
 	return m.Run(), nil
+}
+
+// seeSources reads all folders of the module. "go test" takes note of that, and runs
+// these tests again when a file has changed in any of them: that they depend on the
+// sources of the program it could not know otherwise.
+func seeSources() error {
+	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != ".." {
+			return fs.SkipDir
+		}
+		return err
+	})
 }
 
 // build builds the program under a name and returns its path.
@@ -284,6 +304,8 @@ type load struct {
 // report is what a load says at its end.
 type report struct {
 	Ops            int64            `json:"ops"`
+	PerSecond      float64          `json:"ops_per_s"`
+	Seconds        float64          `json:"seconds"`
 	P50            float64          `json:"p50_ms"`
 	P99            float64          `json:"p99_ms"`
 	Errors         map[string]int64 `json:"errors"`
@@ -312,8 +334,8 @@ func startLoad(t *testing.T, d *devCluster, args ...string) *load {
 	return startLoadAt(t, here, append([]string{"--dir", d.dir}, args...)...)
 }
 
-// startLoadAt starts a load that verifies, and goes on until end. Its requests
-// give up after opTimeout.
+// startLoadAt starts a load that verifies, unless the arguments say otherwise, and
+// goes on until end. Its requests give up after opTimeout.
 func startLoadAt(t *testing.T, at place, args ...string) *load {
 	t.Helper()
 	l := &load{t: t}
@@ -342,6 +364,7 @@ const opTimeout = 2 * time.Second
 func (l *load) end() report {
 	l.t.Helper()
 	r, err := l.stop()
+	r.tell(l.t)
 	if v := r.Verified; err != nil || v.Lost+v.Wrong+v.Unreadable > 0 {
 		l.t.Errorf("verification failed: %v\n%d lost, %d wrong, %d unreadable: %v", err, v.Lost, v.Wrong, v.Unreadable, v.Findings)
 	}
@@ -360,12 +383,17 @@ func (l *load) stop() (report, error) {
 	if jerr := json.Unmarshal(l.out.Bytes(), &r); jerr != nil {
 		l.t.Fatalf("bench: %v, %v\n%s%s", err, jerr, l.out.String(), l.errs.String())
 	}
-	v := r.Verified
-	l.t.Logf("%d requests done, errors %v; %d keys, %d writes acknowledged, %d in doubt", r.Ops, r.Errors, v.Keys, v.Acknowledged, v.InDoubt)
-	if r.Ops == 0 || v.Acknowledged == 0 {
-		l.t.Errorf("the load has done nothing: %s", l.out.String())
-	}
 	return r, err
+}
+
+// tell says what a load that verifies has done, which must not be nothing.
+func (r *report) tell(t *testing.T) {
+	t.Helper()
+	v := r.Verified
+	t.Logf("%d requests done, errors %v; %d keys, %d writes acknowledged, %d in doubt", r.Ops, r.Errors, v.Keys, v.Acknowledged, v.InDoubt)
+	if r.Ops == 0 || v.Acknowledged == 0 {
+		t.Errorf("the load has done nothing: %+v", *r)
+	}
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
@@ -378,16 +406,32 @@ const (
 	portsEnd  = 32_000
 )
 
+// ports are those that a test was given already: its nodes may not listen yet.
+var ports = struct {
+	sync.Mutex
+	given map[int]bool
+}{given: map[int]bool{}}
+
 // freePorts finds ports of loopback that follow one another and are all free,
 // and returns the first.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
 	const tries = 100
+	ports.Lock()
+	defer ports.Unlock()
 	for range tries {
 		base := firstPort + rand.IntN(portsEnd-firstPort-n)
-		if allFree(base, n) {
-			return base
+		given := false
+		for port := base; port < base+n; port++ {
+			given = given || ports.given[port]
 		}
+		if given || !allFree(base, n) {
+			continue
+		}
+		for port := base; port < base+n; port++ {
+			ports.given[port] = true
+		}
+		return base
 	}
 	t.Fatalf("no %d free ports in a row after %d tries", n, tries)
 	return 0

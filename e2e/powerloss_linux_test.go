@@ -13,6 +13,7 @@ import (
 // loss the whole of it, later also parts, some of them torn. Nothing acknowledged may
 // be missing.
 func TestScenario26AllLosePower(t *testing.T) {
+	t.Parallel() // it measures nothing
 	r, err := losePower(t, mountLossy(t), *rounds, program, here)
 	if v := r.Verified; err != nil || v.Lost+v.Wrong+v.Unreadable > 0 {
 		t.Errorf("verification failed: %v\n%d lost, %d wrong, %d unreadable: %v", err, v.Lost, v.Wrong, v.Unreadable, v.Findings)
@@ -22,6 +23,7 @@ func TestScenario26AllLosePower(t *testing.T) {
 // TestScenario26IsSeen does the same to nodes that acknowledge a write before it is
 // durable. It must be found: otherwise the test above shows nothing.
 func TestScenario26IsSeen(t *testing.T) {
+	t.Parallel()
 	m := mountLossy(t)
 	hasty, err := build("tanodb-planted", "-tags", "planted")
 	if err != nil {
@@ -61,6 +63,7 @@ func losePower(t *testing.T, m *mounted, rounds int, program string, at place) (
 	}
 	pass(t, between)
 	r, err := l.stop()
+	r.tell(t)
 	for _, n := range nodes {
 		n.stop() // before the disk goes
 	}

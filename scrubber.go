@@ -21,6 +21,11 @@ const (
 	// scrubPage is how many bytes it looks at at once.
 	scrubPage = 1 << 20
 
+	// scrubRest is how many times as long as a page of a suspect has taken the scrubber
+	// rests after it. One damaged table makes all vnodes suspects that it has keys of,
+	// and to look at them must not cost the clients what the disk and the processors have.
+	scrubRest = 3
+
 	// scrubAgain is the least time between two looks at a vnode that is suspected:
 	// a look that finds damage makes the vnode a suspect itself.
 	scrubAgain = time.Minute
@@ -138,21 +143,36 @@ func (s *scrubber) next() (ring.Partition, bool) {
 	return 0, false
 }
 
-// lookAt looks at all of a vnode.
+// lookAt looks at all of a vnode, in a quarter of its time.
 func (s *scrubber) lookAt(ctx context.Context, p ring.Partition) {
 	var found []vnode.Damage
 	for from := []byte(nil); ctx.Err() == nil; {
+		begun := time.Now()
 		next, damage, err := s.page(p, from)
 		if err != nil {
 			s.failed(p, err)
 			return
 		}
 		found = append(found, damage...)
+		rest(ctx, scrubRest*time.Since(begun))
 		if next == nil {
 			s.judge(ctx, p, found)
 			return
 		}
 		from = next
+	}
+}
+
+// rest waits for so long, or until the context ends.
+func rest(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

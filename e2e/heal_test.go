@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -10,21 +11,35 @@ import (
 	"testing"
 )
 
+// calm is how long requests are measured before the faults, and after them.
+const calm = 3 * between
+
+// bucketful is how many objects a bucket may have for its replicas to be listed.
+const bucketful = 15_000
+
 // TestReplicasHeal lets a cluster under load lose a disk for ever, find another
 // one damaged, and miss a node for a while. When all is healed every replica is
 // the same, as all nodes say who compute it anew, and nothing that was acknowledged
-// is lost or wrong.
+// is lost or wrong. How long requests took meanwhile is in its log.
 func TestReplicasHeal(t *testing.T) {
 	skipShort(t)
-	const objects = 5_000
 	d := startDev(t, 3)
-	d.preload("pre", objects)
+	buckets := map[string]int{} // no vnode has more than a page of one
+	for left := *objects; left > 0; left -= bucketful {
+		bucket := fmt.Sprintf("pre%d", len(buckets))
+		buckets[bucket] = min(left, bucketful)
+		d.preload(bucket, buckets[bucket])
+	}
 	d.dev("kill", "2") // what it has in its log goes to a table when it starts
 	d.dev("start", "2")
 	d.waitSeen(1, "n2", true)
-	l := startLoadAt(t, here, "--workers", "8", "--addr", d.base(1)+","+d.base(2))
-	pass(t, between)
+	addr := d.base(1) + "," + d.base(2)
+	l := startLoadAt(t, here, "--workers", "4", "--addr", addr)
+	w := &windows{t: t, addr: addr}
+	w.next("before")
+	pass(t, calm)
 
+	w.next("a node is dead")
 	gone := d.dev("kill", "3")
 	if err := os.RemoveAll(filepath.Join(d.dir, "n3")); err != nil {
 		t.Fatal(err)
@@ -34,28 +49,39 @@ func TestReplicasHeal(t *testing.T) {
 	n4 := newProcess(t, here, "n4", address(port), address(port+1), "--join", strings.Join([]string{d.node[0], d.node[1]}, ","))
 	n4.start()
 	d.waitMember("n4")
+	w.next("another one is filled in its place")
 	d.must("cluster", "force-replace", "n3", "n4", "--yes", "--wait", patience.String(), "--addr", d.base(1))
 	d.ready()
+	w.next("between")
 	pass(t, between)
 
+	w.next("a node is down")
 	damaged := d.dev("kill", "2")
 	flip(t, filepath.Join(d.dir, "n2"))
 	back := d.dev("start", "2")
 	damaged.ended = back.ended
 	d.waitSeen(1, "n2", true)
+	w.next("its damage is found and mended")
 	eventually(t, "n2 has found the damage, and nothing lacks any more", func() bool {
 		found := d.metric(2, "tanodb_scrub_damage_total")
 		return found != "" && !strings.HasSuffix(found, " 0") && strings.HasSuffix(d.metric(2, "tanodb_vnodes_lacking"), " 0")
 	})
+	w.next("between")
 	pass(t, between)
 
+	w.next("a node is frozen")
 	away := d.dev("pause", "1")
 	d.waitSeen(2, "n1", false)
 	pass(t, between)
 	away.ended = d.dev("resume", "1").ended
 	d.waitSeen(2, "n1", true)
 	d.waitSeen(1, "n2", true)
+	w.next("it gets what it has missed")
 	pass(t, between)
+	d.wantRest()
+	w.next("after")
+	pass(t, calm)
+	w.end()
 
 	wantErrorsOnlyAround(t, l.end(), []span{gone, damaged, away})
 	d.wantRest()
@@ -66,7 +92,43 @@ func TestReplicasHeal(t *testing.T) {
 		return code == 0
 	})
 	t.Logf("repair verify:\n%s", said)
-	d.wantWhole("pre", objects, mustCluster(t, here, d.base(1)))
+	for bucket, n := range buckets {
+		d.wantWhole(bucket, n, mustCluster(t, here, d.base(1)))
+	}
+}
+
+// windows measure how long the requests of a small load take, one after the
+// other. They only tell: other work on the machine tells as well.
+type windows struct {
+	t    *testing.T
+	addr string
+	name string
+	load *load
+	p99  float64 // of the first window, in ms
+}
+
+// next ends a window and begins the next one.
+func (w *windows) next(name string) {
+	w.t.Helper()
+	w.end()
+	w.name = name
+	w.load = startLoadAt(w.t, here, "--verify=false", "--keys", "200", "--workers", "4", "--bucket", "measured", "--addr", w.addr)
+}
+
+// end ends a window and tells of it.
+func (w *windows) end() {
+	w.t.Helper()
+	if w.load == nil {
+		return
+	}
+	r, err := w.load.stop()
+	if err != nil {
+		w.t.Errorf("measuring while %s: %v", w.name, err)
+	}
+	if w.p99 == 0 {
+		w.p99 = r.P99
+	}
+	w.t.Logf("%-36s %6.1f s, %6.0f requests/s, p50 %6.2f ms, p99 %7.2f ms, %4.1f times that before", w.name+":", r.Seconds, r.PerSecond, r.P50, r.P99, r.P99/w.p99)
 }
 
 // flip turns some bytes around in the largest table file of a node that is down.

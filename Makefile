@@ -50,7 +50,7 @@ sim: ## simulate fresh seeds for SIMTIME (90s), and all kept ones
 .PHONY: planted
 planted: ## plant each known bug in turn and see the simulation find it
 	go test -tags planted $(PURE)
-	go test -count=1 -tags planted ./internal/sim -run '^(TestPlanted|TestAllHaveBudgets)$$' -v
+	go test -count=1 -tags planted ./internal/sim -run '^(TestPlanted|TestPlantedInScenarios|TestAllHaveBudgets)$$' -v
 
 # Each package with targets is built once, with what guides the fuzzing, and each
 # target is given one core. What one finds is in the testdata of its package.

@@ -95,15 +95,23 @@ func call[T any](c *Cluster, ctx context.Context, timeout time.Duration, start f
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return runOn(c.s, c.s.anyNode(), timeout, start)
+}
+
+// runOn runs a machine on a node, made from its view, until it answers or the node
+// goes away.
+func runOn[T any](s *Sim, n *node, timeout time.Duration, start func(coordinator.View) machine[T]) (result T, err error) {
 	if timeout <= 0 || timeout > kv.MaxTimeout {
 		timeout = kv.DefaultTimeout
 	}
-	n := c.s.anyNode()
 	m := start(n.view())
-	answered := false
-	n.run(m, noKey, timeout, func(*request) { answered = true }, nil)
-	if !c.s.runUntil(c.s.now+timeout+answerSlack, func() bool { return answered }) {
-		return result, fmt.Errorf("%w: the simulated cluster did not answer: %v", kv.ErrInternal, c.s.found)
+	answered, gone := false, false
+	n.run(m, noKey, timeout, func(*request) { answered = true }, func() { gone = true })
+	if !s.runUntil(s.now+timeout+answerSlack, func() bool { return answered || gone }) {
+		return result, fmt.Errorf("%w: the simulated cluster did not answer: %v", kv.ErrInternal, s.found)
+	}
+	if gone {
+		return result, fmt.Errorf("%w: %s has gone away", kv.ErrInDoubt, n.name)
 	}
 	return m.Result()
 }

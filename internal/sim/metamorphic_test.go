@@ -160,20 +160,29 @@ type author struct {
 	doubtful map[kv.Key]bool
 }
 
-// newAuthor draws the steps of an author from the history alone.
+// newAuthor makes an author, whose steps come from the history alone.
 func newAuthor(s *Sim, history uint64, i int) *author {
-	name := fmt.Sprintf("author %d", i)
-	a := &author{s: s, rnd: newChance(s.weather.Seed, name), name: name, has: make(map[kv.Key][]string), doubtful: make(map[kv.Key]bool)}
-	c, has := newChance(history, name), make(map[kv.Key][]string)
+	name := authorName(i)
+	return &author{
+		s: s, rnd: newChance(s.weather.Seed, name), name: name, steps: drawSteps(history, i),
+		has: make(map[kv.Key][]string), doubtful: make(map[kv.Key]bool),
+	}
+}
+
+func authorName(i int) string { return fmt.Sprintf("author %d", i) }
+
+// drawSteps draws the steps of an author from the history.
+func drawSteps(history uint64, i int) (steps []step) {
+	c, has := newChance(history, authorName(i)), make(map[kv.Key][]string)
 	for j := range authorSteps {
 		x := step{keyAt(i*authorKeys + c.IntN(authorKeys)), pick(c, replace, replace, replace, beside, remove), fmt.Sprintf("%d.%d", i, j)}
 		if x.kind == remove && len(has[x.key]) == 0 || x.kind == beside && len(has[x.key]) > 2 {
 			x.kind = replace
 		}
 		has[x.key] = x.over(has[x.key])
-		a.steps = append(a.steps, x)
+		steps = append(steps, x)
 	}
-	return a
+	return steps
 }
 
 // over is what a key has after a step.
@@ -274,21 +283,24 @@ func (a *author) write(n *node, x step, context kv.Context) {
 
 // settle writes what was left in doubt once more, as it should be.
 func (a *author) settle() {
-	for _, k := range slices.SortedFunc(maps.Keys(a.doubtful), func(x, y kv.Key) int { return strings.Compare(x.Name, y.Name) }) {
-		values := a.has[k]
-		if len(values) == 0 {
-			a.steps = append(a.steps, step{k, remove, ""})
-			continue
+	if a.steps = amends(a.doubtful, a.has); len(a.steps) > 0 {
+		a.act()
+	}
+}
+
+// amends are the steps that write what is in doubt as it should be.
+func amends(doubtful map[kv.Key]bool, has map[kv.Key][]string) (steps []step) {
+	for _, k := range slices.SortedFunc(maps.Keys(doubtful), func(x, y kv.Key) int { return strings.Compare(x.Name, y.Name) }) {
+		if len(has[k]) == 0 {
+			steps = append(steps, step{k, remove, ""})
 		}
-		for i, v := range values {
+		for i, v := range has[k] {
 			kind := beside
 			if i == 0 {
 				kind = replace
 			}
-			a.steps = append(a.steps, step{k, kind, v})
+			steps = append(steps, step{k, kind, v})
 		}
 	}
-	if len(a.steps) > 0 {
-		a.act()
-	}
+	return steps
 }

@@ -228,7 +228,7 @@ func (w *worker) rouse() {
 
 // unsynced is a batch on its way to the disk: what to say when it is durable.
 type unsynced struct {
-	commit  storage.Commit
+	commit  storage.Commit // nil: nobody waits for it
 	answers []released
 	cmds    []command
 	given   bool // all are answered, since the disk stands still; under the lock
@@ -318,7 +318,10 @@ func (w *worker) recover() {
 // answers.
 func (w *worker) release(pending <-chan *unsynced) {
 	for u := range pending {
-		err := u.commit.Wait()
+		var err error
+		if u.commit != nil {
+			err = u.commit.Wait()
+		}
 		if err != nil {
 			w.node.fail(fmt.Errorf("tanodb: making a batch durable: %w", err))
 		}
@@ -404,13 +407,16 @@ func (w *worker) handle() *unsynced {
 	}
 	w.batch.Urgent = w.frees()
 	u := w.track()
-	commit, err := w.node.engine.Apply(&w.batch, w.node.o.Durability == Sync || w.moves())
+	sync := w.node.o.Durability == Sync || w.moves()
+	commit, err := w.node.engine.Apply(&w.batch, sync)
 	if err != nil {
 		w.notApplied(err, w.untrack(u))
 		return nil
 	}
 	w.node.metrics.batches.Inc()
-	u.commit = commit
+	if sync {
+		u.commit = commit
+	}
 	told := w.told(u)
 	for _, t := range w.turn {
 		w.mark(t)

@@ -96,8 +96,8 @@ type Snapshot interface {
 // Commit is an applied batch on its way to the disk.
 type Commit interface {
 	// Wait returns when the batch, and so every batch applied before it, is
-	// durable, or will never be. It must be called exactly once. After an error
-	// the engine accepts no more batches: what it shows may be
+	// durable, or will never be. It must be called exactly once, or, of a batch
+	// that was applied with sync false, not at all. After an error the engine accepts no more batches: what it shows may be
 	// more than what it kept.
 	Wait() error
 }

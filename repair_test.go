@@ -48,8 +48,8 @@ func verified(t *testing.T, n *Node) Verified {
 }
 
 // What a node has missed it gets without anybody reading, soon after it is back, and once
-// all is equal nothing is written any more: scenario 33.
-func TestReplicasBecomeEqualUnread(t *testing.T) {
+// all is equal nothing is written any more.
+func TestScenario33ReplicasBecomeEqualUnread(t *testing.T) {
 	cluster, network := NewTestCluster(t, 3, Options{Partitions: 8})
 	putAll(t, cluster[0], 50, "before", kv.WriteOptions{W: kv.All})
 	network.Cut("n3", "n1")

@@ -66,12 +66,21 @@ func shown(t *testing.T, n *Node, k kv.Key) (values []string) {
 	return values
 }
 
+// keepSiblings makes all buckets without a type keep siblings.
+func keepSiblings(t *testing.T, n *Node) {
+	t.Helper()
+	if err := n.UpdateBucketType(t.Context(), "default", kv.Properties{{Name: "allow_mult", Value: "true"}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Vnodes that begin at one instant, on nodes whose clocks stand still, are different actors: on one
 // node, on all, and after each start that follows no shutdown in order. So writes that they
 // coordinate without knowing of each other are siblings.
 func TestScenario04ActorsOfOneInstant(t *testing.T) {
 	instant := time.Unix(1_800_000_000, 0)
 	d := openDurables(t, Options{Clock: func() time.Time { return instant }})
+	keepSiblings(t, d.nodes[0])
 	all := make(map[object.Actor]string)
 	var want []string
 	for round := range 3 {
@@ -123,6 +132,7 @@ func TestScenario05ACrashAfterAMarker(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Durability: Interval, Partitions: 8, Replicas: 1, CacheBytes: 8 << 20}
 	n := open(t, dir, o)
+	keepSiblings(t, n)
 	write(t, n, "k", "first")
 	shut(t, n)
 	before := n.vnodes.incarnations()

@@ -517,6 +517,9 @@ func TestScenario17CoverageDuringHandoff(t *testing.T) {
 func TestScenario29BlackHoledPeer(t *testing.T) {
 	cluster, network := tanodb.NewTestCluster(t, 4, tanodb.Options{})
 	away, rest := cluster[3], cluster[:3]
+	if err := away.SetBucketProps(t.Context(), kv.Bucket{Name: "b"}, kv.Properties{{Name: "allow_mult", Value: "true"}}); err != nil {
+		t.Fatal(err)
+	}
 	for _, n := range rest {
 		network.CutOneWay(n.Name(), away.Name())
 		network.CutOneWay(away.Name(), n.Name())

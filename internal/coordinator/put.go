@@ -221,7 +221,9 @@ func (p *Put) chooseCandidates() {
 	}
 	here := len(p.candidates)
 	p.addOthers(func(i int) bool { return p.places[i].Now })
-	if !p.props.Latest() { // else it is the same one for all, so that it knows the write before
+	if p.props.Latest() {
+		p.prefer(p.candidates[here:])
+	} else {
 		p.shuffle(p.candidates[here:])
 	}
 	p.addOthers(p.isPlace)
@@ -267,6 +269,28 @@ func (p *Put) shuffle(list []int) {
 	slices.SortStableFunc(list, func(a, b int) int {
 		return p.view.load(p.places[a].Node) - p.view.load(p.places[b].Node)
 	})
+}
+
+// prefer leaves the candidates in the order of the places, so that the first one makes
+// the versions of all, and knows the write before. Those that seem not to answer come last.
+func (p *Put) prefer(list []int) {
+	least := 0
+	for n, i := range list {
+		if load := p.view.load(p.places[i].Node); n == 0 || load < least {
+			least = load
+		}
+	}
+	slices.SortStableFunc(list, func(a, b int) int {
+		return p.busy(a, least) - p.busy(b, least)
+	})
+}
+
+// busy is 1 if candidate i has much more to answer than the least busy one.
+func (p *Put) busy(i, least int) int {
+	if p.view.load(p.places[i].Node) > 2*least+2 {
+		return 1
+	}
+	return 0
 }
 
 // next asks the next candidate to coordinate. Why is what the last one said; nil: nothing

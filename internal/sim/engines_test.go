@@ -48,6 +48,9 @@ func TestOneHistoryOnAllEngines(t *testing.T) {
 // onNodes is the database as clients see it, after the history on real nodes.
 func onNodes(t *testing.T, nodes int, o tanodb.Options, history uint64) string {
 	cluster, network := tanodb.NewTestCluster(t, nodes, o)
+	if err := cluster[0].UpdateBucketType(t.Context(), "default", kv.Properties{{Name: "allow_mult", Value: "true"}}); err != nil {
+		t.Fatal(err)
+	}
 	all := make([]*scribe, authors)
 	for i := range all {
 		all[i] = &scribe{

@@ -52,7 +52,12 @@ func (c *client) roam() {
 // think begins the next operation after a while.
 func (c *client) think() {
 	c.busy = false
-	c.s.after(c.rnd.about(c.s.weather.Think), c.act)
+	chapter := c.s.chapter
+	c.s.after(c.rnd.about(c.s.weather.Think), func() {
+		if c.s.chapter == chapter {
+			c.act()
+		}
+	})
 }
 
 // act begins an operation.
@@ -89,7 +94,7 @@ func keyAt(i int) kv.Key {
 	return kv.Key{Bucket: buckets[i%len(buckets)], Name: "k" + strconv.Itoa(i)}
 }
 
-func (c *client) key() kv.Key { return keyAt(c.rnd.IntN(c.s.weather.Keys)) }
+func (c *client) key() kv.Key { return keyAt(c.s.hot.key(c.rnd)) }
 
 // begin records an operation that begins, and returns its number.
 func (c *client) begin(op check.Op, timeout time.Duration) int {

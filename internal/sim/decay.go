@@ -54,7 +54,7 @@ func (v *invariants) swept(n *node, key kv.Key, old, head object.Object) {
 				continue
 			}
 			n.s.count("swept")
-			if n.s.fastest <= n.s.weather.Grace && epoch.Add(n.s.now).UnixMilli() < was.Expires {
+			if n.s.fastest-n.s.passed <= n.s.weather.Grace && epoch.Add(n.s.now+n.s.passed).UnixMilli() < was.Expires {
 				n.s.fail("swept", key, "%s gives back the bytes of %v, which expires only at %d", n.name, was.Dot, was.Expires)
 				return
 			}

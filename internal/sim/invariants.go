@@ -33,6 +33,7 @@ type invariants struct {
 	read   map[check.ID][]check.ID // what a delete without a context had read itself
 	nodes  map[*node]held
 	states map[uint64]*agreement // by epoch
+	sums   map[uint64]uint64     // by epoch, of the topologies that are too old to be kept
 	acks   map[kv.Key][]ack
 	sought map[string]kv.Key                  // by what a storage key has after its home
 	marks  map[uint64][]promise               // by transfer, what its receivers are to have
@@ -105,6 +106,7 @@ func (v *invariants) init() {
 	v.read = make(map[check.ID][]check.ID)
 	v.nodes = make(map[*node]held)
 	v.states = make(map[uint64]*agreement)
+	v.sums = make(map[uint64]uint64)
 	v.acks = make(map[kv.Key][]ack)
 	v.sought = make(map[string]kv.Key)
 	v.marks = make(map[uint64][]promise)
@@ -274,6 +276,10 @@ func (v *invariants) dot(s *Sim, key kv.Key, sib *object.Sibling) {
 	}
 	if ok {
 		s.fail("dots", key, "%v names write %d and write %d", sib.Dot, known, id)
+		return
+	}
+	if s.isOver(id) {
+		s.fail("late", key, "write %d of a chapter that is over is carried out as %v", id, sib.Dot)
 		return
 	}
 	if l := v.minted[key]; l != nil && s.known(id) {

@@ -89,6 +89,11 @@ type History struct {
 	Final  map[string][]ID // by key: what the replicas agree on at the end, tombstones included
 	Stored map[ID]bool     // the writes that any vnode has ever had
 	Reaped map[string][]ID // by key: deletes whose tombstones are gone, since nothing is left that they have replaced
+
+	// Of a history that goes on where another one has ended; see Next.
+	Past    map[ID]string   // by write, the key: it was stored once, and had been replaced when that one ended
+	Known   map[string]bool // the keys that were put before
+	Settled bool            // since then no replica has lost anything
 }
 
 // Violation is a promise broken.

@@ -44,6 +44,7 @@ type invariants struct {
 // lineage is the versions of a key that some vnode has made.
 type lineage struct {
 	mints []mint
+	dead  []int // those that are deleted
 	index map[check.ID]int
 }
 
@@ -134,10 +135,15 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 		case op.Delete:
 			v.erase(n, p, home, key, orders, op, n.before(b, i))
 		default:
-			v.rotted(n, p, key, op, b)
-			v.write(n, key, op)
-			v.honest(n, key, orders, op)
-			v.hasty(n, key, orders, op, n.before(b, i))
+			head, err := object.DecodeHead(op.Value)
+			if err != nil {
+				n.s.fail("encoding", key, "%s writes an object that does not decode: %v", n.name, err)
+				return
+			}
+			v.rotted(n, p, key, op, head, b)
+			v.write(n, key, op, head)
+			v.honest(n, key, orders, head)
+			v.hasty(n, key, orders, op, head, func() []byte { return n.before(b, i) })
 		}
 	}
 }
@@ -156,13 +162,12 @@ func (n *node) before(b *storage.Batch, change int) []byte {
 
 // honest checks the clock of a version that a vnode has made itself: it covers
 // no write that is neither there nor replaced by one that it covers as well.
-func (v *invariants) honest(n *node, key kv.Key, orders []order, op *storage.Op) {
+func (v *invariants) honest(n *node, key kv.Key, orders []order, head object.Object) {
 	made := slices.ContainsFunc(orders, func(o order) bool {
 		_, ok := o.msg.(*vnode.Coordinate)
 		return ok && o.key == key
 	})
-	head, err := object.DecodeHead(op.Value)
-	if !made || err != nil || !n.s.weather.Fallbacks {
+	if !made || !n.s.weather.Fallbacks {
 		return
 	}
 	there := idsOf(head)
@@ -197,13 +202,8 @@ func (v *invariants) know(k kv.Key) {
 }
 
 // write checks one write of a batch.
-func (v *invariants) write(n *node, key kv.Key, op *storage.Op) {
+func (v *invariants) write(n *node, key kv.Key, op *storage.Op, head object.Object) {
 	s := n.s
-	head, err := object.DecodeHead(op.Value)
-	if err != nil {
-		s.fail("encoding", key, "%s writes an object that does not decode: %v", n.name, err)
-		return
-	}
 	old := v.latest(n, op.Key).head
 	if r := object.Compare(head, old); r != object.Newer && r != object.Equal {
 		s.fail("monotone", key, "%s replaces %v at %v by %v at %v, which does not contain it",
@@ -305,7 +305,14 @@ func (v *invariants) mint(key kv.Key, m mint, seen []check.ID) {
 			l.mints[i].by = append(l.mints[i].by, len(l.mints))
 		}
 	}
+	l.add(m)
+}
+
+func (l *lineage) add(m mint) {
 	l.index[m.id] = len(l.mints)
+	if m.deleted {
+		l.dead = append(l.dead, len(l.mints))
+	}
 	l.mints = append(l.mints, m)
 }
 
@@ -317,14 +324,26 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 		return nil
 	}
 	var ids []check.ID
+	gone := v.gone[k]
+	look := func(m *mint) {
+		if !clock.Covers(m.dot) || gone.Covers(m.dot) {
+			return
+		}
+		for _, j := range m.by {
+			if clock.Covers(l.mints[j].dot) {
+				return
+			}
+		}
+		ids = append(ids, m.id)
+	}
+	if deletes {
+		for _, i := range l.dead {
+			look(&l.mints[i])
+		}
+		return ids
+	}
 	for i := range l.mints {
-		m := &l.mints[i]
-		if deletes && !m.deleted || !clock.Covers(m.dot) || v.gone[k].Covers(m.dot) {
-			continue
-		}
-		if !slices.ContainsFunc(m.by, func(j int) bool { return clock.Covers(l.mints[j].dot) }) {
-			ids = append(ids, m.id)
-		}
+		look(&l.mints[i])
 	}
 	return ids
 }

@@ -207,8 +207,7 @@ func (v *invariants) turnPage(s *Sim) {
 				continue
 			}
 			m.by = nil
-			now.index[m.id] = len(now.mints)
-			now.mints = append(now.mints, m)
+			now.add(m)
 			acks[k] = append(acks[k], ack{dot: m.dot, have: v.copies(s, s.primaries(k), k, m.dot), start: s.now})
 		}
 		held[k] = now

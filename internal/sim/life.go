@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"slices"
@@ -60,25 +61,35 @@ func (w window) key(c chance) int {
 
 // RunLife runs a life to its end, or to the first violation.
 func RunLife(l Life, o Options) Report {
-	base := drawLife(l.Seed)
-	s := newSim(base, o)
-	s.chapter = 1
-	s.weather, s.hot = base.chapter(1)
-	if !s.populate() {
-		return s.report()
-	}
-	s.weather.Operators = base.Operators
-	s.operate()
+	s := newLife(drawLife(l.Seed), o)
 	for {
-		s.weather, s.hot = base.chapter(s.chapter)
-		s.unleash()
-		s.ordeal()
-		r := s.report()
+		r := s.nextChapter()
 		if len(r.Violations) > 0 || r.Operations >= l.Operations || l.Over != nil && l.Over() {
 			return r
 		}
 		s.turnPage()
 	}
+}
+
+// newLife begins a life in the weather that stays.
+func newLife(base Weather, o Options) *Sim {
+	s := newSim(base, o)
+	s.base, s.chapter = base, 1
+	if s.populate() {
+		s.operate()
+	}
+	return s
+}
+
+// nextChapter runs a chapter and judges it.
+func (s *Sim) nextChapter() Report {
+	if len(s.found) == 0 {
+		s.weather, s.hot = s.base.chapter(s.chapter)
+		s.happening(s.now, "", fmt.Sprintf("chapter %d: %v", s.chapter, s.weather))
+		s.unleash()
+		s.ordeal()
+	}
+	return s.report()
 }
 
 // drawLife draws what stays the same in all chapters: the cluster, and how its nodes are
@@ -104,6 +115,8 @@ func drawLife(seed uint64) Weather {
 		Operators:     2,
 		ChangeEvery:   time.Second,
 		SnapshotEvery: pick(c, 8, 64, 256),
+		Think:         20 * time.Millisecond,
+		Timeout:       time.Second,
 		Delay:         100 * time.Microsecond,
 		Sync:          time.Millisecond,
 	}
@@ -132,6 +145,7 @@ func (w *Weather) chapter(number int) (Weather, window) {
 	if !x.Topology {
 		x.Operators, x.ChangeEvery = 0, w.ChangeEvery
 	}
+	x.Operators = min(x.Operators, w.Operators)
 	if !x.Fallbacks {
 		x.Strict = 1
 	}

@@ -91,6 +91,7 @@ type Sim struct {
 	flights []*flight         // frames with versions that have not arrived
 
 	// Of a life; see life.go.
+	base    Weather       // what stays in all chapters
 	chapter int           // which it is; 0: the run is no life
 	judged  int           // operations of the chapters before
 	since   uint64        // the events before this chapter

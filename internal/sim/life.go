@@ -102,7 +102,7 @@ func drawLife(seed uint64) Weather {
 		Partitions:    pick(c, 8, 16, 32, 64),
 		Replicas:      pick(c, 2, 3, 3, 3, 3, 3, 4, 5),
 		HeadCache:     pick(c, 0, 2<<10, 1<<20),
-		Clients:       c.between(4, 12),
+		Clients:       c.between(8, 24),
 		Keys:          lifeKeys,
 		ValueSize:     pick(c, 16, 100, 1000),
 		Skew:          pick(c, 0, time.Second, time.Minute),
@@ -129,7 +129,7 @@ func drawLife(seed uint64) Weather {
 		w.ReapItems = pick(c, 1, 10, 1000)
 	}
 	if c.hit(0.7) {
-		w.MendEvery = pick(c, time.Second, 3*time.Second)
+		w.MendEvery = pick(c, 3*time.Second, 8*time.Second)
 		w.Settle = pick(c, time.Millisecond, 50*time.Millisecond)
 		w.MendBytes = pick(c, 300, 64<<10)
 	}
@@ -141,6 +141,11 @@ func drawLife(seed uint64) Weather {
 func (w *Weather) chapter(number int) (Weather, window) {
 	c := newChance(w.Seed, "chapter "+strconv.Itoa(number))
 	x := DrawWeather(c.Uint64())
+	for range 2 { // mostly one in which members change
+		if !x.Topology {
+			x = DrawWeather(c.Uint64())
+		}
+	}
 	hot := window{first: c.IntN(w.Keys), keys: min(x.Keys, w.Keys), of: w.Keys, stray: elsewhere}
 	if !x.Topology {
 		x.Operators, x.ChangeEvery = 0, w.ChangeEvery
@@ -158,8 +163,11 @@ func (w *Weather) chapter(number int) (Weather, window) {
 	case x.RotEvery == 0:
 		x.RotEvery = time.Hour // not in this chapter
 	}
+	if x.Topology {
+		x.ChangeEvery = min(x.ChangeEvery, 1500*time.Millisecond)
+	}
 	x.Unread = x.Unread && w.MendEvery > 0
-	x.Think = time.Duration(w.Clients) * pick(c, time.Millisecond, 3*time.Millisecond)
+	x.Think = time.Duration(w.Clients) * pick(c, 500*time.Microsecond, time.Millisecond, 2*time.Millisecond)
 
 	x.Seed, x.Nodes, x.Partitions, x.Replicas, x.HeadCache = w.Seed, w.Nodes, w.Partitions, w.Replicas, w.HeadCache
 	x.Clients, x.Keys, x.ValueSize, x.Skew = w.Clients, w.Keys, w.ValueSize, w.Skew

@@ -16,7 +16,7 @@ func TestPlantedLife(t *testing.T) {
 	t.Cleanup(func() { planted.Plant("") })
 	for _, bug := range []planted.Bug{
 		planted.AckBeforeDurable, planted.ReuseActor, planted.StoreOverwrites, planted.CountWMinusOne, planted.GetFirstAnswer,
-		planted.RepairReplaces, planted.DropUnconfirmed, planted.NoFence, planted.ExpiryErases, planted.TreeKeepsDropped,
+		planted.RepairReplaces, planted.NoDots, planted.NoFence, planted.ExpiryErases, planted.TreeKeepsDropped,
 	} {
 		if *onlyBug != "" && *onlyBug != string(bug) {
 			continue

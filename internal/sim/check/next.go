@@ -7,10 +7,11 @@ import (
 
 // Next is the history that goes on where this one has ended, at the instant given,
 // with all replicas equal. Of what was written it begins with what was there then:
-// that must be there or be replaced from now on, whatever its client was told. All
-// else must never be seen again but by a read that may be stale.
+// that must be there or be replaced from now on, whatever its client was told, but for
+// tombstones of which some replica has removed its own. All else must never be seen
+// again but by a read that may be stale.
 func (h *History) Next(now time.Duration) History {
-	next := History{Stored: make(map[ID]bool), Past: h.Past, Known: h.Known, Settled: true}
+	next := History{Stored: make(map[ID]bool), Reaped: make(map[string][]ID), Past: h.Past, Known: h.Known, Settled: true}
 	if next.Past == nil {
 		next.Past, next.Known = make(map[ID]string), make(map[string]bool)
 	}
@@ -22,6 +23,9 @@ func (h *History) Next(now time.Duration) History {
 		case slices.Contains(h.Final[op.Key], op.Write):
 			next.Ops = append(next.Ops, op.carried(now))
 			next.Stored[op.Write] = true
+			if slices.Contains(h.Reaped[op.Key], op.Write) {
+				next.Reaped[op.Key] = append(next.Reaped[op.Key], op.Write)
+			}
 		case h.Stored[op.Write]:
 			next.Past[op.Write] = op.Key
 		}

@@ -71,6 +71,12 @@ func TestNextOfNext(t *testing.T) {
 	if len(h.Ops) != 2 || h.Past[1] != "a/1" || !h.Known["a/1"] {
 		t.Fatalf("goes on with %v, and knows %v", h.Ops, h.Past)
 	}
+	h.Final, h.Reaped = map[string][]ID{"a/1": {2, 3}}, map[string][]ID{"a/1": {1, 2}}
+	h = h.Next(2 * time.Hour)
+	h.Final = map[string][]ID{"a/1": {3}}
+	if found := All(&h); len(found) > 0 {
+		t.Errorf("what some replica had removed is gone, and %v", found)
+	}
 	h.Final = map[string][]ID{"a/1": {1, 2, 3}}
 	if found := All(&h); len(found) == 0 || found[0].Checker != "back" {
 		t.Errorf("found %v", found)

@@ -43,14 +43,20 @@ type invariants struct {
 
 // lineage is the versions of a key that some vnode has made.
 type lineage struct {
-	mints []mint
-	dead  []int // those that are deleted
-	index map[check.ID]int
+	mints  []mint
+	dead   []int // those that are deleted
+	index  map[check.ID]int
+	actors map[object.Actor]int // numbers the actors of their dots, from 0 on
+}
+
+func newLineage() *lineage {
+	return &lineage{index: make(map[check.ID]int), actors: make(map[object.Actor]int)}
 }
 
 // mint is one of them.
 type mint struct {
 	dot     object.Dot
+	actor   int // the number of its actor
 	id      check.ID
 	deleted bool  // a reader may not see it: it is a tombstone, or expires
 	by      []int // the mints that replace it
@@ -297,7 +303,7 @@ func (v *invariants) dot(s *Sim, key kv.Key, sib *object.Sibling) {
 func (v *invariants) mint(key kv.Key, m mint, seen []check.ID) {
 	l := v.minted[key]
 	if l == nil {
-		l = &lineage{index: make(map[check.ID]int)}
+		l = newLineage()
 		v.minted[key] = l
 	}
 	for _, id := range seen {
@@ -309,6 +315,12 @@ func (v *invariants) mint(key kv.Key, m mint, seen []check.ID) {
 }
 
 func (l *lineage) add(m mint) {
+	n, ok := l.actors[m.dot.Actor]
+	if !ok {
+		n = len(l.actors)
+		l.actors[m.dot.Actor] = n
+	}
+	m.actor = n
 	l.index[m.id] = len(l.mints)
 	if m.deleted {
 		l.dead = append(l.dead, len(l.mints))
@@ -324,13 +336,13 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 		return nil
 	}
 	var ids []check.ID
-	gone := v.gone[k]
+	seen, gone := l.counters(clock), l.counters(v.gone[k])
 	look := func(m *mint) {
-		if !clock.Covers(m.dot) || gone.Covers(m.dot) {
+		if m.dot.Counter > seen[m.actor] || m.dot.Counter <= gone[m.actor] {
 			return
 		}
 		for _, j := range m.by {
-			if clock.Covers(l.mints[j].dot) {
+			if by := &l.mints[j]; by.dot.Counter <= seen[by.actor] {
 				return
 			}
 		}
@@ -346,6 +358,18 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 		look(&l.mints[i])
 	}
 	return ids
+}
+
+// counters are what a clock has of each actor, by its number: a key that is written for long
+// has thousands of mints, and few actors.
+func (l *lineage) counters(clock object.Vector) []uint64 {
+	counters := make([]uint64, len(l.actors))
+	for _, dot := range clock {
+		if n, ok := l.actors[dot.Actor]; ok {
+			counters[n] = dot.Counter
+		}
+	}
+	return counters
 }
 
 // needs is the batch that must be durable before the command may be answered

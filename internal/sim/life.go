@@ -223,7 +223,7 @@ func (v *invariants) turnPage(s *Sim) {
 		if l == nil {
 			continue
 		}
-		now := &lineage{index: make(map[check.ID]int)}
+		now := newLineage()
 		for _, m := range l.mints {
 			if !s.known(m.id) {
 				continue

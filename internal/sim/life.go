@@ -166,6 +166,12 @@ func (w *Weather) chapter(number int) (Weather, window) {
 	if x.Topology {
 		x.ChangeEvery = min(x.ChangeEvery, 1500*time.Millisecond)
 	}
+	if c.hit(0.25) {
+		x.drawDisks(c)
+	} else if !x.Calm && c.hit(0.5) {
+		x.JumpEvery, x.FreezeEvery, x.CleanEvery = c.about(3*time.Second), c.about(5*time.Second), c.about(5*time.Second)
+		x.FreezeFor, x.DownFor = max(x.FreezeFor, time.Second), max(x.DownFor, time.Second)
+	}
 	x.Unread = x.Unread && w.MendEvery > 0
 	x.Think = time.Duration(w.Clients) * pick(c, 500*time.Microsecond, time.Millisecond, 2*time.Millisecond)
 
@@ -176,6 +182,20 @@ func (w *Weather) chapter(number int) (Weather, window) {
 	x.MendEvery, x.Settle, x.MendBytes = w.MendEvery, w.Settle, w.MendBytes
 	x.drawQuorums(c)
 	return x, hot
+}
+
+// drawDisks makes a chapter one in which disks are lost and older ones come back, and little else
+// happens: both wait for all to be well otherwise.
+func (w *Weather) drawDisks(c chance) {
+	w.clear()
+	w.Calm, w.Plain, w.Late, w.Overload, w.FullEvery = false, 0.8, 0, 0, 0
+	w.Operators, w.Timeout = max(w.Operators, 1), 300*time.Millisecond
+	w.RewindEvery, w.WipeEvery, w.ForgetEvery = 500*time.Millisecond, c.about(4*time.Second), c.about(4*time.Second)
+	w.JumpEvery = c.about(3 * time.Second)
+	if c.hit(0.5) {
+		w.WipeEvery = 0
+	}
+	w.Safety += 6 * time.Second
 }
 
 // landed waits in a life until no frame of the faults is on its way any more: what it brings is
@@ -207,7 +227,18 @@ func (s *Sim) turnPage() {
 		n.turnClock(s.passed + s.chaos.upTo(2*s.weather.Skew+1) - s.weather.Skew)
 	}
 	for _, c := range s.clients {
+		c.turnPage()
 		c.think()
+	}
+}
+
+// turnPage forgets which writes its contexts have seen that no check asks for any more.
+func (c *client) turnPage() {
+	for i := range c.s.weather.Keys {
+		for j := range c.known[keyAt(i)] {
+			k := &c.known[keyAt(i)][j]
+			k.seen = slices.DeleteFunc(k.seen, func(id check.ID) bool { return !c.s.known(id) })
+		}
 	}
 }
 

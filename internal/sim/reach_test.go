@@ -35,7 +35,7 @@ var mustHappen = []string{
 }
 
 // reachSeeds is how many seeds are enough for that.
-const reachSeeds = 150
+const reachSeeds = 220
 
 // TestReach runs a fixed range of seeds, and wants to have seen everything.
 func TestReach(t *testing.T) {

@@ -189,7 +189,7 @@ func (w *Weather) chapter(number int) (Weather, window) {
 func (w *Weather) drawDisks(c chance) {
 	w.clear()
 	w.Calm, w.Plain, w.Late, w.Overload, w.FullEvery = false, 0.8, 0, 0, 0
-	w.Operators, w.Timeout = max(w.Operators, 1), 300*time.Millisecond
+	w.Operators, w.Timeout, w.Jitter = max(w.Operators, 1), 300*time.Millisecond, min(w.Jitter, 5*time.Millisecond)
 	w.RewindEvery, w.WipeEvery, w.ForgetEvery = 500*time.Millisecond, c.about(4*time.Second), c.about(4*time.Second)
 	w.JumpEvery = c.about(3 * time.Second)
 	if c.hit(0.5) {

@@ -77,28 +77,25 @@ func TestSameLifeSameTrace(t *testing.T) {
 // invariant of a single node sees it: what was acknowledged since then is lost, and what was
 // replaced is back, and the next chapter tells.
 func TestLifeForgetsNothing(t *testing.T) {
+	base := drawLife(1)
+	base.Reaps = false // its marks are changes of the topology
+	s := newLife(base, Options{})
+	judge(t, s.calmChapter())
+	s.turnPage()
+	images := make(map[*node]*storage.Memory)
+	for _, n := range s.members() {
+		images[n] = n.disk.mem.Image()
+	}
+	judge(t, s.calmChapter())
+	s.turnPage()
+	for _, n := range s.members() {
+		n.crash("all disks are those of a chapter ago", time.Millisecond)
+		n.disk.mem, n.shown = images[n], 0
+		s.inv.forget(n)
+	}
 	found := make(map[string]int)
-	for seed := uint64(1); seed <= 3; seed++ {
-		s := newLife(drawLife(seed), Options{})
-		judge(t, s.nextChapter())
-		s.turnPage()
-		images := make(map[*node]*storage.Memory)
-		for _, n := range s.members() {
-			images[n] = n.disk.mem.Image()
-		}
-		judge(t, s.nextChapter())
-		s.turnPage()
-		for _, n := range s.members() {
-			if images[n] == nil {
-				continue
-			}
-			n.crash("all disks are those of a chapter ago", time.Millisecond)
-			n.disk.mem, n.shown = images[n], 0
-			s.inv.forget(n)
-		}
-		for _, v := range s.nextChapter().Violations {
-			found[v.Checker]++
-		}
+	for _, v := range s.calmChapter().Violations {
+		found[v.Checker]++
 	}
 	t.Log(found)
 	for _, checker := range []string{"lost", "back"} {
@@ -106,4 +103,13 @@ func TestLifeForgetsNothing(t *testing.T) {
 			t.Errorf("nothing was found by %q; found %v", checker, found)
 		}
 	}
+}
+
+// calmChapter is a chapter without faults, in which nobody comes or goes.
+func (s *Sim) calmChapter() Report {
+	s.weather, s.hot = s.base.chapter(s.chapter)
+	s.weather.clear()
+	s.weather.RewindEvery, s.weather.ForgetEvery, s.weather.RotEvery, s.weather.FullEvery, s.weather.Operators = 0, 0, 0, 0, 0
+	s.ordeal()
+	return s.report()
 }

@@ -11,6 +11,9 @@ SHELL := bash
 export CGO_ENABLED ?= 0
 
 SIMTIME ?= 90s
+LIVES ?= 2
+LIFETIME ?= 0
+LIFEOPS ?= 1000000
 FUZZTIME ?= 5s
 
 # The packages with goroutines and locks of their own. Below them all is pure.
@@ -21,7 +24,7 @@ PURE := ./internal/object ./internal/quorum ./internal/membership ./internal/vno
 
 .PHONY: help
 help: ## list these targets
-	@sed -nE 's/^([a-z0-9]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 .PHONY: build
 build: ## build the one binary, bin/tanodb, static
@@ -47,10 +50,25 @@ race: ## run the tests of the concurrent packages under the race detector
 sim: ## simulate fresh seeds for SIMTIME (90s), and all kept ones
 	go test -count=1 ./internal/sim -run '^TestSeeds$$' -simtime=$(SIMTIME) -v
 
+.PHONY: life
+life: ## simulate LIVES (2) lives of LIFEOPS (1000000) operations, to their ends or for LIFETIME
+	go test -count=1 -timeout 3h ./internal/sim -run '^TestLife$$' -lives=$(LIVES) -lifetime=$(LIFETIME) -life-ops=$(LIFEOPS) -v
+
 .PHONY: planted
 planted: ## plant each known bug in turn and see the simulation find it
 	go test -tags planted $(PURE)
-	go test -count=1 -tags planted ./internal/sim -run '^(TestPlanted|TestPlantedInScenarios|TestAllHaveBudgets)$$' -v
+	go test -count=1 -tags planted ./internal/sim -run '^(TestPlanted|TestPlantedInScenarios|TestPlantedLife|TestAllHaveBudgets)$$' -v
+
+.PHONY: reliability-report
+reliability-report: ## run seeds for SIMTIME, lives and planted bugs, and write the table of docs/testing.md
+	report=$$(mktemp)
+	failed=0
+	go test -count=1 -timeout 3h ./internal/sim -run '^TestSeeds$$' -simtime=$(SIMTIME) -report="$$report" || failed=1
+	go test -count=1 -timeout 3h ./internal/sim -run '^TestLife$$' -lives=$(LIVES) -lifetime=$(LIFETIME) -life-ops=$(LIFEOPS) -report="$$report" || failed=1
+	go test -count=1 -tags planted ./internal/sim -run '^TestPlanted$$' -report="$$report" || failed=1
+	go test -count=1 ./internal/sim -run '^TestPublish$$' -publish="$$report"
+	rm "$$report"
+	exit "$$failed"
 
 # Each package with targets is built once, with what guides the fuzzing, and each
 # target is given one core. What one finds is in the testdata of its package.

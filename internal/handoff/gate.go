@@ -24,7 +24,9 @@ import (
 //   - What a reaping asks is answered only by a node that knows as much of the
 //     topology, and whose vnode is a place of the home.
 //   - A node that exits takes nothing in.
-//   - A node drops nothing that it should hold.
+//   - A node drops nothing that it should hold. One that is far behind may be told to hold
+//     something that it takes for a stray: who knows more takes no stray by places
+//     that are none any more, and so does not confirm what would let it go.
 //   - Replicas are compared only where both should hold the home: what the sender
 //     takes for one is none any more if its places have changed since.
 //
@@ -56,7 +58,7 @@ func Objection(s *membership.State, self string, p ring.Partition, epoch uint64,
 			return m
 		}
 		if !m.Placed {
-			return nil
+			return stale(s, m.Home, epoch)
 		}
 		return replica(s, self, p, m.Home, epoch)
 	case *vnode.Sums:

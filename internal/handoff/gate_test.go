@@ -73,7 +73,7 @@ func TestWhatANodeObjectsTo(t *testing.T) {
 		{"a drop by the next owner", x.To, now, &vnode.Drop{Home: home}, vnode.CodeStale},
 		{"a drop by a stand-in", other(s, home), now, &vnode.Drop{Home: home}, 0},
 		{"a drop of a home that is none", x.From, now, &vnode.Drop{Home: 64}, vnode.CodeInvalid},
-		{"what is handed over, by the old places", x.To, since - 1, &vnode.Deliver{Home: home}, 0},
+		{"what is handed over, by the old places", x.To, since - 1, &vnode.Deliver{Home: home}, vnode.CodeStale},
 		{"a comparison by the old places", x.From, since - 1, &vnode.Sums{Home: home}, vnode.CodeStale},
 		{"a comparison with the owner", x.From, now, &vnode.Sums{Home: home}, 0},
 		{"a comparison with the next owner", x.To, now, &vnode.Versions{Home: home}, 0},

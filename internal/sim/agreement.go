@@ -40,6 +40,9 @@ type promise struct {
 func (v *invariants) agreed(s *Sim, state *membership.State) *membership.State {
 	a := v.states[state.Epoch()]
 	if a == nil {
+		if sum, ok := v.sums[state.Epoch()]; ok && sum != sumOf(state.Encode()) {
+			s.fail("agreement", noKey, "two topologies have epoch %d, of which one is %v", state.Epoch(), state)
+		}
 		a = &agreement{state: state}
 		v.states[state.Epoch()] = a
 		v.moved(s, state)

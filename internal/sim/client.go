@@ -53,7 +53,12 @@ func (c *client) roam() {
 // think begins the next operation after a while.
 func (c *client) think() {
 	c.busy = false
-	c.s.after(c.rnd.about(c.s.weather.Think), c.act)
+	chapter := c.s.chapter
+	c.s.after(c.rnd.about(c.s.weather.Think), func() {
+		if c.s.chapter == chapter {
+			c.act()
+		}
+	})
 }
 
 // act begins an operation.
@@ -65,7 +70,7 @@ func (c *client) act() {
 	if c.rnd.hit(w.Roam) {
 		c.roam()
 	}
-	if n := c.at; c.s.paused || !n.running || n.closing || c.s.now < n.frozen || !c.s.isMember(n) {
+	if n := c.at; c.s.paused || c.s.alone(n) || !n.running || n.closing || c.s.now < n.frozen || !c.s.isMember(n) {
 		c.roam()
 		c.think()
 		return
@@ -92,7 +97,7 @@ func keyAt(i int) kv.Key {
 	return kv.Key{Bucket: buckets[i%len(buckets)], Name: "k" + strconv.Itoa(i)}
 }
 
-func (c *client) key() kv.Key { return keyAt(c.rnd.IntN(c.s.weather.Keys)) }
+func (c *client) key() kv.Key { return keyAt(c.s.hot.key(c.rnd)) }
 
 // begin records an operation that begins, and returns its number.
 func (c *client) begin(op check.Op, timeout time.Duration) int {

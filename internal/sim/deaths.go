@@ -66,7 +66,11 @@ func (s *Sim) wipe() {
 	if s.dead != nil {
 		return
 	}
-	spared := func() bool { return ready() && s.isMember(victim) && len(s.members()) >= 3 }
+	least := leastMembers
+	if s.chapter > 0 { // a cluster in service does not shrink to two
+		least++
+	}
+	spared := func() bool { return ready() && s.isMember(victim) && len(s.members()) >= least }
 	s.lose(spared, func() {
 		s.count("node dead")
 		s.dead = victim
@@ -99,6 +103,7 @@ func (s *Sim) inFill(n *node) {
 // blurred says that reads need not see what was written so far: a replica answers
 // that has lost it, and does not know.
 func (s *Sim) blurred() {
+	s.history.Settled = false
 	for i := range s.history.Ops {
 		s.history.Ops[i].Fresh, s.history.Ops[i].Overlaps = false, false
 	}

@@ -54,7 +54,7 @@ func (v *invariants) swept(n *node, key kv.Key, old, head object.Object) {
 				continue
 			}
 			n.s.count("swept")
-			if n.s.fastest <= n.s.weather.Grace && epoch.Add(n.s.now).UnixMilli() < was.Expires {
+			if n.s.fastest-n.s.passed <= n.s.weather.Grace && epoch.Add(n.s.now+n.s.passed).UnixMilli() < was.Expires {
 				n.s.fail("swept", key, "%s gives back the bytes of %v, which expires only at %d", n.name, was.Dot, was.Expires)
 				return
 			}
@@ -94,16 +94,15 @@ func (s *Sim) differing() []check.Violation {
 
 // hasty checks that a vnode which gives the bytes of a value back does so after the
 // grace, by the clock of its node.
-func (v *invariants) hasty(n *node, key kv.Key, orders []order, op *storage.Op, stored []byte) {
+func (v *invariants) hasty(n *node, key kv.Key, orders []order, op *storage.Op, head object.Object, before func() []byte) {
 	about := func(o order) bool {
 		return slices.ContainsFunc(o.data, func(data []byte) bool { return bytes.Equal(data, op.Key) })
 	}
 	if len(orders) == 0 || slices.ContainsFunc(orders, about) {
 		return // it was sent what takes the place
 	}
-	old, err := object.DecodeHead(stored)
-	head, bad := object.DecodeHead(op.Value)
-	if err != nil || bad != nil {
+	old, err := object.DecodeHead(before())
+	if err != nil {
 		return
 	}
 	for _, was := range old.Siblings {
@@ -147,14 +146,13 @@ func (s *Sim) rot() {
 
 // rotted checks what takes the place of an object that has rotted: all that it was,
 // or the vnode lacks data from then on.
-func (v *invariants) rotted(n *node, p ring.Partition, key kv.Key, op *storage.Op, b *storage.Batch) {
+func (v *invariants) rotted(n *node, p ring.Partition, key kv.Key, op *storage.Op, head object.Object, b *storage.Batch) {
 	was, ok := v.rot[n][string(op.Key)]
 	if !ok {
 		return
 	}
 	enc, err := n.disk.mem.Get(op.Key)
-	head, bad := object.DecodeHead(op.Value)
-	if err != nil || bad != nil || object.Check(enc) == nil || head.Clock.Descends(was) || n.lacking[p] {
+	if err != nil || object.Check(enc) == nil || head.Clock.Descends(was) || n.lacking[p] {
 		return
 	}
 	n.s.count("something less has taken the place of what had rotted")

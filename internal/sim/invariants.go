@@ -36,6 +36,7 @@ type invariants struct {
 	stamps map[check.ID]object.Stamp // of the writes of buckets in which the last one wins
 	nodes  map[*node]held
 	states map[uint64]*agreement // by epoch
+	sums   map[uint64]uint64     // by epoch, of the topologies that are too old to be kept
 	acks   map[kv.Key][]ack
 	sought map[string]kv.Key                  // by what a storage key has after its home
 	marks  map[uint64][]promise               // by transfer, what its receivers are to have
@@ -45,13 +46,20 @@ type invariants struct {
 
 // lineage is the versions of a key that some vnode has made.
 type lineage struct {
-	mints []mint
-	index map[check.ID]int
+	mints  []mint
+	dead   []int // those that are deleted
+	index  map[check.ID]int
+	actors map[object.Actor]int // numbers the actors of their dots, from 0 on
+}
+
+func newLineage() *lineage {
+	return &lineage{index: make(map[check.ID]int), actors: make(map[object.Actor]int)}
 }
 
 // mint is one of them.
 type mint struct {
 	dot     object.Dot
+	actor   int // the number of its actor
 	id      check.ID
 	deleted bool  // a reader may not see it: it is a tombstone, or expires
 	by      []int // the mints that replace it
@@ -109,6 +117,7 @@ func (v *invariants) init() {
 	v.stamps = make(map[check.ID]object.Stamp)
 	v.nodes = make(map[*node]held)
 	v.states = make(map[uint64]*agreement)
+	v.sums = make(map[uint64]uint64)
 	v.acks = make(map[kv.Key][]ack)
 	v.sought = make(map[string]kv.Key)
 	v.marks = make(map[uint64][]promise)
@@ -136,20 +145,24 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 		case op.Delete:
 			v.erase(n, p, home, key, orders, op, n.before(b, i))
 		default:
-			v.rotted(n, p, key, op, b)
-			v.overwrites(n, key, orders, op)
-			v.write(n, key, op)
-			v.honest(n, key, orders, op)
-			v.hasty(n, key, orders, op, n.before(b, i))
+			head, err := object.DecodeHead(op.Value)
+			if err != nil {
+				n.s.fail("encoding", key, "%s writes an object that does not decode: %v", n.name, err)
+				return
+			}
+			v.rotted(n, p, key, op, head, b)
+			v.overwrites(n, key, orders, head)
+			v.write(n, key, op, head)
+			v.honest(n, key, orders, head)
+			v.hasty(n, key, orders, op, head, func() []byte { return n.before(b, i) })
 		}
 	}
 }
 
 // overwrites notes what the writes of a bucket replace in which the last one wins: all
 // that their coordinator has. And it checks that this one may say which is the last.
-func (v *invariants) overwrites(n *node, key kv.Key, orders []order, op *storage.Op) {
-	head, err := object.DecodeHead(op.Value)
-	if err != nil || !n.s.latest(key) {
+func (v *invariants) overwrites(n *node, key kv.Key, orders []order, head object.Object) {
+	if !n.s.latest(key) {
 		return
 	}
 	for i := range head.Siblings {
@@ -189,13 +202,12 @@ func (n *node) before(b *storage.Batch, change int) []byte {
 
 // honest checks the clock of a version that a vnode has made itself: it covers
 // no write that is neither there nor replaced by one that it covers as well.
-func (v *invariants) honest(n *node, key kv.Key, orders []order, op *storage.Op) {
+func (v *invariants) honest(n *node, key kv.Key, orders []order, head object.Object) {
 	made := slices.ContainsFunc(orders, func(o order) bool {
 		_, ok := o.msg.(*vnode.Coordinate)
 		return ok && o.key == key
 	})
-	head, err := object.DecodeHead(op.Value)
-	if !made || err != nil || !n.s.weather.Fallbacks {
+	if !made || !n.s.weather.Fallbacks {
 		return
 	}
 	there := idsOf(head)
@@ -230,13 +242,8 @@ func (v *invariants) know(k kv.Key) {
 }
 
 // write checks one write of a batch.
-func (v *invariants) write(n *node, key kv.Key, op *storage.Op) {
+func (v *invariants) write(n *node, key kv.Key, op *storage.Op, head object.Object) {
 	s := n.s
-	head, err := object.DecodeHead(op.Value)
-	if err != nil {
-		s.fail("encoding", key, "%s writes an object that does not decode: %v", n.name, err)
-		return
-	}
 	old := v.latest(n, op.Key).head
 	if r := object.Compare(head, old); r != object.Newer && r != object.Equal {
 		s.fail("monotone", key, "%s replaces %v at %v by %v at %v, which does not contain it",
@@ -311,6 +318,10 @@ func (v *invariants) dot(s *Sim, key kv.Key, sib *object.Sibling) {
 		s.fail("dots", key, "%v names write %d and write %d", sib.Dot, known, id)
 		return
 	}
+	if s.isOver(id) {
+		s.fail("late", key, "write %d of a chapter that is over is carried out as %v", id, sib.Dot)
+		return
+	}
 	if l := v.minted[key]; l != nil && s.known(id) {
 		if i, twice := l.index[id]; twice {
 			s.fail("twice", key, "write %d was carried out twice: as %v, and as %v", id, l.mints[i].dot, sib.Dot)
@@ -326,7 +337,7 @@ func (v *invariants) dot(s *Sim, key kv.Key, sib *object.Sibling) {
 func (v *invariants) mint(key kv.Key, m mint, seen []check.ID) {
 	l := v.minted[key]
 	if l == nil {
-		l = &lineage{index: make(map[check.ID]int)}
+		l = newLineage()
 		v.minted[key] = l
 	}
 	for _, id := range seen {
@@ -334,7 +345,20 @@ func (v *invariants) mint(key kv.Key, m mint, seen []check.ID) {
 			l.mints[i].by = append(l.mints[i].by, len(l.mints))
 		}
 	}
+	l.add(m)
+}
+
+func (l *lineage) add(m mint) {
+	n, ok := l.actors[m.dot.Actor]
+	if !ok {
+		n = len(l.actors)
+		l.actors[m.dot.Actor] = n
+	}
+	m.actor = n
 	l.index[m.id] = len(l.mints)
+	if m.deleted {
+		l.dead = append(l.dead, len(l.mints))
+	}
 	l.mints = append(l.mints, m)
 }
 
@@ -346,16 +370,40 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 		return nil
 	}
 	var ids []check.ID
+	seen, gone := l.counters(clock), l.counters(v.gone[k])
+	look := func(m *mint) {
+		if m.dot.Counter > seen[m.actor] || m.dot.Counter <= gone[m.actor] {
+			return
+		}
+		for _, j := range m.by {
+			if by := &l.mints[j]; by.dot.Counter <= seen[by.actor] {
+				return
+			}
+		}
+		ids = append(ids, m.id)
+	}
+	if deletes {
+		for _, i := range l.dead {
+			look(&l.mints[i])
+		}
+		return ids
+	}
 	for i := range l.mints {
-		m := &l.mints[i]
-		if deletes && !m.deleted || !clock.Covers(m.dot) || v.gone[k].Covers(m.dot) {
-			continue
-		}
-		if !slices.ContainsFunc(m.by, func(j int) bool { return clock.Covers(l.mints[j].dot) }) {
-			ids = append(ids, m.id)
-		}
+		look(&l.mints[i])
 	}
 	return ids
+}
+
+// counters are what a clock has of each actor, by its number: a key that is written for long
+// has thousands of mints, and few actors.
+func (l *lineage) counters(clock object.Vector) []uint64 {
+	counters := make([]uint64, len(l.actors))
+	for _, dot := range clock {
+		if n, ok := l.actors[dot.Actor]; ok {
+			counters[n] = dot.Counter
+		}
+	}
+	return counters
 }
 
 // needs is the batch that must be durable before the command may be answered

@@ -36,11 +36,10 @@ func (r *request) merged(g *coordinator.Get) {
 func (r *request) lastWrite(obj kv.Object) {
 	var all object.Object
 	for _, f := range r.fetched {
-		head, err := decodeHead(f.object)
-		if err != nil {
+		if f.err != nil {
 			return // it is told elsewhere
 		}
-		all = object.Merge(all, head)
+		all = object.Merge(all, f.head)
 	}
 	if len(all.Siblings) == 0 {
 		return
@@ -98,15 +97,14 @@ func (r *request) repairedAll(g *coordinator.Get) {
 	}
 	var all object.Vector
 	for _, f := range r.fetched {
-		if head, err := decodeHead(f.object); err == nil {
-			all = all.Join(head.Clock)
+		if f.err == nil {
+			all = all.Join(f.head.Clock)
 		}
 	}
 	for _, f := range r.fetched {
 		to := r.asked[slices.IndexFunc(r.asked, func(a place) bool { return a.i == f.i })].to
-		head, err := decodeHead(f.object)
-		if err == nil && to.Role != kv.Fallback && !head.Clock.Descends(all) && !slices.Contains(r.repaired, to) {
-			r.n.s.fail("repair", r.key, "a read leaves %s/%d with %v, though it knows %v", to.Node, to.Partition, head.Clock, all)
+		if f.err == nil && to.Role != kv.Fallback && !f.head.Clock.Descends(all) && !slices.Contains(r.repaired, to) {
+			r.n.s.fail("repair", r.key, "a read leaves %s/%d with %v, though it knows %v", to.Node, to.Partition, f.head.Clock, all)
 			return
 		}
 	}
@@ -115,13 +113,12 @@ func (r *request) repairedAll(g *coordinator.Get) {
 // covers checks a clock against all that the request has heard.
 func (r *request) covers(what string, clock object.Vector) {
 	for _, f := range r.fetched {
-		heard, err := decodeHead(f.object)
-		if err != nil {
-			r.n.s.fail("encoding", r.key, "a replica has an object that does not decode: %v", err)
+		if f.err != nil {
+			r.n.s.fail("encoding", r.key, "a replica has an object that does not decode: %v", f.err)
 			return
 		}
-		if !clock.Descends(heard.Clock) {
-			r.n.s.fail("merge", r.key, "%s with %v, though it has heard %v", what, clock, heard.Clock)
+		if !clock.Descends(f.head.Clock) {
+			r.n.s.fail("merge", r.key, "%s with %v, though it has heard %v", what, clock, f.head.Clock)
 			return
 		}
 	}

@@ -35,13 +35,14 @@ func (s *Sim) faults() []fault {
 // unleash lets the faults come at their intervals until the end of the safety
 // phase.
 func (s *Sim) unleash() {
+	chapter := s.chapter
 	for _, f := range s.faults() {
 		if f.every == 0 {
 			continue
 		}
 		var again func()
 		again = func() {
-			if s.healed {
+			if s.healed || s.chapter != chapter {
 				return
 			}
 			if s.rewound == nil { // nobody else dies, and forgets what the rewound one is to be told

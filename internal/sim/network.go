@@ -66,8 +66,13 @@ func (net *network) send(from, to *node, f *transport.Frame) bool {
 	}
 	s.number(uint64(from.i)<<8 | uint64(to.i))
 	s.bytes(b)
-	if net.link(from, to).cut > 0 || !net.calm && net.rnd.hit(s.weather.Loss) {
+	l := net.link(from, to)
+	if l.cut > 0 || !net.calm && net.rnd.hit(s.weather.Loss) {
 		s.count("message lost")
+		return true
+	}
+	if l.open && l.boots[1] != to.boot && !f.Response {
+		s.count("sent to a former life") // whose connection nobody has, and the sender does not know yet
 		return true
 	}
 	net.deliverAfter(from, to, f, b)

@@ -207,6 +207,7 @@ func (n *node) freeze(d time.Duration) {
 	}
 	n.frozen = n.s.now + d
 	n.thawed = n.frozen
+	n.s.count("frozen")
 	n.s.happening(n.s.now, n.name, fmt.Sprintf("freezes for %v", d))
 }
 
@@ -217,6 +218,7 @@ func (n *node) crash(why string, down time.Duration) {
 		return
 	}
 	n.s.happening(n.s.now, n.name, "crashes: "+why)
+	n.s.count("crashed")
 	n.silent = n.rnd.hit(n.s.weather.Silent)
 	n.marker = nil
 	n.s.inFill(n)

@@ -13,6 +13,7 @@ import (
 // does not know of other operators.
 type operator struct {
 	s    *Sim
+	i    int
 	rnd  chance
 	busy bool // it waits for what becomes of a command
 }
@@ -27,7 +28,7 @@ func (s *Sim) operate() {
 		return
 	}
 	for i := range s.weather.Operators {
-		o := &operator{s: s, rnd: newChance(s.weather.Seed, fmt.Sprintf("operator %d", i))}
+		o := &operator{s: s, i: i, rnd: newChance(s.weather.Seed, fmt.Sprintf("operator %d", i))}
 		s.operators = append(s.operators, o)
 		o.again()
 	}
@@ -57,7 +58,7 @@ func (o *operator) contact() *node {
 // act makes one change.
 func (o *operator) act() {
 	at := o.contact()
-	if at == nil || o.s.rotten() != "" { // what cannot be read cannot be handed over: first it is mended
+	if at == nil || o.i >= o.s.weather.Operators || o.s.rotten() != "" { // what cannot be read cannot be handed over: first it is mended
 		o.again()
 		return
 	}

@@ -99,25 +99,28 @@ func unread(w *Weather) bool   { return w.Unread }
 func TestPlanted(t *testing.T) {
 	t.Cleanup(func() { planted.Plant("") })
 	var score strings.Builder
-	found, slowest, most := 0, planted.Bug(""), uint64(0)
+	sum := newTally("planted")
+	slowest, most := planted.Bug(""), uint64(0)
 	for _, b := range budgets {
 		if *onlyBug != "" && *onlyBug != string(b.bug) {
 			continue
 		}
 		planted.Plant(b.bug)
+		sum.Planted++
 		seed, how := hunt(b.bug, b.seeds, b.shows)
 		if how == "" {
 			t.Errorf("%s was not found in %d seeds", b.bug, b.seeds)
 			fmt.Fprintf(&score, "%-20s not found in %d seeds\n", b.bug, b.seeds)
 			continue
 		}
-		found++
+		sum.Found++
 		if seed > most {
 			slowest, most = b.bug, seed
 		}
 		fmt.Fprintf(&score, "%-20s seed %3d of %3d: %s\n", b.bug, seed, b.seeds, how)
 	}
-	t.Logf("found %d/%d, slowest %s in %d seeds\n%s", found, len(budgets), slowest, most, score.String())
+	t.Logf("found %d/%d, slowest %s in %d seeds\n%s", sum.Found, sum.Planted, slowest, most, score.String())
+	sum.publish(t)
 }
 
 // hunt runs seed after seed until the planted bug shows, and tells the seed and how.

@@ -41,19 +41,22 @@ var mustHappen = []string{
 }
 
 // reachSeeds is how many seeds are enough for that.
-const reachSeeds = 150
+const reachSeeds = 220
 
 // TestReach runs a fixed range of seeds, and wants to have seen everything.
 func TestReach(t *testing.T) {
-	var sum tally
-	for seed := uint64(1); seed <= reachSeeds; seed++ {
-		r := Run(DrawWeather(seed), Options{})
-		judge(t, r)
-		sum.add(r)
-	}
+	sum := newTally("seeds")
+	crowd(func(i uint64) bool {
+		if i < reachSeeds {
+			r := Run(DrawWeather(1+i), Options{})
+			judge(t, r)
+			sum.add(r)
+		}
+		return i+1 < reachSeeds
+	})
 	for _, what := range mustHappen {
-		if sum.counts[what] == 0 {
-			t.Errorf("%q has not happened in %d seeds", what, sum.seeds)
+		if sum.Counts[what] == 0 {
+			t.Errorf("%q has not happened in %d seeds", what, sum.Runs)
 		}
 	}
 }

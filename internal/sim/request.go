@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
@@ -48,8 +49,9 @@ type place struct {
 // fetched is what a replica has said that it holds. A second answer to the same ask
 // does not count.
 type fetched struct {
-	i      int
-	object []byte
+	i    int
+	head object.Object
+	err  error // it does not decode
 }
 
 // ask is a message on its way to a node and back.
@@ -135,7 +137,8 @@ func (r *request) hear(ev coordinator.Event) {
 		f, ok := ev.Msg.(*vnode.Fetched)
 		known := slices.ContainsFunc(r.fetched, func(old fetched) bool { return old.i == ev.I })
 		if ok && !known && slices.ContainsFunc(r.asked, func(a place) bool { return a.i == ev.I }) {
-			r.fetched = append(r.fetched, fetched{ev.I, f.Object})
+			head, err := decodeHead(f.Object)
+			r.fetched = append(r.fetched, fetched{ev.I, head, err})
 		}
 	case coordinator.Refreshed:
 		r.asked, r.fetched = nil, nil

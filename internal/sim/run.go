@@ -37,46 +37,72 @@ type Report struct {
 	Operations int
 	Simulated  time.Duration
 	Counts     map[string]int // how often what happened
+	Chapters   int            // of a life
+	Passed     time.Duration  // by the wall clocks, between its chapters
 }
 
 // Run runs the weather to its end, or to the first broken invariant.
 func Run(w Weather, o Options) Report {
 	s := newSim(w, o)
 	s.phases()
+	return s.report()
+}
+
+// report is what has come of the run so far.
+func (s *Sim) report() Report {
 	found := s.found
 	if len(found) == 0 {
 		found = check.All(&s.history)
 	}
 	return Report{
-		Weather:    w,
+		Weather:    s.weather,
 		Violations: found,
 		Hash:       s.hash,
 		Events:     s.done,
-		Operations: len(s.history.Ops),
+		Operations: s.judged + len(s.history.Ops),
 		Simulated:  s.now,
 		Counts:     s.counts,
+		Chapters:   s.chapter,
+		Passed:     s.passed,
 	}
 }
 
 // phases runs the safety phase, the healing, the liveness phase, and the end.
 func (s *Sim) phases() {
+	if s.populate() {
+		s.unleash()
+		s.operate()
+		s.ordeal()
+	}
+}
+
+// populate waits until the cluster is up, and lets clients begin.
+func (s *Sim) populate() bool {
 	if s.runUntil(upWithin, s.allUp); len(s.found) > 0 {
-		return
+		return false
 	}
 	if !s.setGrace() {
-		return
+		return false
 	}
 	for i := range s.weather.Clients {
 		c := newClient(s, i)
 		s.clients = append(s.clients, c)
 		c.think()
 	}
-	s.unleash()
-	s.operate()
+	return true
+}
+
+// ordeal runs everything from the first fault to the last comparison.
+func (s *Sim) ordeal() {
 	s.runFor(s.weather.Safety)
 	s.heal()
 	s.runFor(settle)
-	s.after(restful, func() { s.paused = s.weather.Fallbacks && !s.live }) // what a slow replica has others store for it is never at rest
+	chapter := s.chapter
+	s.after(restful, func() { // what a slow replica has others store for it is never at rest
+		if s.chapter == chapter {
+			s.paused = s.weather.Fallbacks && !s.live
+		}
+	})
 	if !s.must(restWithin, "the topology and the data are at rest", s.atRest()) {
 		return
 	}
@@ -94,6 +120,7 @@ func (s *Sim) phases() {
 	if !s.must(doneWithin, "every request is over", s.quiet) {
 		return
 	}
+	s.landed()
 	if !s.even() {
 		return
 	}
@@ -357,9 +384,7 @@ func (s *Sim) settleLatest() {
 			continue
 		}
 		op.Stamp = uint64(stamp)
-		if op.Kind == check.Put || len(op.Seen) > 0 { // else it has them already
-			op.Seen = slices.Concat(op.Seen, s.inv.read[op.Write])
-		}
+		op.Seen = slices.Concat(op.Seen, s.inv.read[op.Write])
 	}
 }
 

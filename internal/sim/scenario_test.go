@@ -28,8 +28,8 @@ type story struct {
 	texts map[check.ID]string // what was written
 }
 
-// over ends a story that has gone wrong.
-type over struct{}
+// astray ends a story that has gone wrong.
+type astray struct{}
 
 // tell leads a cluster in this weather through a story, and returns what was wrong.
 func tell(w Weather, lead func(*story)) []check.Violation {
@@ -53,7 +53,7 @@ func tell(w Weather, lead func(*story)) []check.Violation {
 func (s *story) course(run func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			if _, ok := p.(over); !ok {
+			if _, ok := p.(astray); !ok {
 				panic(p)
 			}
 		}
@@ -81,7 +81,7 @@ func (s *story) want(holds bool, format string, args ...any) {
 		s.fail("scenario", noKey, format, args...)
 	}
 	if len(s.found) > 0 {
-		panic(over{})
+		panic(astray{})
 	}
 }
 

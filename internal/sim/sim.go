@@ -92,6 +92,14 @@ type Sim struct {
 	counts  map[string]int    // how often what happened
 	mends   int               // messages of anti-entropy that vnodes were given to store
 	flights []*flight         // frames with versions that have not arrived
+
+	// Of a life; see life.go.
+	base    Weather       // what stays in all chapters
+	chapter int           // which it is; 0: the run is no life
+	judged  int           // operations of the chapters before
+	since   uint64        // the events before this chapter
+	passed  time.Duration // by the wall clocks, between chapters
+	hot     window        // the keys that clients use
 }
 
 // newSim builds the cluster of the weather and starts its nodes.
@@ -117,7 +125,7 @@ func newSim(w Weather, o Options) *Sim {
 		panic(fmt.Sprintf("sim: the weather of seed %d has no cluster: %v", w.Seed, err))
 	}
 	state = settled(state, w, o.types)
-	s.first = state
+	s.first, s.hot = state, window{keys: w.Keys, of: w.Keys}
 	for i := range w.Keys {
 		s.inv.know(keyAt(i))
 	}
@@ -166,8 +174,8 @@ func (s *Sim) step() bool {
 	s.number(uint64(ev.at))
 	ev.run()
 	s.checkSomeTree()
-	if s.done >= maxEvents {
-		s.fail("runaway", noKey, "%d events, and no end", s.done)
+	if s.done-s.since >= maxEvents {
+		s.fail("runaway", noKey, "%d events, and no end", s.done-s.since)
 	}
 	return len(s.found) == 0
 }
@@ -209,9 +217,11 @@ func (s *Sim) newID() check.ID {
 	return check.ID(len(s.writes) - 1)
 }
 
-// known reports whether the write is one of a client of this run; the callers of
-// a Cluster name their writes as they like.
-func (s *Sim) known(id check.ID) bool { return id > 0 && id < check.ID(len(s.writes)) }
+// known reports whether the write is one of a client of this run, and not of a chapter that
+// is over; the callers of a Cluster name their writes as they like.
+func (s *Sim) known(id check.ID) bool {
+	return id > 0 && id < check.ID(len(s.writes)) && s.writes[id] != over
+}
 
 // seenBy is what a write had seen: what its context covers, or, of a delete without
 // one, what it had read itself.

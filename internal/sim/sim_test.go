@@ -5,8 +5,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -29,13 +32,28 @@ func TestSeeds(t *testing.T) {
 		seed = uint64(time.Now().UnixNano()) % 1e12
 	}
 	t.Logf("fresh seeds from %d on", seed)
-	var sum tally
-	for start := time.Now(); time.Since(start) < *simTime && !t.Failed(); seed++ {
-		r := Run(DrawWeather(seed), Options{})
+	sum := newTally("seeds")
+	start := time.Now()
+	crowd(func(i uint64) bool {
+		r := Run(DrawWeather(seed+i), Options{})
 		judge(t, r)
 		sum.add(r)
+		return time.Since(start) < *simTime && !t.Failed()
+	})
+	sum.publish(t)
+}
+
+// crowd calls work with 0, 1, 2 and so on, on all processors, each until it says false.
+func crowd(work func(i uint64) bool) {
+	var wait sync.WaitGroup
+	var next atomic.Uint64
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			for work(next.Add(1) - 1) {
+			}
+		})
 	}
-	t.Log(sum.String())
+	wait.Wait()
 }
 
 // TestReplay runs one seed and tells the life of a key.
@@ -69,7 +87,12 @@ func judge(t *testing.T, r Report) {
 			key = v.Key[strings.LastIndexByte(v.Key, '/')+1:]
 		}
 	}
-	fmt.Fprintf(&b, "replay: go test ./internal/sim -run TestReplay -seed=%d -watch=%s", r.Weather.Seed, key)
+	test, seed := "TestReplay", "seed"
+	if r.Chapters > 0 {
+		fmt.Fprintf(&b, "in chapter %d of a life\n", r.Chapters)
+		test, seed = "TestLife -lives=1", "life"
+	}
+	fmt.Fprintf(&b, "replay: go test ./internal/sim -run %s -%s=%d -watch=%s", test, seed, r.Weather.Seed, key)
 	t.Error(b.String())
 }
 

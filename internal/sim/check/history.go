@@ -93,6 +93,11 @@ type History struct {
 	Latest    string          // what the keys begin with of which only the last write is shown; empty: there are none
 	Exclusive bool            // all Guarded puts of a key meet at one vnode
 	Reaped    map[string][]ID // by key: deletes whose tombstones are gone, since nothing is left that they have replaced
+
+	// Of a history that goes on where another one has ended; see Next.
+	Past    map[ID]string   // by write, the key: it was stored once, and had been replaced when that one ended
+	Known   map[string]bool // the keys that were put before
+	Settled bool            // since then no replica has lost anything
 }
 
 // Violation is a promise broken.

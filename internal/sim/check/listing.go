@@ -32,7 +32,7 @@ func (g *Graph) listed(op *Op) []Violation {
 			found = append(found, Violation{"listing", key, fmt.Sprintf("listed twice by %v", op)})
 		}
 		have[key] = true
-		if !g.everPut(key, op) {
+		if !g.Known[key] && !g.everPut(key, op) {
 			found = append(found, Violation{"listing", key, fmt.Sprintf("never put, but listed by %v", op)})
 		}
 	}

@@ -50,12 +50,12 @@ var handlers = [256]handler{
 	riakpb.CounterGetReq:     {name: "counter_get", why: "data types are not supported"},
 	riakpb.DtFetchReq:        {name: "dt_fetch", why: "data types are not supported"},
 	riakpb.DtUpdateReq:       {name: "dt_update", why: "data types are not supported"},
-	riakpb.SearchQueryReq:    {name: "search_query", why: "search is not supported; Riak 3.0 has removed it too"},
-	riakpb.IndexGetReq:       {name: "search_index_get", why: "search is not supported; Riak 3.0 has removed it too"},
-	riakpb.IndexPutReq:       {name: "search_index_put", why: "search is not supported; Riak 3.0 has removed it too"},
-	riakpb.IndexDeleteReq:    {name: "search_index_delete", why: "search is not supported; Riak 3.0 has removed it too"},
-	riakpb.SchemaGetReq:      {name: "search_schema_get", why: "search is not supported; Riak 3.0 has removed it too"},
-	riakpb.SchemaPutReq:      {name: "search_schema_put", why: "search is not supported; Riak 3.0 has removed it too"},
+	riakpb.SearchQueryReq:    {name: "search_query", why: "search, which Riak 3.0 has removed too, is not supported"},
+	riakpb.IndexGetReq:       {name: "search_index_get", why: "search, which Riak 3.0 has removed too, is not supported"},
+	riakpb.IndexPutReq:       {name: "search_index_put", why: "search, which Riak 3.0 has removed too, is not supported"},
+	riakpb.IndexDeleteReq:    {name: "search_index_delete", why: "search, which Riak 3.0 has removed too, is not supported"},
+	riakpb.SchemaGetReq:      {name: "search_schema_get", why: "search, which Riak 3.0 has removed too, is not supported"},
+	riakpb.SchemaPutReq:      {name: "search_schema_put", why: "search, which Riak 3.0 has removed too, is not supported"},
 	riakpb.CoverageReq:       {name: "coverage", why: "coverage plans are not supported"},
 	riakpb.ToggleEncodingReq: {name: "toggle_encoding", why: "the native encoding of Erlang is not supported"},
 	riakpb.ProxyGetReq:       {name: "proxy_get", why: "replication between clusters is not supported"},
@@ -74,7 +74,7 @@ const noSecurity = "Security not enabled; STARTTLS not allowed."
 // trees of anti-entropy.
 func init() {
 	for code := riakpb.FirstTimeSeriesReq; code <= riakpb.LastTimeSeriesReq; code++ {
-		handlers[code] = handler{name: "time_series", why: "time series are not supported: they are another product than Riak KV"}
+		handlers[code] = handler{name: "time_series", why: "time series, another product than Riak KV, are not supported"}
 	}
 	for code := riakpb.FirstAAEFold; code <= riakpb.LastAAEFold; code++ {
 		handlers[code] = handler{name: "aae_fold", why: "folds over anti-entropy trees are not supported"}

@@ -1,7 +1,6 @@
 package pb
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -63,7 +62,7 @@ func (f *fields) next() bool {
 }
 
 func (f *fields) failed(n int) bool {
-	f.err = decodingError(strings.TrimPrefix(fmt.Sprint(protowire.ParseError(n)), "proto: "))
+	f.err = decodingError(protowire.ParseError(n).Error())
 	return false
 }
 

@@ -31,8 +31,11 @@ const (
 	errManyBuckets = wireError("the buckets are too many for one answer; list them with stream")
 )
 
-// decodingError is the answer to a message that is none.
-func decodingError(why string) error { return wireError("Message decoding error: " + why) }
+// decodingError is the answer to a message that is none. The library begins its
+// errors with its name and, by chance, one blank or another.
+func decodingError(why string) error {
+	return wireError("Message decoding error: " + strings.TrimLeft(strings.TrimPrefix(why, "proto:"), " \u00a0"))
+}
 
 // reasons are the answers to what fails in the store, first match first, as
 // Riak prints them. What has numbers in it is made by reason.

@@ -267,7 +267,7 @@ func (c *client) awaitError(text string) {
 	var e riakpb.RpbErrorResp
 	c.await(riakpb.Error, &e)
 	if string(e.Errmsg) != text || e.GetErrcode() != 0 || e.Errcode == nil {
-		c.Fatalf("error %q, code %v; want %q, code 0", e.Errmsg, e.Errcode, text)
+		c.Fatalf("error %q, code %d; want %q, code 0", e.Errmsg, e.GetErrcode(), text)
 	}
 }
 

@@ -5,8 +5,8 @@
 //	code     1 byte
 //	body     the message, in the encoding of Protocol Buffers
 //
-// The messages are made from the .proto files by "make generate"; the lint of
-// their names and numbers is a test beside them.
+// The messages are made from the .proto files by "make generate"; a test beside
+// them finds code that is older than they are.
 package riakpb
 
 //go:generate ./generate.sh

@@ -28,6 +28,7 @@ type conn struct {
 	readBy   time.Time // the deadline for reading that is set; zero: none
 	writeBy  time.Time // the same for writing
 	clientID []byte
+	req      request // the one that is served
 
 	// The names of the last request: the next one is mostly about the same
 	// bucket, and then they need no memory of their own.
@@ -67,17 +68,16 @@ func (c *conn) run() {
 	defer c.server.ended(c)
 	defer c.net.Close()
 	for {
-		r, err := c.next()
-		if err != nil {
+		var err error
+		if c.req, err = c.next(); err != nil {
 			if !c.refuse(err) {
 				return
 			}
 			continue
 		}
-		again := c.answer(&r)
-		if r.held > 0 {
-			c.server.frames.Add(-int64(r.held))
-		}
+		again := c.answer(&c.req)
+		c.server.frames.Add(-int64(c.req.held))
+		c.req = request{} // its body may be large
 		if !again {
 			return
 		}

@@ -20,9 +20,11 @@ import (
 func FuzzServe(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add([]byte{0, 0, 0, 0})
+	var every []byte
 	for code := range 256 {
-		f.Add([]byte{0, 0, 0, 1, byte(code)})
+		every = append(every, 0, 0, 0, 1, byte(code))
 	}
+	f.Add(every)
 	long := putOf("k", string(make([]byte, 1000)))
 	f.Add(bytes.Join([][]byte{frameOf(f, riakpb.PutReq, long), frameOf(f, riakpb.GetReq, getOf("k")), frameOf(f, riakpb.ListKeysReq, &riakpb.RpbListKeysReq{Bucket: []byte("b")})}, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -108,16 +108,16 @@ func (f *fake) Status() tanodb.Status { return tanodb.Status{Node: "n1", Replica
 
 // The properties of a fake are those of its map, by bucket or type; what is not
 // there is not found, and the property "bad" is invalid.
-func (f *fake) BucketProps(_ context.Context, b kv.Bucket) ([]Prop, error) {
-	return f.TypeProps(nil, b.Type+"/"+b.Name)
+func (f *fake) BucketProps(ctx context.Context, b kv.Bucket) ([]Prop, error) {
+	return f.TypeProps(ctx, b.Type+"/"+b.Name)
 }
 
-func (f *fake) SetBucketProps(_ context.Context, b kv.Bucket, ps []Prop) error {
-	return f.SetTypeProps(nil, b.Type+"/"+b.Name, ps)
+func (f *fake) SetBucketProps(ctx context.Context, b kv.Bucket, ps []Prop) error {
+	return f.SetTypeProps(ctx, b.Type+"/"+b.Name, ps)
 }
 
-func (f *fake) ResetBucketProps(_ context.Context, b kv.Bucket) error {
-	if _, err := f.BucketProps(nil, b); err != nil {
+func (f *fake) ResetBucketProps(ctx context.Context, b kv.Bucket) error {
+	if _, err := f.BucketProps(ctx, b); err != nil {
 		return err
 	}
 	f.props[b.Type+"/"+b.Name] = []Prop{}
@@ -132,8 +132,8 @@ func (f *fake) TypeProps(_ context.Context, name string) ([]Prop, error) {
 	return ps, nil
 }
 
-func (f *fake) SetTypeProps(_ context.Context, name string, ps []Prop) error {
-	if _, err := f.TypeProps(nil, name); err != nil {
+func (f *fake) SetTypeProps(ctx context.Context, name string, ps []Prop) error {
+	if _, err := f.TypeProps(ctx, name); err != nil {
 		return err
 	}
 	if slices.Contains(ps, (Prop{"n_val", "0"})) {

@@ -34,6 +34,10 @@ build: ## build the one binary, bin/tanodb, static
 test: ## run all tests, as "go test ./..." does
 	go test ./...
 
+.PHONY: generate
+generate: ## make the code of the .proto files anew; needs protoc (Debian: protobuf-compiler)
+	go generate ./internal/server/riakpb
+
 .PHONY: lint
 lint: ## check formatting, layers, purity, words, dead code, vet, staticcheck, go.mod
 	go mod tidy -diff

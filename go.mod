@@ -59,5 +59,6 @@ require (
 
 tool (
 	golang.org/x/tools/cmd/deadcode
+	google.golang.org/protobuf/cmd/protoc-gen-go
 	honnef.co/go/tools/cmd/staticcheck
 )

@@ -59,6 +59,9 @@ func testMain(m *testing.M) (int, error) {
 	if testing.Short() {
 		return m.Run(), nil
 	}
+	if err := os.Setenv("TANODB_PB", "off"); err != nil { // one default port for all nodes
+		return 0, err
+	}
 	dir, err := os.MkdirTemp("", "tanodb-e2e-")
 	if err != nil {
 		return 0, err

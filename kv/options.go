@@ -100,7 +100,7 @@ type ReadOptions struct {
 type WriteOptions struct {
 	Context       Context       // what this write replaces; empty: nothing
 	IfNoneMatch   bool          // of a Put: only if the key holds no live value; else ErrExists
-	IfNotModified bool          // only if the key holds nothing that Context has not seen; else ErrModified, or of a Put ErrNotFound if it holds nothing. Like IfNoneMatch it is decided where the version is made: see docs/requests.md for what that is worth
+	IfNotModified bool          // only if the key holds nothing that Context has not seen; else ErrModified, or of a Put ErrNotFound if it holds no value. Like IfNoneMatch it is decided where the version is made: see docs/requests.md for what that is worth
 	N             int           // write only this many replicas of the bucket's N; 0: all of them
 	W             Quorum        // replicas that must have stored it; default: majority
 	DW            Quorum        // replicas that must have stored it durably, at least 1; default: what W asks for, since every confirmation is as durable as its node promises

@@ -37,7 +37,7 @@ var specs = []spec{
 	only("precommit", "[]"),
 	quorum("pw", func(p *Props) *Quorum { return &p.PW }),
 	quorum("r", func(p *Props) *Quorum { return &p.R }),
-	keptWord("repl", "false", "false", "true", "realtime", "fullsync", "both"),
+	keptWord("repl", "false", "false", "true", "realtime", "fullsync"),
 	keptQuorum("rw"),
 	only("search", "false"),
 	number("siblings_maximum", func(p *Props) *int { return &p.SiblingMax }, 1, MaxSiblings),

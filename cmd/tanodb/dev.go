@@ -15,6 +15,10 @@ const defaultDevDir = "tanodb-dev"
 // maxDevNodes is how many processes one machine is asked to run at most.
 const maxDevNodes = 32
 
+// devPorts is how many ports a node has: for HTTP, for other nodes, and for
+// Riak's clients.
+const devPorts = 3
+
 type devCmd struct {
 	Dir string `help:"Where the cluster keeps its data, logs and ports; it tells the other commands which cluster is meant." default:"tanodb-dev" placeholder:"DIR" env:"TANODB_DEV_DIR"`
 
@@ -42,7 +46,7 @@ func (*devCmd) Help() string {
 
 type devRunCmd struct {
 	Nodes      int    `help:"How many nodes; 0: as many as the directory has, or 3." placeholder:"N"`
-	BasePort   int    `help:"Use ports from this one on; 0: the ports of the last time, or free ones, and 8098 for the first node's HTTP if it is free." placeholder:"PORT" env:"TANODB_BASE_PORT"`
+	BasePort   int    `help:"Use ports from this one on; 0: the ports of the last time, or free ones, and 8098 for the first node's HTTP and 8087 for its Riak clients if they are free." placeholder:"PORT" env:"TANODB_BASE_PORT"`
 	Partitions int    `help:"The size of the ring; 0: what the directory has, or 64." placeholder:"Q"`
 	Replicas   int    `help:"How many vnodes hold each key; 0: what the directory has, or 3." placeholder:"N"`
 	Durability string `help:"When a write is confirmed: sync or interval." enum:"sync,interval" default:"sync" placeholder:"WHEN"`
@@ -183,8 +187,8 @@ func (c *devRunCmd) prepare(dir string) (*devState, error) {
 	if c.Nodes < 0 || c.Nodes > maxDevNodes {
 		return nil, usagef("--nodes is %d; it must be from 1 to %d", c.Nodes, maxDevNodes)
 	}
-	if c.BasePort < 0 || c.BasePort+2*maxDevNodes > 1<<16 {
-		return nil, usagef("--base-port is %d; it must be from 1 to %d", c.BasePort, 1<<16-2*maxDevNodes)
+	if c.BasePort < 0 || c.BasePort+devPorts*maxDevNodes > 1<<16 {
+		return nil, usagef("--base-port is %d; it must be from 1 to %d", c.BasePort, 1<<16-devPorts*maxDevNodes)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of the cluster: %w", err)

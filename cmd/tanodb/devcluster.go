@@ -458,6 +458,7 @@ func (d *devCluster) spawn(c *child) error {
 		"--dir=" + filepath.Join(d.dir, n.Name),
 		"--name=" + n.Name,
 		"--http=" + n.HTTP,
+		"--pb=" + n.PB,
 		"--listen=" + n.Listen,
 		"--durability=" + d.state.Durability,
 	}, append(d.state.into(n), d.flags...)...)
@@ -509,7 +510,7 @@ func (d *devCluster) lastLines(c *child) string {
 func (d *devCluster) processes() devProcesses {
 	var ps devProcesses
 	for i, c := range d.children {
-		p := devProcess{Node: c.name, State: c.stateText(), HTTP: d.state.Nodes[i].base(), Log: d.logName(c)}
+		p := devProcess{Node: c.name, State: c.stateText(), HTTP: d.state.Nodes[i].base(), PB: d.state.Nodes[i].PB, Log: d.logName(c)}
 		if c.alive() {
 			p.PID = c.cmd.Process.Pid
 		}

@@ -41,6 +41,7 @@ type devState struct {
 type devNode struct {
 	Name   string `json:"name"`
 	HTTP   string `json:"http"`            // HOST:PORT
+	PB     string `json:"pb,omitempty"`    // HOST:PORT; empty: the file is older than the flag, and none is chosen yet
 	Listen string `json:"listen"`          // HOST:PORT
 	Joins  bool   `json:"joins,omitempty"` // it was added: it is not one of the first members
 	Left   bool   `json:"left,omitempty"`  // it has left the cluster, and is not started any more
@@ -151,14 +152,22 @@ func (s *devState) choosePort(held *ports, i, base int) (err error) {
 	if i == 0 {
 		first = strings.TrimPrefix(defaultAddr, "http://")
 	}
-	http, listen := []string{n.HTTP, first, anyPort}, []string{n.Listen, anyPort}
+	pb := ""
+	if i == 0 {
+		pb = defaultPB
+	}
+	http, listen, riak := []string{n.HTTP, first, anyPort}, []string{n.Listen, anyPort}, []string{n.PB, pb, anyPort}
 	if base > 0 {
 		http, listen = []string{loopback(base + 2*i)}, []string{loopback(base + 2*i + 1)}
+		riak = []string{loopback(base + 2*maxDevNodes + i), anyPort}
 	}
 	if n.HTTP, err = held.hold(http...); err != nil {
 		return err
 	}
-	n.Listen, err = held.hold(listen...)
+	if n.Listen, err = held.hold(listen...); err != nil {
+		return err
+	}
+	n.PB, err = held.hold(riak...)
 	return err
 }
 
@@ -213,6 +222,7 @@ type devProcess struct {
 	State string `json:"state"` // running, paused, killed, stopped, left, or how it has ended
 	PID   int    `json:"pid,omitempty"`
 	HTTP  string `json:"http"`
+	PB    string `json:"pb"`
 	Log   string `json:"log"`
 }
 

@@ -45,6 +45,9 @@ const (
 // defaultAddr is where a node started without flags serves HTTP.
 const defaultAddr = "http://127.0.0.1:8098"
 
+// defaultPB is where it serves Protocol Buffers: the port is Riak's.
+const defaultPB = "127.0.0.1:8087"
+
 // cli is the command line.
 type cli struct {
 	JSON    bool          `help:"Print one JSON document instead of text."`

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("TANODB_ADDR", fmt.Sprintf("http://127.0.0.1:%d", base))
 			env.Setenv("TANODB_HTTP", fmt.Sprintf("127.0.0.1:%d", base))
+			env.Setenv("TANODB_PB", "off") // one default port for all scripts at once
 			env.Setenv("TANODB_BASE_PORT", strconv.Itoa(base))
 			return nil
 		},

@@ -15,18 +15,21 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/ring"
 	httpd "github.com/tanodb/tanodb/internal/server/http"
+	"github.com/tanodb/tanodb/internal/server/pb"
 )
 
 type serveCmd struct {
 	Dir           string        `help:"Where the node keeps its data." default:"tanodb-data" placeholder:"DIR" env:"TANODB_DIR"`
 	Name          string        `help:"This node's name, for ever; none: the one kept in the directory, or tanodb." placeholder:"NAME" env:"TANODB_NAME"`
 	HTTP          string        `name:"http" help:"Where clients reach this node." default:"127.0.0.1:8098" placeholder:"HOST:PORT" env:"TANODB_HTTP"`
+	PB            string        `name:"pb" help:"Where Riak's clients reach this node, by Protocol Buffers; off: nowhere." default:"127.0.0.1:8087" placeholder:"HOST:PORT" env:"TANODB_PB"`
 	Listen        string        `help:"Where other nodes reach this one; none: no network between nodes, or the address of this node in --bootstrap." placeholder:"HOST:PORT" env:"TANODB_LISTEN"`
 	Advertise     string        `help:"What other nodes are told to reach this one at, where that is not --listen." placeholder:"HOST:PORT" env:"TANODB_ADVERTISE"`
 	Bootstrap     members       `help:"The first members of a new cluster, this one too, the same on every node; none: a cluster of this node alone." placeholder:"NAME=HOST:PORT,…" env:"TANODB_BOOTSTRAP"`
@@ -59,7 +62,7 @@ func (*serveCmd) Help() string {
 Example, a whole database, a node of three, and a fourth that joins them:
 
     tanodb serve --dir ./data
-    tanodb serve --dir ./n1 --name n1 --http 127.0.0.1:8098 --bootstrap n1=10.0.0.1:7098,n2=10.0.0.2:7098,n3=10.0.0.3:7098
+    tanodb serve --dir ./n1 --name n1 --http 10.0.0.1:8098 --pb 10.0.0.1:8087 --bootstrap n1=10.0.0.1:7098,n2=10.0.0.2:7098,n3=10.0.0.3:7098
     tanodb serve --dir ./n4 --name n4 --listen 10.0.0.4:7098 --auto-join 10.0.0.1:7098,10.0.0.2:7098`
 }
 
@@ -118,27 +121,55 @@ func (c *serveCmd) Run(a *app) error {
 	if c.Tether {
 		go tether(a.stdin, signals)
 	}
-	address, told := c.HTTP, false
-	for {
-		listener, err := net.Listen("tcp", address)
+	for told := false; ; told = true {
+		doors, err := c.listenForClients()
 		if err != nil {
-			return fmt.Errorf("cannot serve HTTP: %w", err)
+			return err
 		}
-		address = listener.Addr().String() // with the port that the system may have chosen
 		s, err := c.open(o, signals)
 		if err != nil {
-			return errors.Join(err, listener.Close())
+			return errors.Join(err, doors.close())
 		}
 		if !told {
-			told = true
-			if err := a.print(newReady(s.node.Status(), listener.Addr())); err != nil {
+			if err := a.print(newReady(s.node.Status(), doors)); err != nil {
 				o.Logger.Warn("cannot write the ready line", "error", err)
 			}
 		}
-		if err := s.run(listener); !errors.Is(err, errReopen) {
+		if err := s.run(doors); !errors.Is(err, errReopen) {
 			return err
 		}
 	}
+}
+
+// doors are where clients come in.
+type doors struct{ http, pb net.Listener } // pb is nil if it is off
+
+// pbOff is the value of --pb that turns it off.
+const pbOff = "off"
+
+// listenForClients opens the doors. The next time they are the same, with the
+// ports that the system may have chosen.
+func (c *serveCmd) listenForClients() (d doors, err error) {
+	if d.http, err = net.Listen("tcp", c.HTTP); err != nil {
+		return d, fmt.Errorf("cannot serve HTTP: %w", err)
+	}
+	c.HTTP = d.http.Addr().String()
+	if c.PB == pbOff {
+		return d, nil
+	}
+	if d.pb, err = net.Listen("tcp", c.PB); err != nil {
+		return d, errors.Join(fmt.Errorf("cannot serve Protocol Buffers: %w; choose another address with --pb, or --pb off", err), d.http.Close())
+	}
+	c.PB = d.pb.Addr().String()
+	return d, nil
+}
+
+func (d doors) close() error {
+	err := d.http.Close()
+	if d.pb != nil {
+		err = errors.Join(err, d.pb.Close())
+	}
+	return err
 }
 
 // open opens the node, which may take minutes where it is to join a cluster that cannot
@@ -160,10 +191,12 @@ func (c *serveCmd) open(o tanodb.Options, signals chan os.Signal) (*serving, err
 		if ans.err != nil {
 			return nil, fmt.Errorf("cannot open %s: %w", c.Dir, ans.err)
 		}
-		limits := httpd.Options{Logger: o.Logger}
+		riak := pb.NewServer(ans.node, pb.Options{Logger: o.Logger, Properties: ans.node})
+		limits := httpd.Options{Logger: o.Logger, Metrics: riak.Metrics()}
 		return &serving{
 			node:    ans.node,
 			http:    httpd.NewServer(c.handler(httpd.New(ans.node, limits)), limits),
+			pb:      riak,
 			drain:   c.Drain,
 			log:     o.Logger,
 			signals: signals,
@@ -175,6 +208,11 @@ func (c *serveCmd) open(o tanodb.Options, signals chan os.Signal) (*serving, err
 func (c *serveCmd) options(logs io.Writer) (tanodb.Options, error) {
 	if err := checkHostPort(c.HTTP); err != nil {
 		return tanodb.Options{}, usagef("--http: %v", err)
+	}
+	if c.PB != pbOff {
+		if err := checkHostPort(c.PB); err != nil {
+			return tanodb.Options{}, usagef("--pb: %v, or off", err)
+		}
 	}
 	if c.Listen != "" {
 		if err := checkHostPort(c.Listen); err != nil {
@@ -333,26 +371,35 @@ type ready struct {
 	Ready  bool   `json:"ready"`
 	Node   string `json:"node"`
 	HTTP   string `json:"http"`
+	PB     string `json:"pb,omitempty"` // empty: off
 	Listen string `json:"listen,omitempty"`
 }
 
-func newReady(s tanodb.Status, http net.Addr) ready {
-	return ready{Ready: true, Node: s.Node, HTTP: "http://" + http.String(), Listen: s.Listen}
+func newReady(s tanodb.Status, d doors) ready {
+	r := ready{Ready: true, Node: s.Node, HTTP: "http://" + d.http.Addr().String(), Listen: s.Listen}
+	if d.pb != nil {
+		r.PB = d.pb.Addr().String()
+	}
+	return r
 }
 
 // String is one line.
 func (r ready) String() string {
 	s := "ready: node " + r.Node + " at " + r.HTTP
+	if r.PB != "" {
+		s += ", for Riak's clients at " + r.PB
+	}
 	if r.Listen != "" {
 		s += ", for other nodes at " + r.Listen
 	}
 	return s + "\n"
 }
 
-// serving is a node and its HTTP server while they run.
+// serving is a node and its servers while they run.
 type serving struct {
 	node    *tanodb.Node
 	http    *httpd.Server
+	pb      *pb.Server // without a listener where it is off
 	drain   time.Duration
 	log     *slog.Logger
 	signals chan os.Signal
@@ -371,9 +418,8 @@ var errReopen = errors.New("the node is to be opened again")
 
 // run serves until a signal comes, the server fails, or the node is to be opened again, and
 // then stops in order.
-func (s *serving) run(listener net.Listener) error {
-	failed := make(chan error, 1)
-	go func() { failed <- s.http.Serve(listener) }()
+func (s *serving) run(d doors) error {
+	failed := s.serve(d)
 	select {
 	case sig := <-s.signals:
 		s.log.Info("stopping: requests in progress may end", "signal", sig.String(), "within", s.drain)
@@ -391,8 +437,50 @@ func (s *serving) run(listener net.Listener) error {
 	case <-s.node.Failed():
 		return s.ended(s.stop(failed))
 	case err := <-failed:
-		return errors.Join(fmt.Errorf("cannot go on serving HTTP: %w", err), s.node.Close())
+		// What is the other server's end, once this one has failed, is its own.
+		return errors.Join(fmt.Errorf("cannot go on serving clients: %w", err), s.close(), s.node.Close())
 	}
+}
+
+// serve starts the servers. The channel gets how they ended: the first failure,
+// or nil when all have ended, and then it is closed.
+func (s *serving) serve(d doors) <-chan error {
+	failed := make(chan error, 2)
+	var running sync.WaitGroup
+	start := func(serve func(net.Listener) error, l net.Listener) {
+		running.Go(func() {
+			if err := serve(l); err != nil {
+				failed <- err
+			}
+		})
+	}
+	start(s.http.Serve, d.http)
+	if d.pb != nil {
+		start(s.pb.Serve, d.pb)
+	}
+	go func() {
+		running.Wait()
+		close(failed)
+	}()
+	return failed
+}
+
+// shutdown stops the servers, all at once.
+func (s *serving) shutdown(ctx context.Context) error {
+	other := make(chan error, 1)
+	go func() { other <- s.pb.Shutdown(ctx) }()
+	return errors.Join(s.http.Shutdown(ctx), <-other)
+}
+
+// close stops the servers without patience.
+func (s *serving) close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := s.shutdown(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil // that is how it was meant
+	}
+	return err
 }
 
 // ended is how a node ends that cannot go on: well, if it has left its cluster.
@@ -404,14 +492,14 @@ func (s *serving) ended(err error) error {
 	return errors.Join(errors.New("the node cannot go on"), err)
 }
 
-// stop drains the HTTP server and then the node, until the deadline or a second
+// stop drains the servers and then the node, until the deadline or a second
 // signal.
 func (s *serving) stop(failed <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.drain)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() {
-		err := s.http.Shutdown(ctx)
+		err := s.shutdown(ctx)
 		stopped <- errors.Join(err, <-failed, s.node.Shutdown(ctx))
 	}()
 	select {

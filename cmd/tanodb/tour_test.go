@@ -87,6 +87,7 @@ func TestTour(t *testing.T) {
 	env := []string{
 		fmt.Sprintf("TANODB_ADDR=http://127.0.0.1:%d", base),
 		fmt.Sprintf("TANODB_HTTP=127.0.0.1:%d", base),
+		fmt.Sprintf("TANODB_PB=127.0.0.1:%d", base+9),
 		fmt.Sprintf("TANODB_BASE_PORT=%d", base),
 	}
 	commands := parseTour(string(page))
@@ -96,6 +97,7 @@ func TestTour(t *testing.T) {
 			t.Fatalf("%s:%d: %s: was not reached", filepath.Base(tour), c.line, c.text)
 		}
 		got := strings.ReplaceAll(outputs[i], loopback(base), "127.0.0.1:8098")
+		got = strings.ReplaceAll(got, loopback(base+9), defaultPB)
 		if !agrees(c.want, strings.Split(strings.TrimRight(got, "\n"), "\n")) {
 			t.Errorf("%s:%d: $ %s\nprints\n%s\nand the page says\n%s", filepath.Base(tour), c.line, c.text, got, strings.Join(c.want, "\n"))
 		}

@@ -105,7 +105,7 @@ func (c *Conditional) unmet(live bool) error {
 	if !o.IfNotModified {
 		return nil
 	}
-	if !live && len(o.Context) > 0 {
+	if !live {
 		return kv.ErrNotFound
 	}
 	seen, err := object.DecodeContext(c.get.key, o.Context)

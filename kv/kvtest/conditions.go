@@ -36,6 +36,7 @@ var conditions = []testCase{
 		r.delete(k, nil)
 		r.refusesPut(k, kv.WriteOptions{Context: seen, IfNotModified: true}, kv.ErrNotFound)
 		r.absent(k)
+		r.refusesPut(r.key("never"), kv.WriteOptions{IfNotModified: true}, kv.ErrNotFound)
 	}},
 	{"of many who put if nothing matches one does", func(r *run) {
 		if r.o.Sequential {

@@ -111,7 +111,7 @@ func (m *Memory) meets(k kv.Key, seen uint64, o kv.WriteOptions) (uint64, error)
 	switch {
 	case o.IfNoneMatch && live > 0:
 		return 0, kv.ErrExists
-	case o.IfNotModified && live == 0 && seen > 0:
+	case o.IfNotModified && live == 0:
 		return 0, kv.ErrNotFound
 	case o.IfNotModified && seen < obj.clock:
 		return 0, kv.ErrModified

@@ -77,6 +77,10 @@ type Options struct {
 	// a request past that is answered with status 503. 0: 1 GiB.
 	MaxBodies int64
 
+	// Metrics are shown with those of the node: of what else serves it. Nil:
+	// none.
+	Metrics prometheus.Gatherer
+
 	// Logger receives what goes wrong with connections, and panics. Nil:
 	// nothing is logged.
 	Logger *slog.Logger
@@ -97,7 +101,7 @@ func (o *Options) ensureDefaults() {
 // handler serves requests.
 type handler struct {
 	node    Node
-	metrics http.Handler
+	metrics prometheus.Gatherer // the node's and others
 	o       Options
 	bodies  atomic.Int64 // bytes of request bodies in memory. Invariant: 0 <= bodies <= o.MaxBodies
 }
@@ -105,11 +109,11 @@ type handler struct {
 // New serves a node. A Server adds the limits of connections.
 func New(n Node, o Options) http.Handler {
 	o.ensureDefaults()
-	return &handler{
-		node:    n,
-		metrics: promhttp.HandlerFor(n.Metrics(), promhttp.HandlerOpts{}),
-		o:       o,
+	all := prometheus.Gatherers{n.Metrics()}
+	if o.Metrics != nil {
+		all = append(all, o.Metrics)
 	}
+	return &handler{node: n, metrics: all, o: o}
 }
 
 // ServeHTTP answers one request.
@@ -146,7 +150,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case status:
 		writeJSON(w, http.StatusOK, h.node.Status())
 	case metrics:
-		h.metrics.ServeHTTP(w, r)
+		promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	default:
 		h.cluster(w, r, t)
 	}

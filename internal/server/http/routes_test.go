@@ -218,14 +218,25 @@ func TestStats(t *testing.T) {
 	repairs.WithLabelValues("stale").Add(1)
 	repairs.WithLabelValues("missing").Add(2)
 	f.registry.MustRegister(requests, seconds, repairs)
+	connects := prometheus.NewCounter(prometheus.CounterOpts{Name: "tanodb_pb_connects_total"})
+	connects.Add(9)
+	open := prometheus.NewGauge(prometheus.GaugeOpts{Name: "tanodb_pb_connections"})
+	open.Set(2)
+	others := prometheus.NewRegistry()
+	others.MustRegister(connects, open)
+	c := &client{t, New(f, Options{Metrics: others})}
+	if body := c.want(200, "GET", "/metrics", "").Body.String(); !strings.Contains(body, "tanodb_pb_connections 2") || !strings.Contains(body, "tanodb_requests_total") {
+		t.Errorf("the metrics are not those of both: %s", body)
+	}
 	var got map[string]any
-	if err := json.Unmarshal(newClient(t, f).want(200, "GET", "/stats", "").Body.Bytes(), &got); err != nil {
+	if err := json.Unmarshal(c.want(200, "GET", "/stats", "").Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
 		"node_gets_total": 7.0, "node_puts_total": 5.0, "node_get_fsm_time_mean": 2000.0, "read_repairs_total": 3.0, "vnode_puts_total": 0.0,
 		"nodename": "n1", "riak_kv_version": riakVersion, "storage_backend": "memory", "ring_members": []any{"n1", "n2", "n3"},
 		"connected_nodes": []any{"n2"}, "ring_num_partitions": 64.0, "ring_creation_size": 64.0,
+		"pbc_connects_total": 9.0, "pbc_active": 2.0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -10,9 +10,9 @@ import (
 
 // riakVersion is the version of Riak whose interface this is; clients choose
 // by it what they may ask for.
-const riakVersion = "3.0.0"
+const riakVersion = "3.2.0"
 
-// counters are the statistics that are a sum over a metric's series. Where a label is
+// counters are the statistics that are a sum over a metric's series, of counters or gauges. Where a label is
 // named, only the series with that value of it count.
 var counters = []struct {
 	name, metric, label, value string
@@ -21,6 +21,8 @@ var counters = []struct {
 	{"node_puts_total", "tanodb_requests_total", "op", "put"},
 	{"read_repairs_total", "tanodb_read_repairs_total", "", ""},
 	{"vnode_puts_total", "tanodb_vnode_writes_total", "", ""},
+	{"pbc_connects_total", "tanodb_pb_connects_total", "", ""},
+	{"pbc_active", "tanodb_pb_connections", "", ""},
 }
 
 // means are the statistics that are a mean, in microseconds. Riak's are those of the last
@@ -34,7 +36,7 @@ var means = []struct {
 
 // stats answers with Riak's statistics, as far as there are numbers for them.
 func (h *handler) stats(w http.ResponseWriter) {
-	families, err := h.node.Metrics().Gather()
+	families, err := h.metrics.Gather()
 	if err != nil {
 		h.refuse(w, target{}, err)
 		return
@@ -99,7 +101,7 @@ func labelled(m *dto.Metric, label, value string) bool {
 func sum(ms []*dto.Metric) float64 {
 	total := 0.0
 	for _, m := range ms {
-		total += m.GetCounter().GetValue()
+		total += m.GetCounter().GetValue() + m.GetGauge().GetValue() // it is one of them
 	}
 	return total
 }

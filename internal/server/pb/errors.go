@@ -1,0 +1,186 @@
+package pb
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tanodb/tanodb/kv"
+)
+
+// wireError is an error whose text is the answer, word by word.
+type wireError string
+
+func (e wireError) Error() string { return string(e) }
+
+// The answers that clients know by their words.
+const (
+	errBucket      = wireError("Bucket cannot be zero-length")
+	errKey         = wireError("Key cannot be zero-length")
+	errType        = wireError("Type cannot be zero-length")
+	errAsIs        = wireError("asis is not supported: a version is always made by the vnode that coordinates the write")
+	errTombstone   = wireError("a value that is marked as deleted cannot be put: delete the key")
+	errNoProps     = wireError("bucket properties are not supported by this server")
+	errNoBuckets   = wireError("listing buckets is not supported by this server")
+	errManyBuckets = wireError("the buckets are too many for one answer; list them with stream")
+)
+
+// decodingError is the answer to a message that is none. The library begins its
+// errors with its name and, by chance, one blank or another.
+func decodingError(why string) error {
+	return wireError("Message decoding error: " + strings.TrimLeft(strings.TrimPrefix(why, "proto:"), " \u00a0"))
+}
+
+// reasons are the answers to what fails in the store, first match first, as
+// Riak prints them. What has numbers in it is made by reason.
+var reasons = []struct {
+	is   error
+	text string
+}{
+	{kv.ErrTimeout, "timeout"},
+	{context.DeadlineExceeded, "timeout"},
+	{kv.ErrOverload, "overload"},
+	{kv.ErrClosed, "shutdown"},
+	{context.Canceled, "shutdown"}, // only this server's own end cancels a request
+	{kv.ErrInDoubt, "timeout"},     // Riak's word for a write of which nothing is known
+	{kv.ErrNotFound, "notfound"},
+	{kv.ErrExists, "match_found"},
+	{kv.ErrModified, "modified"},
+}
+
+// story is what the answer to an error needs beside it.
+type story struct {
+	bucketType string // that the request names
+	replies    []kv.Reply
+	n          int        // the request's n_val; 0: it had none
+	replicas   func() int // N of the bucket
+	value      int        // bytes of the value that was to be written
+}
+
+// reason is the answer to an error of the store.
+func reason(err error, s *story) error {
+	var q *kv.QuorumError
+	if errors.As(err, &q) && !q.Timeout {
+		return wireError(unsatisfied(q, s.replies))
+	}
+	var invalid *kv.InvalidError
+	if errors.As(err, &invalid) {
+		return wireError(violation(invalid, s))
+	}
+	switch {
+	case errors.Is(err, kv.ErrTooManySiblings):
+		return wireError(fmt.Sprintf("{too_many_siblings,%d}", max(kv.MaxSiblings+1, numberAfter(err, "would hold "))))
+	case errors.Is(err, kv.ErrTooLarge):
+		return wireError(tooLarge(int64(max(kv.MaxObject+1, s.value, numberAfter(err, "would be ")))))
+	case errors.Is(err, kv.ErrBucketType):
+		return wireError("No bucket-type named '" + s.bucketType + "'")
+	case errors.Is(err, kv.ErrContext):
+		return wireError("Invalid vclock: " + err.Error())
+	}
+	for _, r := range reasons {
+		if errors.Is(err, r.is) {
+			return wireError(r.text)
+		}
+	}
+	return wireError(err.Error())
+}
+
+// unsatisfied is a quorum that was not reached, in Riak's words. One that could
+// not have been, since too many nodes are down, has others.
+func unsatisfied(q *kv.QuorumError, replies []kv.Reply) string {
+	up, primaries, asked := standing(replies)
+	got := q.Got
+	switch q.Need {
+	case "R", "W":
+		if !asked {
+			return fmt.Sprintf("{insufficient_vnodes,%d,need,%d}", up, q.Want)
+		}
+	case "PR", "PW":
+		if !asked {
+			got = primaries
+		}
+	case "node_confirms":
+		if q.Op == "get" {
+			return fmt.Sprintf("{insufficient_nodes,%d,need,%d}", q.Got, q.Want)
+		}
+		return fmt.Sprintf("{node_confirms_val_unsatisfied,%d,%d}", q.Want, q.Got)
+	}
+	return fmt.Sprintf("{%s_val_unsatisfied,%d,%d}", strings.ToLower(q.Need), q.Want, got)
+}
+
+// standing is how many replicas are up, how many of them are primaries, and
+// whether any was asked at all.
+func standing(replies []kv.Reply) (up, primaries int, asked bool) {
+	asked = len(replies) == 0 // nothing is known: not that it could not have been
+	for _, r := range replies {
+		switch r.Result {
+		case kv.Down:
+			continue
+		case kv.Pending:
+		default:
+			asked = true
+		}
+		up++
+		if r.Role == kv.Primary {
+			primaries++
+		}
+	}
+	return up, primaries, asked
+}
+
+// violation is an argument that cannot be meant, in Riak's words where it has
+// some.
+func violation(e *kv.InvalidError, s *story) string {
+	switch e.What {
+	case "N":
+		return fmt.Sprintf("{n_val_violation,%d}", s.n)
+	case "R", "PR", "W", "DW", "PW", "node_confirms":
+		return fmt.Sprintf("{n_val_violation,%d}", cmp.Or(s.n, s.replicas()))
+	case "value":
+		return tooLarge(int64(s.value))
+	}
+	return e.Error()
+}
+
+// tooLarge is the answer to an object, or a frame, of n bytes.
+func tooLarge(n int64) string { return fmt.Sprintf("{too_large,%d}", n) }
+
+// numberAfter is the number that follows these words in the text of an error; 0:
+// there is none. The errors of siblings and sizes tell their number only there,
+// since they may have come from another node.
+func numberAfter(err error, words string) int {
+	_, rest, found := strings.Cut(err.Error(), words)
+	if !found {
+		return 0
+	}
+	digits, _, _ := strings.Cut(rest, " ")
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// erlang is a binary as Erlang prints it.
+func erlang(s string) string {
+	var b strings.Builder
+	b.WriteString("<<")
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			for j := range len(s) {
+				if j > 0 {
+					b.WriteByte(',')
+				}
+				b.WriteString(strconv.Itoa(int(s[j])))
+			}
+			return b.String() + ">>"
+		}
+	}
+	if s != "" {
+		b.WriteString(`"` + s + `"`)
+	}
+	return b.String() + ">>"
+}

@@ -1,0 +1,87 @@
+package pb
+
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tanodb/tanodb/internal/server/riakpb"
+	"github.com/tanodb/tanodb/kv"
+)
+
+var update = flag.Bool("update", false, "write the golden frames anew")
+
+const golden = "testdata/frames.txt"
+
+// TestFramesAreTheSameToTheByte sends one frame after the other and compares
+// what comes back, in hexadecimal, with what is kept. The frames sent are in
+// the file too, so that it reads as a conversation.
+func TestFramesAreTheSameToTheByte(t *testing.T) {
+	now := time.Unix(1_700_000_000, 5_000)
+	f := &fake{props: map[string]kv.Properties{"/b": nil, "t": nil}, buckets: []string{"b", "c"}}
+	f.Now = func() time.Time { return now }
+	for _, tc := range every {
+		f.props["/b"] = append(f.props["/b"], tc.p)
+	}
+	c := dial(t, f, Options{Properties: f, Buckets: f})
+	b, k, typ := []byte("b"), []byte("k"), []byte("t")
+	put := putOf("k", "v")
+	put.Content.ContentType, put.Content.Usermeta = []byte("text/plain"), []*riakpb.RpbPair{{Key: []byte("m"), Value: []byte("1")}}
+	put.Content.Indexes, put.Content.Links = []*riakpb.RpbPair{{Key: []byte("i_int"), Value: []byte("7")}}, []*riakpb.RpbLink{{Bucket: b, Key: []byte("l"), Tag: typ}}
+	put.W, put.ReturnBody = proto.Uint32(riakpb.QuorumAll), proto.Bool(true)
+	props := &riakpb.RpbBucketProps{NVal: proto.Uint32(3), W: proto.Uint32(riakpb.QuorumMajority)}
+	var talk strings.Builder
+	for _, ask := range []struct {
+		name string
+		code riakpb.Code
+		m    proto.Message
+	}{
+		{"ping", riakpb.PingReq, nil},
+		{"server info", riakpb.ServerInfoReq, nil},
+		{"set client id", riakpb.SetClientIDReq, &riakpb.RpbSetClientIdReq{ClientId: []byte("me")}},
+		{"get client id", riakpb.GetClientIDReq, nil},
+		{"get, not found", riakpb.GetReq, getOf("k")},
+		{"put", riakpb.PutReq, put},
+		{"get", riakpb.GetReq, getOf("k")},
+		{"get, an impossible key", riakpb.GetReq, getOf("")},
+		{"list keys", riakpb.ListKeysReq, &riakpb.RpbListKeysReq{Bucket: b}},
+		{"list buckets", riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{}},
+		{"del", riakpb.DelReq, &riakpb.RpbDelReq{Bucket: b, Key: k, Rw: proto.Uint32(2)}},
+		{"get bucket", riakpb.GetBucketReq, &riakpb.RpbGetBucketReq{Bucket: b}},
+		{"set bucket", riakpb.SetBucketReq, &riakpb.RpbSetBucketReq{Bucket: b, Props: props}},
+		{"reset bucket", riakpb.ResetBucketReq, &riakpb.RpbResetBucketReq{Bucket: b}},
+		{"set bucket type", riakpb.SetBucketTypeReq, &riakpb.RpbSetBucketTypeReq{Type: typ, Props: props}},
+		{"get bucket type", riakpb.GetBucketTypeReq, &riakpb.RpbGetBucketTypeReq{Type: typ}},
+		{"preflist", riakpb.PreflistReq, &riakpb.RpbGetBucketKeyPreflistReq{Bucket: b, Key: k, Type: typ}},
+		{"mapred", riakpb.MapRedReq, nil},
+		{"start TLS", riakpb.StartTLS, nil},
+		{"a code that is none", 89, nil},
+	} {
+		sent := frameOf(t, ask.code, ask.m)
+		c.send(sent)
+		code, body := c.recv()
+		got := append([]byte{0, 0, 0, byte(1 + len(body)), byte(code)}, body...)
+		if len(body) > 254 {
+			got[2], got[3] = byte((1+len(body))>>8), byte(1+len(body))
+		}
+		fmt.Fprintf(&talk, "# %s\n> %s\n< %s\n", ask.name, hex.EncodeToString(sent), hex.EncodeToString(got))
+	}
+	if *update {
+		if err := os.WriteFile(golden, []byte(talk.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != talk.String() {
+		t.Errorf("the frames have changed; with -update they are written anew:\n%s", talk.String())
+	}
+}

@@ -1,0 +1,124 @@
+package pb
+
+import (
+	"github.com/tanodb/tanodb/internal/server/riakpb"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// listKeys serves RpbListKeysReq: messages of keys, and a last one that says
+// done. An error ends the listing.
+func (c *conn) listKeys(r *request) error {
+	var m riakpb.RpbListKeysReq
+	if err := decode(r, &m); err != nil {
+		return err
+	}
+	p := place{bucketType: m.Type, bucket: m.Bucket}
+	if err := p.check(); err != nil {
+		return err
+	}
+	b := c.bucketOf(m.Type, m.Bucket)
+	o := kv.ListOptions{Limit: listPage, Timeout: milliseconds(m.GetTimeout())}
+	for {
+		page, err := c.server.node.Keys(c.server.requests, b, o)
+		if err != nil {
+			return reason(err, &story{bucketType: b.Type, replicas: c.replicas})
+		}
+		c.out.names(riakpb.ListKeysResp, page.Keys, page.Next == "")
+		if page.Next == "" {
+			return nil
+		}
+		if err := c.flush(); err != nil {
+			return err
+		}
+		o.Token = page.Next
+	}
+}
+
+// names makes a message of a listing: of keys or of buckets.
+func (f *frame) names(code riakpb.Code, names []string, done bool) {
+	f.begin(code)
+	for _, name := range names {
+		f.text(1, name)
+	}
+	if done {
+		f.varint(2, 1)
+	}
+	f.end()
+}
+
+// listBuckets serves RpbListBucketsReq: with stream as a listing of keys, and
+// without as one message, which has no done.
+func (c *conn) listBuckets(r *request) error {
+	var m riakpb.RpbListBucketsReq
+	if err := decode(r, &m); err != nil {
+		return err
+	}
+	if m.Type != nil && len(m.Type) == 0 {
+		return errType
+	}
+	if c.server.o.Buckets == nil {
+		return errNoBuckets
+	}
+	bucketType := string(m.Type)
+	if bucketType == defaultType {
+		bucketType = ""
+	}
+	o := kv.ListOptions{Limit: listPage, Timeout: milliseconds(m.GetTimeout())}
+	var all []string
+	for size := 0; ; {
+		names, next, err := c.server.o.Buckets.Buckets(c.server.requests, bucketType, o)
+		if err != nil {
+			return reason(err, &story{bucketType: bucketType, replicas: c.replicas})
+		}
+		if m.GetStream() {
+			c.out.names(riakpb.ListBucketsResp, names, next == "")
+			if err := c.flush(); err != nil {
+				return err
+			}
+		} else {
+			for _, name := range names {
+				size += len(name)
+			}
+			if size > maxBuckets {
+				return errManyBuckets
+			}
+			all = append(all, names...)
+		}
+		if next == "" {
+			break
+		}
+		o.Token = next
+	}
+	if !m.GetStream() {
+		c.out.names(riakpb.ListBucketsResp, all, false)
+	}
+	return nil
+}
+
+// preflist serves RpbGetBucketKeyPreflistReq: the vnodes that would be asked for
+// a key now, those that stand in among them.
+func (c *conn) preflist(r *request) error {
+	var m riakpb.RpbGetBucketKeyPreflistReq
+	if err := decode(r, &m); err != nil {
+		return err
+	}
+	p := place{m.Type, m.Bucket, m.Key}
+	if err := p.check(); err != nil {
+		return err
+	}
+	k := c.key(&p)
+	if err := k.Validate(); err != nil {
+		return reason(err, &story{replicas: c.replicas})
+	}
+	var list riakpb.RpbGetBucketKeyPreflistResp
+	for _, reply := range c.server.node.Explain(k) {
+		if reply.Result == kv.Down || reply.Role == kv.Incoming {
+			continue
+		}
+		partition, primary := int64(reply.Partition.Index), reply.Role == kv.Primary
+		list.Preflist = append(list.Preflist, &riakpb.RpbBucketKeyPreflistItem{
+			Partition: &partition, Node: []byte(reply.Node), Primary: &primary,
+		})
+	}
+	return c.out.message(riakpb.PreflistResp, &list)
+}

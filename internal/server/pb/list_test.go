@@ -1,0 +1,132 @@
+package pb
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tanodb/tanodb/internal/server/riakpb"
+	"github.com/tanodb/tanodb/kv"
+)
+
+func TestListingKeysIsStreamed(t *testing.T) {
+	f := &fake{}
+	c := dial(t, f, Options{})
+	list := func(bucket string) (keys []string, messages int) {
+		t.Helper()
+		c.send(frameOf(t, riakpb.ListKeysReq, &riakpb.RpbListKeysReq{Bucket: []byte(bucket), Timeout: proto.Uint32(1000), Type: []byte("t")}))
+		for {
+			var m riakpb.RpbListKeysResp
+			c.await(riakpb.ListKeysResp, &m)
+			messages++
+			for _, k := range m.Keys {
+				keys = append(keys, string(k))
+			}
+			if m.GetDone() {
+				return keys, messages
+			}
+		}
+	}
+	if keys, messages := list("empty"); len(keys) > 0 || messages != 1 {
+		t.Errorf("%d keys in %d messages", len(keys), messages)
+	}
+	var want []string
+	for i := range 2*listPage + 10 {
+		k := fmt.Sprintf("key%05d", i)
+		want = append(want, k)
+		if _, err := f.Memory.Put(t.Context(), kv.Key{Type: "t", Bucket: "b", Name: k}, kv.Value{}, kv.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys, messages := list("b")
+	slices.Sort(keys)
+	if !slices.Equal(keys, want) || messages != 3 {
+		t.Errorf("%d keys in %d messages, want %d in 3", len(keys), messages, len(want))
+	}
+	c.alive()
+}
+
+func TestAListingThatFailsEndsWithTheError(t *testing.T) {
+	f := &fake{fail: kv.ErrTimeout}
+	c := dial(t, f, Options{})
+	q := &riakpb.RpbListKeysReq{Bucket: []byte("b")}
+	c.fails(riakpb.ListKeysReq, q, "timeout")
+	f.boom = true // only after the first page
+	for i := range listPage + 1 {
+		if _, err := f.Memory.Put(t.Context(), kv.Key{Bucket: "b", Name: fmt.Sprint(i)}, kv.Value{}, kv.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var m riakpb.RpbListKeysResp
+	c.ask(riakpb.ListKeysReq, q, riakpb.ListKeysResp, &m)
+	if len(m.Keys) != listPage || m.Done != nil {
+		t.Errorf("%d keys, done %v", len(m.Keys), m.Done)
+	}
+	c.awaitError("timeout")
+	c.alive()
+}
+
+func TestListingBuckets(t *testing.T) {
+	q := &riakpb.RpbListBucketsReq{Type: []byte("default")}
+	dial(t, &fake{}, Options{}).fails(riakpb.ListBucketsReq, q, string(errNoBuckets))
+	f := &fake{buckets: []string{"a", "b", "c"}}
+	c := dial(t, f, Options{Buckets: f})
+	var all riakpb.RpbListBucketsResp
+	c.ask(riakpb.ListBucketsReq, q, riakpb.ListBucketsResp, &all)
+	if got := fmt.Sprintf("%s", all.Buckets); got != "[a b c]" || all.Done != nil {
+		t.Errorf("buckets %s, done %v", got, all.Done)
+	}
+	q.Stream, q.Type = proto.Bool(true), []byte("t")
+	c.send(frameOf(t, riakpb.ListBucketsReq, q))
+	var first, last riakpb.RpbListBucketsResp
+	c.await(riakpb.ListBucketsResp, &first)
+	c.await(riakpb.ListBucketsResp, &last)
+	if got := fmt.Sprintf("%s %s", first.Buckets, last.Buckets); got != "[ta tb] [tc]" || first.Done != nil || !last.GetDone() {
+		t.Errorf("buckets %s, done %v and %v", got, first.Done, last.Done)
+	}
+	f.buckets = []string{strings.Repeat("x", maxBuckets), "y"}
+	q.Stream = nil
+	c.fails(riakpb.ListBucketsReq, q, string(errManyBuckets))
+	f.fail = errors.New("broken")
+	c.fails(riakpb.ListBucketsReq, q, "broken")
+	c.alive()
+}
+
+func TestPreflist(t *testing.T) {
+	c := dial(t, &fake{}, Options{})
+	var m riakpb.RpbGetBucketKeyPreflistResp
+	c.ask(riakpb.PreflistReq, &riakpb.RpbGetBucketKeyPreflistReq{Bucket: []byte("b"), Key: []byte("k")}, riakpb.PreflistResp, &m)
+	var got []string
+	for _, i := range m.Preflist {
+		got = append(got, fmt.Sprint(i.GetPartition(), " ", string(i.Node), " ", i.GetPrimary()))
+	}
+	// Who is down is not asked, nor for reads who is to be an owner.
+	if want := []string{"10 n1 true", "12 n3 true", "11 n4 false"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestClientIDAndServerInfo(t *testing.T) {
+	c := dial(t, &fake{}, Options{})
+	var id riakpb.RpbGetClientIdResp
+	c.ask(riakpb.GetClientIDReq, nil, riakpb.GetClientIDResp, &id)
+	if string(id.ClientId) != "\x00\x00\x00\x00" {
+		t.Errorf("client id %q before any was set", id.ClientId)
+	}
+	c.ask(riakpb.SetClientIDReq, &riakpb.RpbSetClientIdReq{ClientId: []byte("me")}, riakpb.SetClientIDResp, nil)
+	c.alive()
+	c.ask(riakpb.GetClientIDReq, nil, riakpb.GetClientIDResp, &id)
+	if string(id.ClientId) != "me" {
+		t.Errorf("client id %q", id.ClientId)
+	}
+	c.fails(riakpb.SetClientIDReq, &riakpb.RpbSetClientIdReq{ClientId: make([]byte, maxClientID+1)}, "client id is 257 bytes long; the limit is 256")
+	var info riakpb.RpbGetServerInfoResp
+	c.ask(riakpb.ServerInfoReq, nil, riakpb.ServerInfoResp, &info)
+	if string(info.Node) != "n1" || string(info.ServerVersion) != "3.2.0" {
+		t.Errorf("server %q of version %q", info.Node, info.ServerVersion)
+	}
+}

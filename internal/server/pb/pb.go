@@ -1,0 +1,120 @@
+// Package pb serves a node over Riak's Protocol Buffers protocol, so that
+// Riak's clients work. The protocol is in package riakpb; docs/compatibility.md
+// lists what of it is served.
+//
+// A connection has one goroutine. It reads a frame, serves it, answers, and
+// reads the next: requests that a client sends without waiting are answered in
+// their order, one at a time, and what is not read yet waits in the client's
+// socket. Between two requests a connection holds half a kilobyte and no other
+// buffer.
+//
+// A get and a put are decoded and encoded by hand (decode.go, encode.go), and a
+// large value goes to the socket from where it is; all other messages go
+// through the generated code. What a request can ask for is the table of
+// handlers.go; how an error reads is that of errors.go.
+package pb
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// Node is what is served. *tanodb.Node is one.
+type Node interface {
+	kv.Store
+
+	// Name is the node's name.
+	Name() string
+
+	// Explain says who holds a key: each Result is Down or Pending.
+	Explain(k kv.Key) []kv.Reply
+
+	Status() tanodb.Status
+}
+
+// Properties are those of buckets and of bucket types; see *tanodb.Node.
+type Properties interface {
+	BucketProps(ctx context.Context, b kv.Bucket) (kv.Properties, error)
+	SetBucketProps(ctx context.Context, b kv.Bucket, props kv.Properties) error
+	ResetBucketProps(ctx context.Context, b kv.Bucket) error
+	BucketType(ctx context.Context, name string) (tanodb.BucketType, error)
+	UpdateBucketType(ctx context.Context, name string, props kv.Properties) error
+}
+
+// Buckets lists the buckets of a type, each once, in pages: next is the token
+// of the one after this, and empty for the last.
+type Buckets interface {
+	Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (names []string, next string, err error)
+}
+
+// The limits of a connection.
+const (
+	smallFrame  = 512                  // a frame up to so long is read into the connection's own buffer
+	maxFrame    = kv.MaxObject + 4<<20 // a frame's length: an object at its limit, and room for the rest
+	maxSkip     = 2 * maxFrame         // one past maxFrame, up to so long, is read and thrown away, and the connection goes on
+	firstRead   = 1 << 20              // how much memory a frame gets on the word of its length; the rest once so much has come
+	frameGrace  = 10 * time.Second     // for a frame whose first byte has come, and as long as slowest needs for its size
+	writeGrace  = 30 * time.Second     // for an answer to be taken, and as long as slowest needs for its size
+	slowest     = 64 << 10             // bytes a second
+	keptBuffer  = 64 << 10             // a buffer for answers that has grown past this is not used again
+	largeValue  = 16 << 10             // a value from this size on goes to the socket from where it is
+	listPage    = kv.DefaultPage       // keys or buckets in one message of a listing
+	maxClientID = 256                  // bytes, since a connection keeps it
+	maxBuckets  = 64 << 20             // bytes of names in a listing of buckets that is one message
+	maxQuorum   = 1 << 20              // numbers past this are all the same: there are not so many replicas
+	idlePart    = 16                   // the idle deadline is renewed once one part in so many of it has passed
+	turnedAway  = "overload"           // what one connection too many is told
+)
+
+// The defaults of Options.
+const (
+	defaultMaxConnections = 10_000
+	defaultMaxFrames      = 1 << 30
+	defaultIdleTimeout    = time.Hour
+)
+
+// Options are the limits of the server, and what it serves beside the Node. The
+// zero value has the defaults.
+type Options struct {
+	// MaxConnections is how many clients may be connected; one more is told so
+	// and cut off. 0: 10000.
+	MaxConnections int
+
+	// MaxFrames is how many bytes of requests may be in memory at once, apart
+	// from small ones; a request past that is refused. 0: 1 GiB.
+	MaxFrames int64
+
+	// IdleTimeout is how long a connection may be without a request. Riak has
+	// no such limit, and its clients keep connections: it is there for those
+	// whose peers are gone without a word. 0: an hour.
+	IdleTimeout time.Duration
+
+	// Properties are served if they are given, and refused otherwise.
+	Properties Properties
+
+	// Buckets are listed if they are given, and refused otherwise.
+	Buckets Buckets
+
+	// Logger receives what goes wrong with connections, and panics. Nil:
+	// nothing is logged.
+	Logger *slog.Logger
+}
+
+func (o *Options) ensureDefaults() {
+	if o.MaxConnections == 0 {
+		o.MaxConnections = defaultMaxConnections
+	}
+	if o.MaxFrames == 0 {
+		o.MaxFrames = defaultMaxFrames
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = defaultIdleTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}

@@ -56,6 +56,7 @@ type Limits struct {
 	Jobs           int           // at work at once, each with another node; 0: 4
 	PageBytes      int           // of objects in a page; 0: 256 KiB
 	BytesPerSecond int64         // sent and pulled by all jobs together, each object as 1 KiB more than it has; 0: no limit
+	Rest           int           // after a page its nodes rest so many times as long as it has taken; 0: not at all
 	RetryFirst     time.Duration // wait after a failure, doubled by each one that follows; 0: 1 s
 	RetryMost      time.Duration // the longest such wait; 0: 30 s
 	AskTimeout     time.Duration // an Ask without an answer is given up; 0: 10 s

@@ -31,6 +31,8 @@ type job struct {
 	pending int // the Ask or Do that it waits for; 0: none
 	asked   request
 	sent    time.Duration
+	page    time.Duration // what the page in hand has taken so far
+	with    []string      // the nodes that it has kept busy
 
 	over     bool // a fill that waits for the topology to show it
 	fails    int  // in a row

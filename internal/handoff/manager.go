@@ -19,6 +19,7 @@ const (
 	waitAgain    = time.Second     // a job that waits for something on this node looks again
 	staleAgain   = 200 * time.Millisecond
 	leftAgain    = 10 * time.Minute // what a round could not hand over is tried again
+	restMost     = time.Second      // after one page
 )
 
 // Manager moves data for one node. It is not safe for concurrent use.
@@ -37,6 +38,7 @@ type Manager struct {
 	drops  []dropping
 	early  []ring.Partition // to be repaired as soon as there is a topology
 	bucket pace.Bucket
+	rests  map[string]time.Duration // by node: until when no page goes to it or comes from it
 
 	looking bool
 	stale   bool // what the Look at hand finds may be out of date already
@@ -57,7 +59,7 @@ type dropping struct {
 
 // New returns the Manager of a node that knows nothing yet.
 func New(self string, l Limits) *Manager {
-	return &Manager{self: self, limits: l.withDefaults(), looked: -lookPause, up: make(map[string]bool), byKey: make(map[key]*job)}
+	return &Manager{self: self, limits: l.withDefaults(), looked: -lookPause, up: make(map[string]bool), rests: make(map[string]time.Duration), byKey: make(map[key]*job)}
 }
 
 // work is what a job does, step by step.
@@ -188,6 +190,7 @@ func (m *Manager) replied(i int, msg vnode.Message) {
 		return
 	}
 	j.pending = 0
+	j.page += m.now - j.sent
 	before := j.skipped
 	if !answers(j.asked.msg, msg) {
 		m.fail(j, fmt.Sprintf("%T was answered with %T", j.asked.msg, msg))
@@ -204,7 +207,19 @@ func (m *Manager) replied(i int, msg vnode.Message) {
 	j.progress = m.now
 	if j.work.between() {
 		j.running = false // whoever has waited longest goes first
+		m.rest(j)
 	}
+}
+
+// rest leaves the nodes alone that the page of a job has kept busy, in proportion to
+// the time that it has taken. So hand-off has a share of their time, however fast they are,
+// and the less of it the more else they have to do.
+func (m *Manager) rest(j *job) {
+	until := m.now + min(time.Duration(m.limits.Rest)*j.page, restMost)
+	for _, node := range j.with {
+		m.rests[node] = until
+	}
+	j.page, j.with = 0, nil
 }
 
 func (m *Manager) unanswered(i int, why string) {
@@ -262,6 +277,7 @@ func (m *Manager) hold(j *job, why string, wait time.Duration) {
 // stop takes the job's turn away, and what it has in hand.
 func (m *Manager) stop(j *job) {
 	j.pending, j.running = 0, false
+	j.page, j.with = 0, nil
 	j.work.reset()
 }
 
@@ -299,7 +315,7 @@ func (m *Manager) pump() {
 }
 
 // pick is the job to run next: of those that can, the one whose last turn was
-// the longest ago. No two deal with the same node at once.
+// the longest ago. No two deal with the same node at once, and none with one that rests.
 func (m *Manager) pick() *job {
 	var busy []string
 	for _, j := range m.jobs {
@@ -312,7 +328,7 @@ func (m *Manager) pick() *job {
 		if j.running || j.over || j.blocked != "" || m.now < j.retryAt || best != nil && best.turn <= j.turn {
 			continue
 		}
-		if p := j.work.peer(m); p == m.self || !slices.Contains(busy, p) {
+		if p := j.work.peer(m); p == m.self || !slices.Contains(busy, p) && m.now >= m.rests[p] {
 			best = j
 		}
 	}
@@ -347,6 +363,7 @@ func (m *Manager) ask(j *job, r request) {
 	j.pending, j.asked, j.sent = m.asks, r, m.now
 	if r.paced {
 		m.charge(r.cost)
+		j.with = append(j.with, r.node)
 	}
 	if d, ok := r.msg.(*vnode.Drop); ok {
 		m.drops = append(m.drops, dropping{m.asks, r.to, d.Home})
@@ -479,8 +496,10 @@ func (m *Manager) wake() {
 			sooner(j.sent + m.limits.AskTimeout)
 		case j.running && j.pending == 0 && !m.bucket.Open(m.now, m.limits.BytesPerSecond):
 			sooner(m.bucket.Opens(m.now, m.limits.BytesPerSecond))
-		case !j.running && j.blocked == "" && (turns || j.over) && j.retryAt > m.now:
-			sooner(j.retryAt)
+		case !j.running && j.blocked == "" && (turns || j.over):
+			if at := max(j.retryAt, m.rests[j.work.peer(m)]); at > m.now {
+				sooner(at)
+			}
 		}
 		if j.urgent() {
 			sooner(max(j.progress, j.warned) + m.limits.Stuck)

@@ -634,6 +634,31 @@ func TestBytesArePaced(t *testing.T) {
 	one[Ask](s)
 }
 
+// A node is left alone after each page, for longer the longer that has taken.
+func TestNodesRestBetweenPages(t *testing.T) {
+	s := newScript(t, Limits{Rest: 2})
+	s.adopt(incoming(t, false))
+	answer[*vnode.Resume](s, &vnode.Resumed{})
+	for i, took := range []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, 4 * time.Second, 0} {
+		s.now += took / 4
+		answer[*vnode.Pull](s, &vnode.Pulled{Items: items(1), Last: []byte{byte(i + 1)}, More: true})
+		s.now += took - took/4
+		answer[*vnode.Fill](s, results(held))
+		rest := min(2*took, restMost)
+		if rest == 0 {
+			one[Ask](s)
+			break
+		}
+		none[Ask](s)
+		if w := one[Wake](s); w.At != s.now+rest {
+			t.Errorf("after a page that took %v it is to be woken in %v; want %v", took, w.At-s.now, rest)
+		}
+		s.wait(rest - 1)
+		none[Ask](s)
+		s.wait(1)
+	}
+}
+
 func TestAJobThatIsStuckSaysSo(t *testing.T) {
 	s := newScript(t, Limits{})
 	s.feed(NodeDown{"n3"})
@@ -816,7 +841,7 @@ func TestAnOlderTopologyIsIgnored(t *testing.T) {
 // it was not told is held; and the jobs never exceed their limits.
 func TestRandomEvents(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := New("n5", Limits{Jobs: 2, BytesPerSecond: rapid.SampledFrom([]int64{0, 10}).Draw(rt, "rate")})
+		m := New("n5", Limits{Jobs: 2, Rest: rapid.IntRange(0, 2).Draw(rt, "rest"), BytesPerSecond: rapid.SampledFrom([]int64{0, 10}).Draw(rt, "rate")})
 		r := testRing(t)
 		rings := []*ring.Ring{r, r.With(2, "n5"), r.With(6, "n1"), r.With(2, "n5").With(6, "n5")}
 		node := rapid.SampledFrom([]string{"n1", "n2", "n3", "n4", "n5", "n9"})

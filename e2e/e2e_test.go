@@ -245,9 +245,15 @@ func (d *devCluster) waitSeen(node int, other string, up bool) {
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
+	eventuallyAt(t, lookEvery, what, holds)
+}
+
+// eventuallyAt does the same and looks as often as it is told.
+func eventuallyAt(t *testing.T, every time.Duration, what string, holds func() bool) {
+	t.Helper()
 	end := time.NewTimer(patience)
 	defer end.Stop()
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for !holds() {
 		select {

@@ -9,7 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
+
+// seldom is how often a test looks while it measures what requests take: a look
+// costs what some dozens of them do.
+const seldom = time.Second
 
 // calm is how long requests are measured before the faults, and after them.
 const calm = 3 * between
@@ -62,7 +67,7 @@ func TestReplicasHeal(t *testing.T) {
 	damaged.ended = back.ended
 	d.waitSeen(1, "n2", true)
 	w.next("its damage is found and mended")
-	eventually(t, "n2 has found the damage, and nothing lacks any more", func() bool {
+	eventuallyAt(t, seldom, "n2 has found the damage, and nothing lacks any more", func() bool {
 		found := d.metric(2, "tanodb_scrub_damage_total")
 		return found != "" && !strings.HasSuffix(found, " 0") && strings.HasSuffix(d.metric(2, "tanodb_vnodes_lacking"), " 0")
 	})

@@ -24,7 +24,7 @@ import (
 // nodes that do not belong to it. Each is refused, with a reason where there is
 // somebody to read it, and the cluster goes on.
 func TestBadInput(t *testing.T) {
-	skipShort(t)
+	needProgram(t)
 	d := startDev(t, 3)
 	d.must("put", "e2e", "before", "1", "--addr", d.base(1))
 
@@ -229,7 +229,7 @@ func joinsAreRefused(t *testing.T, d *devCluster) {
 // TestNewerFormats starts a node on directories that a later version of the
 // program would have written. It touches nothing, and says what it can read.
 func TestNewerFormats(t *testing.T) {
-	skipShort(t)
+	needProgram(t)
 	for _, file := range []struct{ name, is, newer, reason string }{
 		{"NODE", " 1\n", " 2\n", "use the version that wrote it"},
 		{filepath.Join("engine", "FORMAT"), " 2\n", " 3\n", "knows only version 2"},

@@ -54,11 +54,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// testMain builds the program and runs the tests.
+// testMain runs the tests, and removes what they have built.
 func testMain(m *testing.M) (int, error) {
-	if testing.Short() {
-		return m.Run(), nil
-	}
 	if err := os.Setenv("TANODB_PB", "off"); err != nil { // one default port for all nodes
 		return 0, err
 	}
@@ -68,18 +65,31 @@ func testMain(m *testing.M) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	programs = dir
-	if err := seeSources(); err != nil {
-		return 0, err
-	}
-	if program, err = build("tanodb"); err != nil {
-		return 0, err
-	}
 	return m.Run(), nil
 }
 
-// seeSources reads all folders of the module. "go test" takes note of that, and runs
-// these tests again when a file has changed in any of them: that they depend on the
-// sources of the program it could not know otherwise.
+// needProgram builds the program, if no test has yet, or skips a test of real
+// processes under -short.
+func needProgram(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts real processes, and takes up to a minute")
+	}
+	if err := built(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var built = sync.OnceValue(func() (err error) {
+	if err = seeSources(); err == nil {
+		program, err = build("tanodb")
+	}
+	return err
+})
+
+// seeSources reads all folders of the module. "go test" takes note of what tests read,
+// and runs these again when a file has changed in any of the folders: that they depend
+// on the sources of the program it could not know otherwise.
 func seeSources() error {
 	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != ".." {
@@ -97,14 +107,6 @@ func build(name string, flags ...string) (string, error) {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil
-}
-
-// skipShort skips a test of real processes under -short.
-func skipShort(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("starts real processes, and takes up to a minute")
-	}
 }
 
 // devCluster is a running "tanodb dev".

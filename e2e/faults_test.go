@@ -20,7 +20,7 @@ const (
 // W=3 fails at once and says why, and all that was acknowledged is there in the
 // end.
 func TestKillAndPauseUnderLoad(t *testing.T) {
-	skipShort(t)
+	needProgram(t)
 	d := startDev(t, 3)
 	l := startLoad(t, d, "--workload", "mixed")
 	pass(t, between)
@@ -105,7 +105,7 @@ func wantErrorsOnlyAround(t *testing.T, r report, events []span) {
 // TestPowerLoss kills all nodes at once under load, as when the power fails, and
 // starts them again, several times. Nothing acknowledged may be missing.
 func TestPowerLoss(t *testing.T) {
-	skipShort(t)
+	needProgram(t)
 	d := startDev(t, 3)
 	l := startLoad(t, d, "--workload", "put", "--keys", "500")
 	for range *rounds {

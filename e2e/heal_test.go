@@ -27,7 +27,7 @@ const bucketful = 15_000
 // the same, as all nodes say who compute it anew, and nothing that was acknowledged
 // is lost or wrong. How long requests took meanwhile is in its log.
 func TestReplicasHeal(t *testing.T) {
-	skipShort(t)
+	needProgram(t)
 	d := startDev(t, 3)
 	buckets := map[string]int{} // no vnode has more than a page of one
 	for left := *objects; left > 0; left -= bucketful {

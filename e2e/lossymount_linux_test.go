@@ -33,7 +33,7 @@ type mounted struct {
 // possible. It goes at the end of the test.
 func mountLossy(t *testing.T) *mounted {
 	t.Helper()
-	skipShort(t)
+	needProgram(t)
 	if f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil {
 		t.Skipf("needs file systems of processes: %v", err)
 	} else {

@@ -48,7 +48,7 @@ const nowhere = "02:00:00:00:00:ff"
 // possible. The namespaces go at the end of the test.
 func newLab(t *testing.T, nodes int) *lab {
 	t.Helper()
-	skipShort(t)
+	needProgram(t)
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("needs the command ip, of the package iproute2")
 	}

@@ -105,6 +105,7 @@ func wantErrorsOnlyAround(t *testing.T, r report, events []span) {
 // TestPowerLoss kills all nodes at once under load, as when the power fails, and
 // starts them again, several times. Nothing acknowledged may be missing.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel() // it measures nothing
 	needProgram(t)
 	d := startDev(t, 3)
 	l := startLoad(t, d, "--workload", "put", "--keys", "500")

@@ -10,6 +10,7 @@ import (
 // TestDevNodesEndWithTheirParent kills tanodb dev itself, which can then stop
 // nobody: its nodes must not stay behind, not even a frozen one.
 func TestDevNodesEndWithTheirParent(t *testing.T) {
+	t.Parallel() // it measures nothing
 	needProgram(t)
 	d := startDev(t, 3)
 	if runtime.GOOS == "linux" { // elsewhere a frozen process cannot see that its parent is gone

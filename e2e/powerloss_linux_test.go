@@ -23,7 +23,7 @@ func TestScenario26AllLosePower(t *testing.T) {
 // TestScenario26IsSeen does the same to nodes that acknowledge a write before it is
 // durable. It must be found: otherwise the test above shows nothing.
 func TestScenario26IsSeen(t *testing.T) {
-	t.Parallel()
+	t.Parallel() // it measures nothing
 	m := mountLossy(t)
 	hasty, err := build("tanodb-planted", "-tags", "planted")
 	if err != nil {

@@ -58,5 +58,8 @@ const (
 	LatestByDot       Bug = "latest-by-dot"       // object: of several writes the last one is found by its dot, and not by its stamp
 	LatestListsAll    Bug = "latest-lists-all"    // vnode: a listing shows keys whose last write is a delete, for an older value beside it
 	ClockUnguarded    Bug = "clock-unguarded"     // coordinator: a node whose clock is off says which write is the last
+	FirstStateOnly    Bug = "first-state-only"    // crdt: of several siblings only the first one's state is taken, unmerged
+	ContextWritten    Bug = "context-written"     // vnode: an operation's object says that it has seen what only its client has
+	RequestForgotten  Bug = "request-forgotten"   // vnode: an operation that is here already, and was followed by others, is applied again
 	OutdatedMerged    Bug = "outdated-merged"     // handoff: a disk from before a reaping is repaired, and not erased first
 )

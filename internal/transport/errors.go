@@ -11,6 +11,7 @@ import (
 var sentinels = []error{
 	kv.ErrNotFound, kv.ErrTimeout, kv.ErrOverload, kv.ErrQuorum, kv.ErrInDoubt, kv.ErrInvalid,
 	kv.ErrContext, kv.ErrTooManySiblings, kv.ErrTooLarge, kv.ErrClosed, kv.ErrInternal, kv.ErrBucketType, kv.ErrClock,
+	kv.ErrDataType, kv.ErrPrecondition, kv.ErrOverflow,
 }
 
 // What of an error is encoded.

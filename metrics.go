@@ -169,7 +169,8 @@ func outcome(err error) string {
 		name string
 	}{
 		{kv.ErrNotFound, "not_found"}, {kv.ErrTimeout, "timeout"}, {kv.ErrOverload, "overload"}, {kv.ErrInvalid, "invalid"},
-		{kv.ErrContext, "invalid"}, {kv.ErrBucketType, "invalid"}, {kv.ErrTooLarge, "invalid"}, {kv.ErrTooManySiblings, "invalid"},
+		{kv.ErrContext, "invalid"}, {kv.ErrDataType, "invalid"}, {kv.ErrPrecondition, "invalid"}, {kv.ErrOverflow, "invalid"},
+		{kv.ErrBucketType, "invalid"}, {kv.ErrTooLarge, "invalid"}, {kv.ErrTooManySiblings, "invalid"},
 		{kv.ErrQuorum, "quorum"}, {kv.ErrInDoubt, "in_doubt"}, {kv.ErrClosed, "closed"},
 	} {
 		if errors.Is(err, o.err) {

@@ -29,6 +29,9 @@ const (
 	CodeCanceled        Code = "canceled"
 	CodeBucketType      Code = "unknown_bucket_type"
 	CodeClock           Code = "clock"
+	CodeDataType        Code = "data_type"
+	CodePrecondition    Code = "precondition"
+	CodeOverflow        Code = "overflow"
 	CodeUndefinedType   Code = "undefined_type" // a change of a bucket type that is not there
 	CodeNoMajority      Code = "no_majority"    // the topology cannot change now
 	CodeRequest         Code = "request"        // the HTTP request itself: its route, method or body
@@ -51,6 +54,9 @@ var sentinels = []struct {
 	{CodeTooLarge, kv.ErrTooLarge},
 	{CodeBucketType, kv.ErrBucketType},
 	{CodeClock, kv.ErrClock},
+	{CodeDataType, kv.ErrDataType},
+	{CodePrecondition, kv.ErrPrecondition},
+	{CodeOverflow, kv.ErrOverflow},
 	{CodeInvalid, kv.ErrInvalid},
 	{CodeClosed, kv.ErrClosed},
 	{CodeCanceled, context.Canceled},

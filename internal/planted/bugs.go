@@ -60,6 +60,5 @@ const (
 	ClockUnguarded    Bug = "clock-unguarded"     // coordinator: a node whose clock is off says which write is the last
 	FirstStateOnly    Bug = "first-state-only"    // crdt: of several siblings only the first one's state is taken, unmerged
 	ContextWritten    Bug = "context-written"     // vnode: an operation's object says that it has seen what only its client has
-	RequestForgotten  Bug = "request-forgotten"   // vnode: an operation that is here already, and was followed by others, is applied again
 	OutdatedMerged    Bug = "outdated-merged"     // handoff: a disk from before a reaping is repaired, and not erased first
 )

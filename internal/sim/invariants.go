@@ -318,6 +318,9 @@ func (v *invariants) dot(s *Sim, key kv.Key, sib *object.Sibling) {
 		}
 	}
 	v.dots[sib.Dot] = id
+	if isData(key) {
+		return // its operations are told from each other by what they have done; see dataTypes
+	}
 	s.history.Stored[id] = true
 	v.mint(key, mint{dot: sib.Dot, id: id, deleted: sib.Deleted || sib.Expires != 0}, s.seenBy(id))
 }

@@ -77,11 +77,15 @@ var budgets = []struct {
 	{planted.LatestByDot, 60, latest},
 	{planted.LatestListsAll, 100, latest},
 	{planted.ClockUnguarded, 100, latest},
+	{planted.FirstStateOnly, 20, typed},
+	{planted.ContextWritten, 60, typed},
 }
 
 func reaping(w *Weather) bool { return w.Reaps }
 
 func latest(w *Weather) bool { return w.Latest }
+
+func typed(w *Weather) bool { return w.Data }
 
 func changing(w *Weather) bool { return w.Topology }
 func standing(w *Weather) bool { return w.Fallbacks }

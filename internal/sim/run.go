@@ -71,6 +71,7 @@ func (s *Sim) phases() {
 		s.clients = append(s.clients, c)
 		c.think()
 	}
+	s.data.begin(s)
 	s.unleash()
 	s.operate()
 	s.runFor(s.weather.Safety)
@@ -237,6 +238,9 @@ func (s *Sim) unfinished() string {
 			return fmt.Sprintf("client %d waits for %s", c.i, c.at.name)
 		}
 	}
+	if what := s.data.unfinished(); what != "" {
+		return what
+	}
 	for _, n := range s.nodes {
 		for _, r := range n.requests {
 			return fmt.Sprintf("a %T of %v runs on %s, answered %t", r.m, r.key, n.name, r.answered)
@@ -251,7 +255,7 @@ func (s *Sim) unfinished() string {
 // readEverything reads every key from all replicas, and waits until that has
 // repaired what differed.
 func (s *Sim) readEverything() bool {
-	missing := s.weather.Keys
+	missing := len(s.keys)
 	s.readAll(func(k kv.Key, err error) {
 		missing--
 		if err != nil {
@@ -268,8 +272,7 @@ func (s *Sim) readEverything() bool {
 // finish compares the replicas, and notes what they hold.
 func (s *Sim) finish() {
 	s.history.Final = make(map[string][]check.ID)
-	for i := range s.weather.Keys {
-		k := keyAt(i)
+	for _, k := range s.keys {
 		copies := s.copies(k)
 		if found := check.Converged(copies); len(found) > 0 {
 			s.found = append(s.found, found...)
@@ -281,6 +284,10 @@ func (s *Sim) finish() {
 		if err != nil {
 			s.fail("encoding", k, "at the end: %v", err)
 			return
+		}
+		if isData(k) {
+			s.data.settle(s, k, obj)
+			continue
 		}
 		s.history.Final[k.String()] = idsOf(obj)
 	}

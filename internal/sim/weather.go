@@ -93,6 +93,7 @@ type Weather struct {
 	Pairs         bool          // cuts are between two nodes, and all others reach both
 
 	// Buckets.
+	Data   bool // there are data types
 	Latest bool // in the second bucket the last write wins; then most clocks agree
 
 	// Anti-entropy.
@@ -140,6 +141,7 @@ func DrawWeather(seed uint64) Weather {
 	w.drawMending(newChance(seed, "mending"))
 	w.drawReaping(newChance(seed, "reaping"))
 	w.drawBuckets(newChance(seed, "buckets"))
+	w.Data = newChance(seed, "data").hit(0.4)
 	return w
 }
 

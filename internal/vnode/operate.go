@@ -29,7 +29,7 @@ func (t *turn) operate(i int, dk []byte, m *Coordinate, head stored) {
 		t.refuse(i, CodeStorage, fmt.Sprintf("%s: %v", m.Key, err))
 		return
 	}
-	if m.Request != (kv.RequestID{}) && slices.Contains(held.Requests, m.Request) && !planted.Is(planted.RequestForgotten) {
+	if m.Request != (kv.RequestID{}) && slices.Contains(held.Requests, m.Request) {
 		t.repeat(i, dk, m, head.Object)
 		return
 	}

@@ -77,11 +77,11 @@ type Sim struct {
 	writes    []int // by id, the number of the operation; 0 is none
 	reading   []int // the operations that are deletes without a context
 
-	chaos   chance            // of the faults
-	healed  bool              // the faults are over
-	live    bool              // every operation must succeed now
-	paused  bool              // clients wait
-	keys    []kv.Key          // all of the run
+	chaos   chance   // of the faults
+	healed  bool     // the faults are over
+	live    bool     // every operation must succeed now
+	paused  bool     // clients wait
+	keys    []kv.Key // all of the run
 	data    dataTypes
 	wiped   time.Duration     // when data was lost last
 	fastest time.Duration     // how far the fastest clock has ever been ahead

@@ -246,6 +246,9 @@ func (v *invariants) write(n *node, key kv.Key, op *storage.Op) {
 	for i := range head.Siblings {
 		v.dot(s, key, &head.Siblings[i])
 	}
+	if isData(key) && len(head.Siblings) > 1 {
+		s.count("states beside each other")
+	}
 	v.swept(n, key, old, head)
 	v.add(n, op.Key, version{n.disk.mem.Applied() + 1, head})
 	if s.watches(key) {

@@ -33,6 +33,9 @@ var mustHappen = []string{
 	// The last write wins.
 	"a last write has won",
 
+	// Data types.
+	"update done", "update doubt", "update failed", "fetch done", "fetch failed", "states beside each other",
+
 	// What is deleted goes.
 	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "versions from before a mark were refused",
 }

@@ -120,108 +120,110 @@ func (e *OpError) Is(target error) bool { return target == kv.ErrInvalid }
 
 const maxShownOp = 256 // bytes of an operation in an error
 
-func badOp(k kv.Kind, raw []byte) error {
-	shown := string(bytes.TrimSpace(raw))
+func badOp(k kv.Kind, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	shown := string(raw)
 	if len(shown) > maxShownOp {
 		shown = strings.ToValidUTF8(shown[:maxShownOp], "") + "…"
 	}
 	return &OpError{fmt.Sprintf("Invalid operation on datatype '%s': %s", k, shown)}
 }
 
+// fields are those of a JSON object.
+type fields = map[string]any
+
 // ParseOp reads the JSON of an operation on a data type of this kind, and the context
 // beside it.
 func ParseOp(k kv.Kind, body []byte) (kv.Op, kv.Context, error) {
-	if err := wellFormed(body); err != nil {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var v any
+	err := d.Decode(&v)
+	if err == nil && d.More() {
+		err = errors.New("something follows the operation")
+	}
+	if err != nil {
 		return nil, nil, &OpError{"Couldn't decode JSON: " + err.Error()}
 	}
-	fields, isObject := object(body)
-	if !isObject {
-		op, err := parseOp(k, body)
-		return op, nil, err
-	}
 	var c kv.Context
-	if raw, ok := fields["context"]; ok {
-		var s string
-		err := json.Unmarshal(raw, &s)
-		if err == nil {
-			c, err = base64.StdEncoding.DecodeString(s)
-		}
-		if err != nil {
+	if f, ok := v.(fields); ok && f["context"] != nil {
+		s, _ := f["context"].(string)
+		if c, err = base64.StdEncoding.DecodeString(s); err != nil || s == "" {
 			return nil, nil, fmt.Errorf("%w: it is not base64", kv.ErrContext)
 		}
-		delete(fields, "context")
-		if body, err = json.Marshal(fields); err != nil {
-			return nil, nil, err
-		}
+		delete(f, "context")
 	}
-	op, err := parseOp(k, body)
+	op, err := parseOp(k, v, 1)
 	return op, c, err
 }
 
-func wellFormed(body []byte) error {
-	var any json.RawMessage
-	return json.Unmarshal(body, &any)
-}
-
-// object is a JSON object's fields; false: it is something else.
-func object(raw []byte) (map[string]json.RawMessage, bool) {
-	raw = bytes.TrimSpace(raw)
-	if len(raw) == 0 || raw[0] != '{' {
-		return nil, false
-	}
-	var fields map[string]json.RawMessage
-	return fields, json.Unmarshal(raw, &fields) == nil
-}
-
-func parseOp(k kv.Kind, raw []byte) (kv.Op, error) {
+// parseOp reads an operation whose maps, if it has any, are at this depth.
+func parseOp(k kv.Kind, v any, depth int) (kv.Op, error) {
 	switch k {
 	case kv.Counter:
-		return parseCounter(raw)
+		return parseCounter(v)
 	case kv.Set:
-		adds, removes, err := parseElems(k, raw)
+		adds, removes, err := parseElems(k, v)
 		return kv.SetOp{Adds: adds, Removes: removes}, err
-	case kv.GSet:
-		adds, removes, err := parseElems(k, raw)
+	case kv.GSet, kv.HLL:
+		adds, removes, err := parseElems(k, v)
 		if err == nil && len(removes) > 0 {
-			err = badOp(k, raw)
+			err = badOp(k, v)
+		}
+		if k == kv.HLL {
+			return kv.HLLOp(adds), err
 		}
 		return kv.GSetOp(adds), err
-	case kv.HLL:
-		adds, removes, err := parseElems(k, raw)
-		if err == nil && len(removes) > 0 {
-			err = badOp(k, raw)
-		}
-		return kv.HLLOp(adds), err
 	case kv.Register:
-		return parseRegister(raw)
+		if f, ok := v.(fields); ok && len(f) == 1 && f["assign"] != nil {
+			v = f["assign"]
+		}
+		t, ok := textOf(v)
+		if !ok {
+			return nil, badOp(k, v)
+		}
+		return kv.RegisterOp(t), nil
 	case kv.Flag:
-		return parseFlag(raw)
+		if v != "enable" && v != "disable" {
+			return nil, badOp(k, v)
+		}
+		return kv.FlagOp(v == "enable"), nil
 	case kv.Map:
-		return parseMap(raw)
+		return parseMap(v, depth)
 	}
-	return nil, badOp(k, raw)
+	return nil, badOp(k, v)
 }
 
-func parseCounter(raw []byte) (kv.Op, error) {
-	switch string(bytes.TrimSpace(raw)) {
-	case `"increment"`:
+// textOf is a string, or {"base64":"…"}.
+func textOf(v any) ([]byte, bool) {
+	if s, ok := v.(string); ok {
+		return []byte(s), true
+	}
+	f, _ := v.(fields)
+	s, ok := f["base64"].(string)
+	b, err := base64.StdEncoding.DecodeString(s)
+	return b, ok && len(f) == 1 && err == nil
+}
+
+func parseCounter(v any) (kv.Op, error) {
+	number, down := v, false
+	switch f, isObject := v.(fields); {
+	case v == "increment":
 		return kv.CounterOp(1), nil
-	case `"decrement"`:
+	case v == "decrement":
 		return kv.CounterOp(-1), nil
+	case isObject && len(f) == 1 && f["increment"] != nil:
+		number = f["increment"]
+	case isObject && len(f) == 1:
+		number, down = f["decrement"], true
 	}
-	number, down := raw, false
-	if fields, ok := object(raw); ok {
-		number, down = fields["increment"], false
-		if number == nil {
-			number, down = fields["decrement"], true
-		}
-		if len(fields) != 1 || number == nil {
-			return nil, badOp(kv.Counter, raw)
-		}
-	}
-	n, err := strconv.ParseInt(string(bytes.TrimSpace(number)), 10, 64)
-	if err != nil || down && n == math.MinInt64 {
-		return nil, badOp(kv.Counter, raw)
+	s, ok := number.(json.Number)
+	n, err := strconv.ParseInt(s.String(), 10, 64)
+	if !ok || err != nil || down && n == math.MinInt64 {
+		return nil, badOp(kv.Counter, v)
 	}
 	if down {
 		n = -n
@@ -230,93 +232,75 @@ func parseCounter(raw []byte) (kv.Op, error) {
 }
 
 // parseElems reads what an operation adds and removes.
-func parseElems(k kv.Kind, raw []byte) (adds, removes [][]byte, err error) {
-	fields, ok := object(raw)
-	if !ok || len(fields) == 0 {
-		return nil, nil, badOp(k, raw)
-	}
-	for _, verb := range slices.Sorted(maps.Keys(fields)) {
-		var some []Text
-		if verb == "add" || verb == "remove" {
-			some = make([]Text, 1)
-			err = json.Unmarshal(fields[verb], &some[0])
-		} else {
-			err = json.Unmarshal(fields[verb], &some)
-		}
+func parseElems(k kv.Kind, v any) (adds, removes [][]byte, err error) {
+	f, _ := v.(fields)
+	for _, verb := range slices.Sorted(maps.Keys(f)) {
+		all, isList := f[verb].([]any)
 		to := &adds
 		switch verb {
-		case "add", "add_all":
-		case "remove", "remove_all":
-			to = &removes
+		case "add", "remove":
+			all, isList = []any{f[verb]}, true
+		case "add_all", "remove_all":
 		default:
-			err = errors.New("no such verb")
+			isList = false
 		}
-		if err != nil || some == nil || string(fields[verb]) == "null" {
-			return nil, nil, badOp(k, raw)
+		if strings.HasPrefix(verb, "remove") {
+			to = &removes
 		}
-		for _, s := range some {
-			*to = append(*to, []byte(s))
+		for _, e := range all {
+			b, ok := textOf(e)
+			isList = isList && ok
+			*to = append(*to, b)
 		}
+		if !isList {
+			return nil, nil, badOp(k, v)
+		}
+	}
+	if len(f) == 0 {
+		return nil, nil, badOp(k, v)
 	}
 	return adds, removes, nil
 }
 
-func parseRegister(raw []byte) (kv.Op, error) {
-	value := raw
-	if fields, ok := object(raw); ok && fields["base64"] == nil {
-		if value = fields["assign"]; len(fields) != 1 {
-			return nil, badOp(kv.Register, raw)
-		}
+func parseMap(v any, depth int) (kv.Op, error) {
+	if depth > kv.MaxMapDepth {
+		return nil, &OpError{fmt.Sprintf("there are more than %d maps within each other", kv.MaxMapDepth)}
 	}
-	var t Text
-	if err := json.Unmarshal(value, &t); err != nil || string(bytes.TrimSpace(value)) == "null" {
-		return nil, badOp(kv.Register, raw)
-	}
-	return kv.RegisterOp(t), nil
-}
-
-func parseFlag(raw []byte) (kv.Op, error) {
-	switch string(bytes.TrimSpace(raw)) {
-	case `"enable"`:
-		return kv.FlagOp(true), nil
-	case `"disable"`:
-		return kv.FlagOp(false), nil
-	}
-	return nil, badOp(kv.Flag, raw)
-}
-
-func parseMap(raw []byte) (kv.Op, error) {
-	fields, ok := object(raw)
-	if !ok || len(fields) == 0 {
-		return nil, badOp(kv.Map, raw)
-	}
+	f, _ := v.(fields)
 	var op kv.MapOp
-	for _, verb := range slices.Sorted(maps.Keys(fields)) {
+	for _, verb := range slices.Sorted(maps.Keys(f)) {
 		var err error
 		switch verb {
 		case "remove":
-			op.Removes, err = parseRemoves(raw, fields[verb])
+			op.Removes, err = parseRemoves(v, f[verb])
 		case "update":
-			op.Updates, err = parseUpdates(raw, fields[verb])
+			op.Updates, err = parseUpdates(v, f[verb], depth)
 		default:
-			err = badOp(kv.Map, raw)
+			err = badOp(kv.Map, v)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
+	if len(f) == 0 {
+		return nil, badOp(kv.Map, v)
+	}
 	return op, nil
 }
 
 // parseRemoves reads one name of a field, or several.
-func parseRemoves(op, raw []byte) ([]kv.Field, error) {
-	names := make([]string, 1)
-	if json.Unmarshal(raw, &names[0]) != nil && json.Unmarshal(raw, &names) != nil || string(raw) == "null" {
-		return nil, badOp(kv.Map, op)
+func parseRemoves(op, v any) ([]kv.Field, error) {
+	names, isList := v.([]any)
+	if !isList {
+		names = []any{v}
 	}
 	var out []kv.Field
 	for _, name := range names {
-		f, err := parseField(name)
+		s, ok := name.(string)
+		if !ok {
+			return nil, badOp(kv.Map, op)
+		}
+		f, err := parseField(s)
 		if err != nil {
 			return nil, err
 		}
@@ -325,22 +309,22 @@ func parseRemoves(op, raw []byte) ([]kv.Field, error) {
 	return out, nil
 }
 
-func parseUpdates(op, raw []byte) ([]kv.FieldOp, error) {
-	fields, ok := object(raw)
-	if !ok {
+func parseUpdates(op, v any, depth int) ([]kv.FieldOp, error) {
+	f, isObject := v.(fields)
+	if !isObject {
 		return nil, badOp(kv.Map, op)
 	}
 	var out []kv.FieldOp
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		f, err := parseField(name)
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		field, err := parseField(name)
 		if err != nil {
 			return nil, err
 		}
-		under, err := parseOp(f.Kind, fields[name])
+		under, err := parseOp(field.Kind, f[name], depth+1)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, kv.FieldOp{Field: f, Op: under})
+		out = append(out, kv.FieldOp{Field: field, Op: under})
 	}
 	return out, nil
 }

@@ -94,6 +94,11 @@ func TestDatatypeOperationsThatCannotBeMeant(t *testing.T) {
 		{mapsK, `{"update":{"x_register":{"assign":1}}}`, "Invalid operation on datatype 'register'"},
 		{mapsK, `{"update":[]}`, "Invalid operation on datatype 'map'"},
 		{mapsK, `{"remove":[1]}`, "Invalid operation on datatype 'map'"},
+		{mapsK, strings.Repeat(`{"update":{"m_map":`, 33) + `{"update":{"n_counter":1}}` + strings.Repeat("}}", 33), "there are more than 32 maps within each other"},
+		{mapsK, strings.Repeat(`{"update":{"m_map":`, 9000), "Couldn't decode JSON"},
+		{countersK, "1 2", "Couldn't decode JSON"},
+		{setsK, `{"add_all":null}`, "Invalid operation on datatype 'set'"},
+		{mapsK, `{"update":{"x_register":{"assign":null}}}`, "Invalid operation on datatype 'register'"},
 		{mapsK, `{"add":"x_flag"}`, "Invalid operation on datatype 'map'"},
 		{setsK, `{"remove":"x"}`, `{precondition,{not_present,<<"x">>}}`},
 	} {

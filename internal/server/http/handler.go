@@ -6,6 +6,7 @@
 //	GET                    /buckets/B/keys?keys=true|stream
 //	POST                   /buckets/B/keys                  a write whose key the server chooses
 //	GET HEAD PUT POST DEL  /buckets/B/keys/K
+//	GET HEAD POST          /types/T/buckets/B/datatypes/K, and /buckets/B/counters/K; see data.go
 //	GET PUT DELETE         /buckets/B/props, and /types/T/props; see props.go
 //	GET                    /_tanodb/ping  /_tanodb/status  /_tanodb/metrics
 //	GET                    /_tanodb/buckets/B/keys?limit&token, or ?replicas=true
@@ -45,6 +46,7 @@ import (
 // Node is what is served. *tanodb.Node is one.
 type Node interface {
 	kv.Store
+	kv.DataTypes
 	Cluster
 	Properties
 
@@ -133,6 +135,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.object(w, r, t)
 	case bucket:
 		h.bucket(w, r, t)
+	case data:
+		h.dataType(w, r, t)
+	case counter:
+		h.counter(w, r, t)
 	case explain:
 		h.explain(w, t)
 	case bucketProps:

@@ -17,11 +17,13 @@ import (
 //	node_confirms   a number of distinct nodes
 //	basic_quorum notfound_ok sloppy_quorum returnbody   true, false or default
 //	timeout         milliseconds for the whole request
+//	include_context true or false: show the context of a data type; true
 //
 // On Riak's routes, where others than these are ignored, as there:
 //
 //	vtag            choose this sibling
 //	keys            true or stream: how a bucket is listed
+//	returnvalue     true: answer an increment of a counter with its value
 //
 // And on our own routes, where others are refused:
 //
@@ -33,26 +35,28 @@ import (
 //	limit token     a page of keys
 //	replicas        true: every vnode's own keys
 type params struct {
-	n            int
-	r, pr        kv.Quorum
-	w, dw, pw    kv.Quorum
-	rw           kv.Quorum
-	nodeConfirms int
-	basicQuorum  kv.Toggle
-	notFoundOK   kv.Toggle
-	sloppyQuorum kv.Toggle
-	returnBody   bool
-	timeout      time.Duration
-	linger       time.Duration
-	vtag         string
-	keys         string
-	head         bool
-	tombstones   bool
+	n              int
+	r, pr          kv.Quorum
+	w, dw, pw      kv.Quorum
+	rw             kv.Quorum
+	nodeConfirms   int
+	basicQuorum    kv.Toggle
+	notFoundOK     kv.Toggle
+	sloppyQuorum   kv.Toggle
+	returnBody     bool
+	returnValue    bool
+	includeContext kv.Toggle
+	timeout        time.Duration
+	linger         time.Duration
+	vtag           string
+	keys           string
+	head           bool
+	tombstones     bool
+	limit          int
+	token          string
+	replicas       bool
 
 	ifNoneMatch, ifNotModified bool
-	limit                      int
-	token                      string
-	replicas                   bool
 }
 
 // The values of the parameter keys.
@@ -122,6 +126,8 @@ func (p *params) set(name, value string) (known bool, err error) {
 		p.sloppyQuorum, err = parseToggle(name, value)
 	case "returnbody":
 		p.returnBody, err = parseBool(name, value)
+	case "include_context":
+		p.includeContext, err = parseToggle(name, value)
 	case "timeout":
 		p.timeout, err = parseTimeout(value)
 	default:
@@ -137,6 +143,8 @@ func (p *params) setRiak(name, value string) {
 		p.vtag = value
 	case "keys":
 		p.keys = value
+	case "returnvalue":
+		p.returnValue = value == "true"
 	}
 }
 

@@ -117,8 +117,12 @@ func (p *Put) resolve() (err error) {
 		if err = p.req.Value.Validate(); err != nil {
 			return err
 		}
+		if err = p.req.Value.ValidateIndexes(); err != nil {
+			return err
+		}
 		p.write.Body = object.AppendBody(nil, &p.req.Value)
 		p.write.Expires = p.expires()
+		p.write.Indexed = len(p.req.Value.Indexes) > 0
 	}
 	p.sloppy = o.SloppyQuorum.Or(p.props.SloppyQuorum)
 	return p.draw()

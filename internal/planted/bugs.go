@@ -58,5 +58,8 @@ const (
 	LatestByDot       Bug = "latest-by-dot"       // object: of several writes the last one is found by its dot, and not by its stamp
 	LatestListsAll    Bug = "latest-lists-all"    // vnode: a listing shows keys whose last write is a delete, for an older value beside it
 	ClockUnguarded    Bug = "clock-unguarded"     // coordinator: a node whose clock is off says which write is the last
+	IndexKept         Bug = "index-kept"          // vnode: a delete leaves the index entries of what it has replaced
+	IndexOneSided     Bug = "index-one-sided"     // vnode: index entries change with what a vnode makes, and not with what it is sent
+	BucketsDead       Bug = "buckets-dead"        // vnode: a bucket is listed that holds nothing but tombstones
 	OutdatedMerged    Bug = "outdated-merged"     // handoff: a disk from before a reaping is repaired, and not erased first
 )

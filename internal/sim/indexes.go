@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/sim/check"
@@ -49,7 +50,7 @@ func (s *Sim) queryAll() bool {
 		} {
 			q.Timeout = censusTimeout
 			open++
-			s.query(kv.Bucket{Name: b}, q, nil, func() { open-- })
+			s.query(kv.Bucket{Name: b}, q, s.anyNode().wall(), nil, func() { open-- })
 		}
 	}
 	open++
@@ -58,10 +59,11 @@ func (s *Sim) queryAll() bool {
 }
 
 // query asks for a page, and for the next ones, and compares all with what should
-// be found.
-func (s *Sim) query(b kv.Bucket, q kv.IndexQuery, before []kv.IndexMatch, done func()) {
+// be found. All ask for what is there at one instant.
+func (s *Sim) query(b kv.Bucket, q kv.IndexQuery, at time.Time, before []kv.IndexMatch, done func()) {
 	n := s.anyNode()
 	view := n.view()
+	view.Wall = at
 	m := coordinator.NewIndex(view, coordinator.IndexRequest{Bucket: b, Query: q})
 	n.run(m, noKey, q.Timeout, func(*request) {
 		page, err := m.Result()
@@ -73,10 +75,10 @@ func (s *Sim) query(b kv.Bucket, q kv.IndexQuery, before []kv.IndexMatch, done f
 		all := append(before, page.Matches...)
 		if page.Next != "" {
 			q.Token = page.Next
-			s.query(b, q, all, done)
+			s.query(b, q, at, all, done)
 			return
 		}
-		s.checkQuery(b, q, all, view.Wall.UnixMilli())
+		s.checkQuery(b, q, all, at.UnixMilli())
 		done()
 	}, nil)
 }
@@ -150,7 +152,7 @@ func matches(q kv.IndexQuery, p kv.Pair) bool {
 // listBuckets lists the buckets, one by one.
 func (s *Sim) listBuckets(done func()) {
 	var want []string
-	at := s.anyNode().view().Wall.UnixMilli()
+	at := s.anyNode().wall()
 	for i := range s.weather.Keys {
 		k := keyAt(i)
 		first := s.primaries(k)[0]
@@ -158,7 +160,7 @@ func (s *Sim) listBuckets(done func()) {
 		if s.latest(k) {
 			o = o.Latest()
 		}
-		if o.Live(at) && !slices.Contains(want, k.Bucket) {
+		if o.Live(at.UnixMilli()) && !slices.Contains(want, k.Bucket) {
 			want = append(want, k.Bucket)
 		}
 	}
@@ -167,7 +169,9 @@ func (s *Sim) listBuckets(done func()) {
 	var page func(token string)
 	page = func(token string) {
 		n := s.anyNode()
-		m := coordinator.NewBuckets(n.view(), coordinator.BucketsRequest{Options: kv.ListOptions{Token: token, Limit: 1, Timeout: censusTimeout}})
+		view := n.view()
+		view.Wall = at
+		m := coordinator.NewBuckets(view, coordinator.BucketsRequest{Options: kv.ListOptions{Token: token, Limit: 1, Timeout: censusTimeout}})
 		n.run(m, noKey, censusTimeout, func(*request) {
 			answer, err := m.Result()
 			got = append(got, answer.Buckets...)

@@ -77,6 +77,9 @@ var budgets = []struct {
 	{planted.LatestByDot, 60, latest},
 	{planted.LatestListsAll, 100, latest},
 	{planted.ClockUnguarded, 100, latest},
+	{planted.IndexKept, 20, nil},
+	{planted.IndexOneSided, 20, nil},
+	{planted.BucketsDead, 100, nil},
 }
 
 func reaping(w *Weather) bool { return w.Reaps }

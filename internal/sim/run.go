@@ -354,7 +354,7 @@ func (s *Sim) settleLatest() {
 			continue
 		}
 		op.Stamp = uint64(stamp)
-		if op.Kind == check.Put || len(op.Seen) > 0 { // else it has them already
+		if !slices.Contains(s.reading, i) { // else it has them already
 			op.Seen = slices.Concat(op.Seen, s.inv.read[op.Write])
 		}
 	}

@@ -83,8 +83,9 @@ type BucketPage struct {
 
 // BucketLister is a Store that can tell which buckets it holds.
 type BucketLister interface {
-	// Buckets lists a page of the buckets of a type that have any live key. An empty
-	// type is the default one.
+	// Buckets lists a page of the buckets of a type that have any live key, those with
+	// shorter names first, and of equal length by their bytes. An empty type is the
+	// default one.
 	Buckets(ctx context.Context, bucketType string, o ListOptions) (BucketPage, error)
 }
 

@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/ring"
@@ -25,7 +27,7 @@ type Buckets struct {
 // NewBuckets returns the machine of one page of a listing.
 func NewBuckets(v View, r BucketsRequest) *Buckets {
 	b := &Buckets{req: r}
-	b.view, b.op = v, "buckets"
+	b.view, b.op, b.compare = v, "buckets", compareBuckets
 	b.request = b
 	return b
 }
@@ -88,7 +90,8 @@ func (b *Buckets) judge(home ring.Partition, msg vnode.Message) (why string) {
 		return "answered with something else"
 	}
 	at := b.source(home).at
-	further := m.Last > at.Term || m.Last == at.Term && at.Key != "" && (m.Inside == "" || m.Inside > at.Key)
+	c := compareNames(m.Last, at.Term)
+	further := c > 0 || c == 0 && at.Key != "" && (m.Inside == "" || m.Inside > at.Key)
 	if m.More && !further {
 		return "its answer came to no other bucket"
 	}
@@ -120,6 +123,14 @@ func (b *Buckets) shows(f vnode.FoundBucket) bool {
 	p, err := b.view.props(kv.Bucket{Type: b.req.Type, Name: f.Name})
 	return err == nil && !p.Latest()
 }
+
+// compareNames orders buckets as storage keys do: by the length of their names, and then
+// by their bytes.
+func compareNames(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+}
+
+func compareBuckets(a, b kv.IndexMatch) int { return compareNames(a.Term, b.Term) }
 
 func (b *Buckets) end(err error, out []Effect) []Effect {
 	b.done, b.err = true, err

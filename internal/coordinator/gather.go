@@ -29,6 +29,7 @@ const (
 //	page     a b c                nothing that is still to come belongs before these
 type gather struct {
 	coverage
+	compare func(a, b kv.IndexMatch) int // the order of the page, which is that in which homes answer
 	limit   int
 	width   int      // homes in a window
 	piece   int      // matches in a piece at most; 0: as many as it takes, spread over the homes
@@ -126,7 +127,7 @@ func (g *gather) merge() bool {
 		n := len(s.matches)
 		if bounded {
 			n, _ = slices.BinarySearchFunc(s.matches, bound, func(m, b kv.IndexMatch) int {
-				if compareMatches(m, b) <= 0 {
+				if g.compare(m, b) <= 0 {
 					return -1
 				}
 				return 1
@@ -135,7 +136,7 @@ func (g *gather) merge() bool {
 		ready = append(ready, s.matches[:n]...)
 		s.matches = s.matches[n:]
 	}
-	slices.SortFunc(ready, compareMatches)
+	slices.SortFunc(ready, g.compare)
 	for _, m := range ready {
 		if m == g.last {
 			continue // several homes may say the same
@@ -158,7 +159,7 @@ func (g *gather) merge() bool {
 // bound is the match up to which all homes are known; false: all are known wholly.
 func (g *gather) bound() (bound kv.IndexMatch, ok bool) {
 	for i := range g.sources {
-		if s := &g.sources[i]; s.more && (!ok || compareMatches(s.at, bound) < 0) {
+		if s := &g.sources[i]; s.more && (!ok || g.compare(s.at, bound) < 0) {
 			bound, ok = s.at, true
 		}
 	}

@@ -23,18 +23,18 @@ type IndexRequest struct {
 //	             └──────────┘
 type Index struct {
 	gather
-	req        IndexRequest
-	props      *kv.Props
-	field      string
-	start      string // the first term, as it sorts
-	endTerm    string // and the last
-	result     kv.IndexPage
+	req     IndexRequest
+	props   *kv.Props
+	field   string
+	start   string // the first term, as it sorts
+	endTerm string // and the last
+	result  kv.IndexPage
 }
 
 // NewIndex returns the machine of one page of a query.
 func NewIndex(v View, r IndexRequest) *Index {
 	x := &Index{req: r}
-	x.view, x.op = v, "index"
+	x.view, x.op, x.compare = v, "index", compareMatches
 	x.request = x
 	return x
 }

@@ -22,13 +22,16 @@ import (
 //
 //	vtag            choose this sibling
 //	keys            true or stream: how a bucket is listed
+//	buckets         true or stream: how the buckets of a type are listed
+//	max_results continuation return_terms stream term_regex pagination_sort   a query of an index
 //
 // And on our own routes, where others are refused:
 //
 //	linger          milliseconds to wait for the other replicas once the request is decided
 //	head            true: everything but the values' data
 //	tombstones      true: show tombstones that are siblings of live values
-//	limit token     a page of keys
+//	limit token     a page of keys, of matches or of buckets
+//	sort regex      of a query of an index: true: in order; only terms in which it is found
 //	replicas        true: every vnode's own keys
 type params struct {
 	n            int
@@ -49,6 +52,10 @@ type params struct {
 	limit        int
 	token        string
 	replicas     bool
+	sort         bool
+	regex        string
+	buckets      string
+	query        url.Values // what is of indexes on Riak's routes
 }
 
 // The values of the parameter keys.
@@ -133,6 +140,13 @@ func (p *params) setRiak(name, value string) {
 		p.vtag = value
 	case "keys":
 		p.keys = value
+	case "buckets":
+		p.buckets = value
+	case "max_results", "continuation", "return_terms", "stream", "term_regex", "pagination_sort":
+		if p.query == nil {
+			p.query = make(url.Values)
+		}
+		p.query.Set(name, value)
 	}
 }
 
@@ -151,6 +165,10 @@ func (p *params) setOwn(name, value string) (err error) {
 		p.limit, err = parseCount(name, value)
 	case "token":
 		p.token = value
+	case "sort":
+		p.sort, err = parseBool(name, value)
+	case "regex":
+		p.regex = value
 	case "replicas":
 		p.replicas, err = parseBool(name, value)
 	default:

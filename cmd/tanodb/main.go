@@ -7,6 +7,8 @@
 //	tanodb get B K      read the value
 //	tanodb del B K      delete
 //	tanodb keys B       list the keys of a bucket, or of each of its vnodes
+//	tanodb buckets      list the buckets that have keys
+//	tanodb index B F V  find keys by what their values have in an index
 //	tanodb ping         ask a partition, taken by chance, for a sign of life
 //	tanodb status       show a node and the cluster as it sees it
 //	tanodb cluster      show the members of a cluster, and change them
@@ -58,6 +60,8 @@ type cli struct {
 	Get        getCmd        `cmd:"" help:"Read a value."`
 	Del        delCmd        `cmd:"" help:"Delete a key."`
 	Keys       keysCmd       `cmd:"" help:"List the keys of a bucket."`
+	Buckets    bucketsCmd    `cmd:"" help:"List the buckets of a type that have keys."`
+	Index      indexCmd      `cmd:"" help:"Find keys by what their values have in an index."`
 	Status     statusCmd     `cmd:"" help:"Show a node, and the cluster as it sees it."`
 	Cluster    clusterCmd    `cmd:"" help:"Show the members of a cluster, and change them."`
 	BucketType bucketTypeCmd `cmd:"" name:"bucket-type" help:"Show bucket types, and change them."`

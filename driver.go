@@ -251,6 +251,7 @@ func (n *Node) view() coordinator.View {
 		Load:     n.load,
 		Skewed:   n.clocks.off,
 		Props:    s.Props,
+		Fewest:   s.Fewest,
 	}
 }
 

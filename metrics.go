@@ -49,7 +49,7 @@ type metrics struct {
 }
 
 var (
-	operations = []string{"get", "put", "delete", "fetch", "update", "keys", "replica_keys", "ping"}
+	operations = []string{"get", "put", "delete", "fetch", "update", "keys", "replica_keys", "index", "buckets", "ping"}
 	outcomes   = []string{"ok", "not_found", "quorum", "timeout", "overload", "invalid", "in_doubt", "refused", "closed", "error"}
 )
 

@@ -101,6 +101,34 @@ func (n *Node) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyP
 	return page, err
 }
 
+// Index answers a page of a query of a secondary index. See kv.Indexer.
+func (n *Node) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.IndexPage, error) {
+	begun := time.Now()
+	q.Timeout = within(ctx, q.Timeout)
+	m := coordinator.NewIndex(n.view(), coordinator.IndexRequest{Bucket: b, Query: q})
+	err := n.run(ctx, m)
+	var page kv.IndexPage
+	if err == nil {
+		page, err = m.Result()
+	}
+	n.metrics.request("index", begun, err)
+	return page, err
+}
+
+// Buckets lists a page of the buckets of a type. See kv.BucketLister.
+func (n *Node) Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (kv.BucketPage, error) {
+	begun := time.Now()
+	o.Timeout = within(ctx, o.Timeout)
+	m := coordinator.NewBuckets(n.view(), coordinator.BucketsRequest{Type: bucketType, Options: o})
+	err := n.run(ctx, m)
+	var page kv.BucketPage
+	if err == nil {
+		page, err = m.Result()
+	}
+	n.metrics.request("buckets", begun, err)
+	return page, err
+}
+
 // ReplicaKeys asks every vnode of the ring which live keys of the bucket it
 // holds, up to the limit of the options each. There is one element for each
 // partition, in the order of the ring; one that did not answer says why.

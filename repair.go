@@ -440,7 +440,7 @@ func (v *verifier) tree(engine storage.Snapshotter, t vnode.Tree) {
 			v.note(nil, fmt.Errorf("%s: %w", name, err))
 			return
 		}
-		if len(found.Segments) == 0 {
+		if found.Right() {
 			v.note(func(s *VerifyState) {
 				s.Objects += int64(found.Objects)
 				if wrong {
@@ -453,8 +453,8 @@ func (v *verifier) tree(engine storage.Snapshotter, t vnode.Tree) {
 			wrong = true
 			v.note(func(s *VerifyState) { s.Wrong++ }, nil)
 			v.node.metrics.wrongTrees.Inc()
-			v.node.log.Error("a hash tree is not that of the objects; it is set right", "node", v.node.self, "partition", int(t.Partition), "home", int(t.Home),
-				"segments", len(found.Segments), "keys", len(found.Keys))
+			v.node.log.Error("a hash tree or an index is not that of the objects; it is set right", "node", v.node.self, "partition", int(t.Partition), "home", int(t.Home),
+				"segments", len(found.Segments), "keys", len(found.Keys), "indexed", len(found.Indexed))
 		}
 		if err := v.mend(t, found); err != nil {
 			v.note(nil, fmt.Errorf("%s: %w", name, err))
@@ -487,7 +487,7 @@ func (v *verifier) regrow(p ring.Partition) {
 func (v *verifier) regrowTree(engine storage.Snapshotter, t vnode.Tree) error {
 	for range retreeRounds {
 		found, err := v.look(engine, t)
-		if err != nil || len(found.Segments) == 0 {
+		if err != nil || found.Right() {
 			return err
 		}
 		if err := v.mend(t, found); err != nil {
@@ -510,7 +510,7 @@ func (v *verifier) look(engine storage.Snapshotter, t vnode.Tree) (vnode.Verdict
 func (v *verifier) mend(t vnode.Tree, found vnode.Verdict) error {
 	n := v.node
 	answered := make(chan vnode.Message, 1)
-	n.vnodes.submit(command{to: t.Partition, msg: &vnode.Retree{Home: t.Home, Keys: found.Keys, Segments: found.Segments},
+	n.vnodes.submit(command{to: t.Partition, msg: &vnode.Retree{Home: t.Home, Keys: found.Keys, Segments: found.Segments, Indexed: found.Indexed},
 		epoch: n.state().Epoch(), reply: func(m vnode.Message) { answered <- m }})
 	tick := time.NewTicker(verifyPoll)
 	defer tick.Stop()

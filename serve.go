@@ -64,7 +64,7 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 	switch m := f.Msg.(type) {
 	case *vnode.Store, *vnode.Deliver, *vnode.Attest, *vnode.Reap:
 		s.vnodes.submit(command{to: f.To, msg: m, epoch: f.Epoch, reply: reply})
-	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Ping, *vnode.Sums, *vnode.Versions, *vnode.Pick, *vnode.Strays:
+	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Query, *vnode.Buckets, *vnode.Ping, *vnode.Sums, *vnode.Versions, *vnode.Pick, *vnode.Strays:
 		s.reads.submit(readTask{to: f.To, msg: f.Msg, epoch: f.Epoch, reply: reply})
 	case *vnode.Pull:
 		s.give(f.To, m, f.Epoch, reply)

@@ -90,8 +90,10 @@ type Node struct {
 }
 
 var (
-	_ kv.Store     = (*Node)(nil)
-	_ kv.DataTypes = (*Node)(nil)
+	_ kv.Store        = (*Node)(nil)
+	_ kv.DataTypes    = (*Node)(nil)
+	_ kv.Indexer      = (*Node)(nil)
+	_ kv.BucketLister = (*Node)(nil)
 )
 
 // Open opens the node of a directory, or makes one there. It answers requests

@@ -8,6 +8,8 @@
 //	tanodb del B K      delete
 //	tanodb keys B       list the keys of a bucket, or of each of its vnodes
 //	tanodb data         read and change counters, sets, maps and their like
+//	tanodb buckets      list the buckets that have keys
+//	tanodb index B F V  find keys by what their values have in an index
 //	tanodb ping         ask a partition, taken by chance, for a sign of life
 //	tanodb status       show a node and the cluster as it sees it
 //	tanodb cluster      show the members of a cluster, and change them
@@ -63,6 +65,8 @@ type cli struct {
 	Del        delCmd        `cmd:"" help:"Delete a key."`
 	Keys       keysCmd       `cmd:"" help:"List the keys of a bucket."`
 	Data       dataCmd       `cmd:"" help:"Read and change counters, sets, maps and their like."`
+	Buckets    bucketsCmd    `cmd:"" help:"List the buckets of a type that have keys."`
+	Index      indexCmd      `cmd:"" help:"Find keys by what their values have in an index."`
 	Status     statusCmd     `cmd:"" help:"Show a node, and the cluster as it sees it."`
 	Cluster    clusterCmd    `cmd:"" help:"Show the members of a cluster, and change them."`
 	BucketType bucketTypeCmd `cmd:"" name:"bucket-type" help:"Show bucket types, and change them."`

@@ -76,6 +76,7 @@ type putCmd struct {
 	NodeConfirms int           `help:"Distinct nodes that must store it." placeholder:"N"`
 	ContentType  string        `help:"MIME type of the value." default:"application/octet-stream" placeholder:"TYPE"`
 	TTL          time.Duration `name:"ttl" help:"The value is gone after this long; none: never." placeholder:"DURATION"`
+	Index        []string      `help:"An index entry of the value; the flag may be repeated." placeholder:"FIELD=TERM" sep:"none"`
 	Context      string        `xor:"seen" help:"What this write replaces: the context that get has printed." placeholder:"CONTEXT"`
 	Replace      bool          `xor:"seen" help:"Read the key first, and replace all that it holds."`
 	ReturnBody   bool          `help:"Print what the key holds now, with --json."`
@@ -143,6 +144,13 @@ func (c *putCmd) write(a *app, key kv.Key, value []byte, seen kv.Context) (api.R
 		query.Set("returnbody", "true")
 	}
 	header := http.Header{"Content-Type": {c.ContentType}}
+	for _, entry := range c.Index {
+		field, term, found := strings.Cut(entry, "=")
+		if !found {
+			return api.Receipt{}, usagef("--index %q is not FIELD=TERM", entry)
+		}
+		header.Add("X-Riak-Index-"+field, term)
+	}
 	if c.TTL > 0 {
 		header.Set(headerExpires, time.Now().Add(c.TTL).UTC().Format(time.RFC3339Nano))
 	}

@@ -146,6 +146,18 @@ type View struct {
 	// Props are the properties of a bucket. The error says that its type is not known, or
 	// not active. Nil: siblings are kept, and all else is as by default.
 	Props func(kv.Bucket) (*kv.Props, error)
+
+	// Fewest is how many copies there are of a key of that bucket of a type which keeps the
+	// fewest, with the error of Props. Nil: Replicas.
+	Fewest func(bucketType string) (int, error)
+}
+
+// fewest is Fewest.
+func (v *View) fewest(bucketType string) (int, error) {
+	if v.Fewest == nil {
+		return v.Replicas, nil
+	}
+	return v.Fewest(bucketType)
 }
 
 // props are those that a request of the bucket goes by to its end.

@@ -140,8 +140,12 @@ func (p *Put) content() error {
 		if err := p.req.Value.Validate(); err != nil {
 			return err
 		}
+		if err := p.req.Value.ValidateIndexes(); err != nil {
+			return err
+		}
 		p.write.Body = object.AppendBody(nil, &p.req.Value)
 		p.write.Expires = p.expires()
+		p.write.Indexed = len(p.req.Value.Indexes) > 0
 	}
 	return nil
 }

@@ -87,6 +87,10 @@ func Objection(s *membership.State, self string, p ring.Partition, epoch uint64,
 		return stale(s, m.Home, epoch)
 	case *vnode.List:
 		return stale(s, m.Home, epoch)
+	case *vnode.Query:
+		return stale(s, m.Home, epoch)
+	case *vnode.Buckets:
+		return stale(s, m.Home, epoch)
 	case *vnode.Pull:
 		return behind(s, self, m.Home, epoch)
 	case *vnode.Drop:

@@ -97,6 +97,21 @@ func (s *State) Props(b kv.Bucket) (*kv.Props, error) {
 	return nil, unknownType(b.Type)
 }
 
+// Fewest is the least n_val of the buckets of a type. The error is that of Props.
+func (s *State) Fewest(bucketType string) (int, error) {
+	p, ok := s.properties.byType[bucketType]
+	if !ok {
+		return 0, unknownType(bucketType)
+	}
+	least := p.N
+	for _, b := range s.properties.buckets {
+		if b.Type == bucketType {
+			least = min(least, s.properties.byBucket[b.Bucket].N)
+		}
+	}
+	return least, nil
+}
+
 func unknownType(name string) error {
 	return fmt.Errorf("%w: there is none named %s that is active", kv.ErrBucketType, quote(name))
 }

@@ -157,6 +157,7 @@ func (r *reader) sibling(s *Sibling, clock Vector) {
 	s.Dot.Actor = clock[actor].Actor
 	s.Stamp = Stamp(binary.BigEndian.Uint64(stamp))
 	s.Deleted = flags&flagDeleted != 0
+	s.Indexed = flags&flagIndexed != 0
 	if flags&flagExpires != 0 {
 		if s.Expires = unzigzag(r.uvarint("a sibling's expiry")); s.Expires == 0 {
 			r.fail("a sibling's expiry is zero")

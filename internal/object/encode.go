@@ -14,7 +14,8 @@ const (
 	flagDeleted = 1 << 0 // of a sibling: it is a tombstone
 	flagExpires = 1 << 1 // an expiry follows
 	flagRequest = 1 << 2 // a request id follows
-	knownFlags  = flagDeleted | flagExpires | flagRequest
+	flagIndexed = 1 << 3 // the body has index entries
+	knownFlags  = flagDeleted | flagExpires | flagRequest | flagIndexed
 
 	stampSize  = 8                     // bytes
 	minSibling = 1 + 1 + stampSize + 2 // bytes of a sibling in the head at least
@@ -109,6 +110,9 @@ func (s *Sibling) flags() (f byte) {
 	}
 	if s.Request != (kv.RequestID{}) {
 		f |= flagRequest
+	}
+	if s.Indexed {
+		f |= flagIndexed
 	}
 	return f
 }

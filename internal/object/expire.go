@@ -23,7 +23,7 @@ func (o Object) Expire(atMs int64) (Object, bool) {
 			out.Siblings = append([]Sibling(nil), o.Siblings...)
 		}
 		t := &out.Siblings[i]
-		t.Deleted, t.Size, t.Body = true, 0, nil
+		t.Deleted, t.Indexed, t.Size, t.Body = true, false, 0, nil
 	}
 	return out, changed
 }

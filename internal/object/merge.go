@@ -198,6 +198,12 @@ func compareSiblings(x, y *Sibling, bodies bool) int {
 		}
 		return -1
 	}
+	if x.Indexed != y.Indexed {
+		if x.Indexed {
+			return -1
+		}
+		return 1
+	}
 	if c := cmp.Compare(x.Size, y.Size); c != 0 || !bodies {
 		return c
 	}

@@ -56,6 +56,7 @@ type Sibling struct {
 	Request kv.RequestID // of the client's request; zero: none
 	Expires int64        // dead from this instant on, in Unix milliseconds; 0: never
 	Deleted bool         // a tombstone
+	Indexed bool         // the value has index entries, which stand in its body
 	Size    int          // bytes in the body, also where Body is not read
 	Body    []byte       // the value, from AppendBody; nil after DecodeHead, and for a tombstone
 }

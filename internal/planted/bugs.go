@@ -61,5 +61,8 @@ const (
 	ClockUnguarded    Bug = "clock-unguarded"     // coordinator: a node whose clock is off says which write is the last
 	FirstStateOnly    Bug = "first-state-only"    // crdt: of several siblings only the first one's state is taken, unmerged
 	ContextWritten    Bug = "context-written"     // vnode: an operation's object says that it has seen what only its client has
+	IndexKept         Bug = "index-kept"          // vnode: a delete leaves the index entries of what it has replaced
+	IndexOneSided     Bug = "index-one-sided"     // vnode: index entries change with what a vnode makes, and not with what it is sent
+	BucketsDead       Bug = "buckets-dead"        // vnode: a bucket is listed that holds nothing but tombstones
 	OutdatedMerged    Bug = "outdated-merged"     // handoff: a disk from before a reaping is repaired, and not erased first
 )

@@ -133,6 +133,10 @@ func (v *invariants) fenced(n *node, p ring.Partition, epoch uint64, m vnode.Mes
 		home = m.Home
 	case *vnode.List:
 		home = m.Home
+	case *vnode.Query:
+		home = m.Home
+	case *vnode.Buckets:
+		home = m.Home
 	default:
 		return
 	}
@@ -156,7 +160,7 @@ func (v *invariants) complete(n *node, p ring.Partition, m vnode.Message) {
 	}
 	pull, _ := m.(*vnode.Pull)
 	switch m.(type) {
-	case *vnode.Fetch, *vnode.List, *vnode.Census:
+	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Query, *vnode.Buckets:
 	default:
 		if pull == nil || !pull.Whole {
 			return

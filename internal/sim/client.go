@@ -371,6 +371,7 @@ func (s *Sim) value(id check.ID) kv.Value {
 		Data:        slices.Repeat([]byte{byte(id), byte(id >> 8), byte(size)}, size/3+1),
 		ContentType: "text/" + strconv.Itoa(size%7),
 		Meta:        []kv.Pair{{Name: "id", Value: strconv.FormatUint(uint64(id), 10)}},
+		Indexes:     indexes(id),
 	}
 }
 

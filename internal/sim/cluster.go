@@ -86,6 +86,20 @@ func (c *Cluster) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.K
 	})
 }
 
+// Index implements kv.Indexer.
+func (c *Cluster) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.IndexPage, error) {
+	return call(c, ctx, q.Timeout, func(view coordinator.View) machine[kv.IndexPage] {
+		return coordinator.NewIndex(view, coordinator.IndexRequest{Bucket: b, Query: q})
+	})
+}
+
+// Buckets implements kv.BucketLister.
+func (c *Cluster) Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (kv.BucketPage, error) {
+	return call(c, ctx, o.Timeout, func(view coordinator.View) machine[kv.BucketPage] {
+		return coordinator.NewBuckets(view, coordinator.BucketsRequest{Type: bucketType, Options: o})
+	})
+}
+
 // named gives the write an id, if it has none.
 func (c *Cluster) named(o kv.WriteOptions) kv.WriteOptions {
 	if o.RequestID == (kv.RequestID{}) {

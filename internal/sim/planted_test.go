@@ -80,6 +80,9 @@ var budgets = []struct {
 	{planted.Unguarded, 100, conditional},
 	{planted.FirstStateOnly, 20, typed},
 	{planted.ContextWritten, 60, typed},
+	{planted.IndexKept, 20, nil},
+	{planted.IndexOneSided, 20, nil},
+	{planted.BucketsDead, 100, nil},
 }
 
 func reaping(w *Weather) bool { return w.Reaps }

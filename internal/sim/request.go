@@ -86,6 +86,7 @@ func (n *node) view() coordinator.View {
 		Random:   n.rnd.Uint64(),
 		Skewed:   n.off,
 		Props:    n.state.Props,
+		Fewest:   n.state.Fewest,
 	}
 }
 

@@ -125,7 +125,7 @@ func (s *Sim) ordeal() {
 	if !s.even() {
 		return
 	}
-	if s.must(restWithin, "the data is at rest", s.atRest()) && s.allAgree() && s.readEverything() && s.takeCensus() && s.reapAll() {
+	if s.must(restWithin, "the data is at rest", s.atRest()) && s.allAgree() && s.readEverything() && s.takeCensus() && s.queryAll() && s.reapAll() {
 		s.balanced()
 		s.checkTrees()
 		s.checkRoots()

@@ -37,7 +37,8 @@ func (s *Sim) checkTrees() {
 // checkTree checks that the hash trees of a vnode are those of its objects.
 func (s *Sim) checkTree(n *node, p ring.Partition) {
 	var homes []ring.Partition
-	for _, r := range vnode.Ranges(p)[:3] { // those that have a home
+	ranges := vnode.Ranges(p)
+	for _, r := range append(ranges[:3:3], ranges[5]) { // those that have a home, but for graves
 		err := n.disk.mem.Scan(r[0], r[1], func(key, _ []byte) bool {
 			home := ring.Partition(key[3])<<8 | ring.Partition(key[4])
 			if !slices.Contains(homes, home) {
@@ -50,7 +51,12 @@ func (s *Sim) checkTree(n *node, p ring.Partition) {
 		}
 	}
 	for _, home := range homes {
-		if v, err := vnode.Verify(n.disk.mem, p, home); err == nil && len(v.Segments) > 0 {
+		v, err := vnode.Verify(n.disk.mem, p, home)
+		if err == nil && len(v.Indexed) > 0 {
+			s.fail("index", v.Indexed[0], "the index of home %d in %s/%d is not that of its objects: keys %v", home, n.name, p, v.Indexed)
+			return
+		}
+		if err == nil && len(v.Segments) > 0 {
 			s.fail("tree", noKey, "the tree of home %d in %s/%d is not that of its %d objects: segments %v, keys %v",
 				home, n.name, p, v.Objects, v.Segments, v.Keys)
 			return

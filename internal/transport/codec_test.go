@@ -186,6 +186,28 @@ func message(t *rapid.T) vnode.Message {
 		"census": func() vnode.Message {
 			return &vnode.Census{Bucket: bucket(t), Limit: small(t, "limit"), At: int64(small(t, "at"))}
 		},
+		"query": func() vnode.Message {
+			word := rapid.StringN(0, 9, 99)
+			return &vnode.Query{
+				Home: home, Bucket: bucket(t), Field: word.Draw(t, "field"), Start: text, End: word.Draw(t, "end"), Regex: word.Draw(t, "regex"),
+				AfterTerm: word.Draw(t, "after"), AfterKey: word.Draw(t, "key"), Limit: small(t, "limit"), At: int64(small(t, "at")), Latest: flag,
+			}
+		},
+		"matched": func() vnode.Message {
+			matches := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) kv.IndexMatch {
+				return kv.IndexMatch{Term: rapid.SampledFrom([]string{"", "a", text}).Draw(t, "term"), Key: rapid.StringN(1, 9, 99).Draw(t, "key")}
+			}), 0, 9)
+			return &vnode.Matched{Matches: some(matches.Draw(t, "matches")), LastTerm: text, LastKey: "k", More: flag}
+		},
+		"buckets": func() vnode.Message {
+			return &vnode.Buckets{Home: home, Type: text, After: text, Inside: "k", Limit: small(t, "limit"), At: int64(small(t, "at"))}
+		},
+		"bucketsFound": func() vnode.Message {
+			found := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) vnode.FoundBucket {
+				return vnode.FoundBucket{Name: rapid.StringN(1, 9, 99).Draw(t, "name"), Latest: flag}
+			}), 0, 9)
+			return &vnode.BucketsFound{Found: some(found.Draw(t, "found")), Last: text, Inside: "k", More: !flag}
+		},
 		"ping": func() vnode.Message { return &vnode.Ping{} },
 		"forward": func() vnode.Message {
 			return &coordinator.Forward{Key: key(t), Value: value(t), Deleted: flag, Options: writeOptions(t), Op: operation(t)}
@@ -374,6 +396,9 @@ func TestRefusedFrames(t *testing.T) {
 		"too many sums":           {Frame{Response: true, Msg: &vnode.Summed{Sums: make([]uint64, vnode.Branches+1)}}, "65 sums"},
 		"too many picked keys":    {Frame{Msg: &vnode.Pick{Keys: make([]kv.Key, maxItems+1)}}, "65537 keys"},
 		"a branch below the root": {Frame{Msg: &vnode.Sums{Branch: vnode.Root - 1}}, "Branch is"},
+		"too many matches":        {Frame{Response: true, Msg: &vnode.Matched{Matches: make([]kv.IndexMatch, maxKeys+1)}}, "65537 matches"},
+		"too many buckets":        {Frame{Response: true, Msg: &vnode.BucketsFound{Found: make([]vnode.FoundBucket, maxKeys+1)}}, "65537 buckets"},
+		"a regex too long":        {Frame{Msg: &vnode.Query{Bucket: kv.Bucket{Name: "b"}, Regex: long}}, "Regex is"},
 		"an order too long":       {Frame{Msg: &Order{Do: long}}, "order is"},
 		"a log message too large": {Frame{Msg: &Log{Data: make([]byte, maxLog+1)}}, "log message is"},
 		"a state too large":       {Frame{Response: true, Msg: &StateGive{State: make([]byte, maxState+1)}}, "state is"},
@@ -458,6 +483,9 @@ func TestBrokenFrames(t *testing.T) {
 		"a Knock of nothing":           {sealed(kindKnock, nil), "a number"},
 		"a Welcome of nothing":         {sealed(kindWelcome, nil), "too early"},
 		"a Refusal without an epoch":   {sealed(kindRefusal, []byte{3, 0}), "a number"},
+		"a Matched of absent matches":  {sealed(kindMatched, []byte{9, 1, 1}), "do not fit"},
+		"a Matched that says it again": {sealed(kindMatched, []byte{1, 0, 0, 1, 'k', 0, 0, 0}), "is repeated"},
+		"a BucketsFound of countless":  {sealed(kindFound, huge), "buckets; the limit"},
 		"an endless number":            {sealed(kindCensus, append([]byte{0, 1, 'b'}, bytes.Repeat([]byte{0xff}, 11)...)), "a number"},
 	}
 	for name, tt := range tests {
@@ -660,6 +688,10 @@ func examples() []Frame {
 		&Propose{ID: [16]byte{1, 2}, Command: []byte("command")},
 		&Proposed{Code: "not_member", Text: "n9 is not a member"},
 		&Knock{Name: "n4", ID: [16]byte{1, 2}, Cluster: [16]byte{3, 4}, Partitions: 64, Replicas: 3, Version: "v1", Address: "h4:7000"},
+		&vnode.Query{Home: 10, Bucket: b, Field: "age_int", Start: "1", End: "7", Regex: ".", AfterTerm: "3", AfterKey: "k0", Limit: 1000, At: 1_700_000_000_000, Latest: true},
+		&vnode.Matched{Matches: []kv.IndexMatch{{Term: "3", Key: "k1"}, {Term: "3", Key: "k2"}}, LastTerm: "4", LastKey: "k2", More: true},
+		&vnode.Buckets{Home: 10, Type: "t", After: "mybucket", Inside: "k1", Limit: 1000, At: 1_700_000_000_000},
+		&vnode.BucketsFound{Found: []vnode.FoundBucket{{Name: "mybucket", Latest: true}}, Last: "mybucket", Inside: "k1", More: true},
 		&Welcome{Cluster: [16]byte{5, 6}, Partitions: 64, Replicas: 3, TargetN: 4, Name: "n1", Refusal: "because", State: []byte("state")},
 		&coordinator.Forward{Key: k, Options: kv.WriteOptions{Context: kv.Context("seen")}, Op: kv.SetOp{Adds: [][]byte{[]byte("x")}, Removes: [][]byte{[]byte("y")}}},
 	}

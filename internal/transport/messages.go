@@ -38,6 +38,9 @@ const (
 	kindReap   kind = 0x21
 	kindStrays kind = 0x22
 
+	kindQuery   kind = 0x30
+	kindBuckets kind = 0x31
+
 	kindLog      kind = 0x10
 	kindStateAsk kind = 0x11
 	kindPropose  kind = 0x12
@@ -63,6 +66,8 @@ const (
 	kindOrdered   = answerBit | 0x15
 	kindDropped   = answerBit | 0x21
 	kindStanding  = answerBit | 0x22
+	kindMatched   = answerBit | 0x30
+	kindFound     = answerBit | 0x31
 	kindRefusal   = answerBit | 0x40
 	kindFailure   = answerBit | 0x41
 )
@@ -77,6 +82,7 @@ func (k kind) known() bool {
 		kindAttest, kindReap, kindStrays, kindDropped, kindStanding,
 		kindStored, kindFetched, kindListed, kindPong, kindForwarded, kindPulled, kindDelivered,
 		kindSummed, kindVersioned, kindPicked,
+		kindQuery, kindBuckets, kindMatched, kindFound,
 		kindLogged, kindStateGive, kindProposed, kindWelcome, kindJobsGive, kindOrdered, kindRefusal, kindFailure:
 		return true
 	}
@@ -117,6 +123,10 @@ func kindOf(m vnode.Message) kind {
 		return kindReap
 	case *vnode.Strays:
 		return kindStrays
+	case *vnode.Query:
+		return kindQuery
+	case *vnode.Buckets:
+		return kindBuckets
 	case *Log:
 		return kindLog
 	case *StateAsk:
@@ -160,6 +170,10 @@ func answerKindOf(m vnode.Message) kind {
 		return kindDropped
 	case *vnode.StraysFound:
 		return kindStanding
+	case *vnode.Matched:
+		return kindMatched
+	case *vnode.BucketsFound:
+		return kindFound
 	case *Logged:
 		return kindLogged
 	case *StateGive:
@@ -248,7 +262,7 @@ func (e *encoder) request(m vnode.Message) {
 	case *vnode.Strays:
 		e.homes(m.Homes)
 	default:
-		e.topology(m)
+		e.query(m)
 	}
 }
 
@@ -315,6 +329,16 @@ func (e *encoder) answer(m vnode.Message) {
 		e.uvarint(m.Epoch)
 		e.u64(m.Life)
 		e.standings(m.Homes)
+	case *vnode.Matched:
+		e.matches(m.Matches)
+		e.string("LastTerm", m.LastTerm, kv.MaxKey)
+		e.string("LastKey", m.LastKey, kv.MaxKey)
+		e.bool(m.More)
+	case *vnode.BucketsFound:
+		e.foundBuckets(m.Found)
+		e.string("Last", m.Last, kv.MaxBucket)
+		e.string("Inside", m.Inside, kv.MaxKey)
+		e.bool(m.More)
 	case *vnode.Refusal:
 		e.u8(uint8(m.Code))
 		e.text(m.Text)
@@ -408,7 +432,7 @@ func (d *decoder) request(k kind) vnode.Message {
 	case kindStrays:
 		return &vnode.Strays{Homes: d.homes()}
 	}
-	return d.topology(k)
+	return d.query(k)
 }
 
 func (d *decoder) answer(k kind) vnode.Message {
@@ -437,6 +461,10 @@ func (d *decoder) answer(k kind) vnode.Message {
 		return &vnode.Dropped{Gone: d.count("Gone"), Kept: d.count("Kept")}
 	case kindStanding:
 		return &vnode.StraysFound{Epoch: d.uvarint(), Life: d.u64(), Homes: d.standings()}
+	case kindMatched:
+		return &vnode.Matched{Matches: d.matches(), LastTerm: d.string("LastTerm", kv.MaxKey), LastKey: d.string("LastKey", kv.MaxKey), More: d.bool()}
+	case kindFound:
+		return &vnode.BucketsFound{Found: d.foundBuckets(), Last: d.string("Last", kv.MaxBucket), Inside: d.string("Inside", kv.MaxKey), More: d.bool()}
 	case kindRefusal:
 		return &vnode.Refusal{Code: vnode.Code(d.u8()), Text: d.text(), Epoch: d.uvarint()}
 	case kindFailure:

@@ -73,3 +73,32 @@ func benchmarkStore(b *testing.B, size int) {
 func benchKey(life, n int) kv.Key {
 	return kv.Key{Bucket: "b", Name: "life " + strconv.Itoa(life) + " key " + strconv.Itoa(n)}
 }
+
+// BenchmarkIndexed is BenchmarkHandle as the coordinator, of values with two index
+// entries, over a value that has the same or others, in an engine in memory.
+func BenchmarkIndexed(b *testing.B) {
+	for _, terms := range []int{1, 2} {
+		b.Run("terms="+strconv.Itoa(terms), func(b *testing.B) {
+			e := storage.NewMemory()
+			v := vnode.New(vnode.Config{Actor: object.Actor{1}, HeadCache: 1 << 20}, e)
+			bodies := make([][]byte, terms)
+			for i := range bodies {
+				n := strconv.Itoa(i)
+				bodies[i] = object.AppendBody(nil, &kv.Value{Data: make([]byte, 1024), Indexes: []kv.Pair{{Name: "a_int", Value: n}, {Name: "b_bin", Value: n}}})
+			}
+			seen := object.Vector{{Actor: object.Actor{1}, Counter: 1}}
+			var batch storage.Batch
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				batch.Reset()
+				v.Handle(int64(i), []vnode.Message{&vnode.Coordinate{Key: benchKey(0, 0), Seen: seen, Write: vnode.Write{Body: bodies[i%terms], Indexed: true}}}, &batch)
+				if _, err := e.Apply(&batch, true); err != nil {
+					b.Fatal(err)
+				}
+				e.MakeDurable(e.Applied())
+				seen = object.Vector{{Actor: object.Actor{1}}}
+				_, seen[0].Counter = v.Incarnation()
+			}
+		})
+	}
+}

@@ -135,7 +135,7 @@ func (t *turn) reap(i int, m *Reap) {
 // wipe erases a part of a home. The vnode has forgotten something then.
 func (t *turn) wipe(i int, m *Wipe) {
 	d := &Dropped{}
-	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindGrave} {
+	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindGrave, kindIndex} {
 		from := homeStart(t.partition, m.Home)
 		from[0] = kind
 		err := t.store.Scan(from, prefixEnd(from), func(key, _ []byte) bool {

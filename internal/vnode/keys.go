@@ -15,6 +15,7 @@ const (
 	kindEntry  = 5 // versions of the objects, by segment
 	kindExpiry = 6 // which objects have values that expire, by when
 	kindGrave  = 7 // which objects are dead
+	kindIndex  = 8 // index entries of the objects, by term
 )
 
 // homeLen is the length of kind, vnode partition and home partition.
@@ -213,7 +214,7 @@ func vnodeEnd(p ring.Partition) []byte { return prefixEnd(vnodeStart(p)) }
 // with the vnode.
 func Ranges(p ring.Partition) [][2][]byte {
 	var all [][2][]byte
-	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry, kindGrave} {
+	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry, kindGrave, kindIndex} {
 		start := binary.BigEndian.AppendUint16([]byte{kind}, uint16(p))
 		all = append(all, [2][]byte{start, prefixEnd(start)})
 	}

@@ -60,6 +60,33 @@ type (
 		Latest bool  // as of a List
 	}
 
+	// Query asks for the index entries of one home of which the values are seen at an
+	// instant, in the order of terms and keys, from the first after a term and a
+	// key. Matched answers.
+	Query struct {
+		Home       ring.Partition
+		Bucket     kv.Bucket
+		Field      string // in small letters; kv.IndexKey and kv.IndexBucket look at the objects
+		Start, End string // the first term and the last, as kv.SortIndexTerm gives them; of kv.IndexBucket, nothing
+		Regex      string // only terms in which it is found; empty: all
+		AfterTerm  string // a Matched's LastTerm
+		AfterKey   string // a Matched's LastKey; empty: from the start
+		Limit      int
+		At         int64 // as of a List
+		Latest     bool  // as of a List
+	}
+
+	// Buckets asks for the buckets of a type that have a live key in one home at an
+	// instant, in order, from the first after After. BucketsFound answers.
+	Buckets struct {
+		Home   ring.Partition
+		Type   string
+		After  string // a BucketsFound's Last; empty: from the start
+		Inside string // a BucketsFound's Inside: go on in the bucket After, after this key; empty: it is over
+		Limit  int
+		At     int64 // as of a List
+	}
+
 	// Ping asks for a Pong.
 	Ping struct{}
 
@@ -180,12 +207,13 @@ type (
 	}
 
 	// Retree asks the vnode to set right what the tree of a home says of some objects,
-	// and the sums of some segments. It stays on its node. Retreed answers, when
+	// the sums of some segments, and the index entries of some objects. It stays on its node. Retreed answers, when
 	// that is durable.
 	Retree struct {
 		Home     ring.Partition
 		Keys     []kv.Key
 		Segments []Segment
+		Indexed  []kv.Key
 	}
 
 	// SetLacking marks the vnode as one that waits for data which it should hold,
@@ -231,6 +259,7 @@ type Standing struct {
 // Write is the new version that Coordinate makes.
 type Write struct {
 	Deleted bool
+	Indexed bool   // the value has index entries
 	Expires int64  // Unix milliseconds; 0: never
 	Body    []byte // object.AppendBody of the value; nil for a tombstone and an operation
 
@@ -263,6 +292,24 @@ type (
 		Keys []string
 		Last string
 		More bool // there may be more after Last
+	}
+
+	// Matched carries matches in order. LastTerm and LastKey are of the last entry that
+	// was looked at: where the next Query goes on.
+	Matched struct {
+		Matches  []kv.IndexMatch // their terms as they sort
+		LastTerm string
+		LastKey  string
+		More     bool // there may be more
+	}
+
+	// BucketsFound carries buckets in order. Last and Inside are where the next Buckets goes
+	// on; a bucket in whose middle an answer ends may be in both.
+	BucketsFound struct {
+		Found  []FoundBucket
+		Last   string
+		Inside string
+		More   bool // there may be more
 	}
 
 	// Pong answers Ping.
@@ -330,7 +377,7 @@ type (
 
 	// Retreed says how much was wrong.
 	Retreed struct {
-		Entries, Sums int
+		Entries, Sums, Indexed int
 	}
 
 	// Fenced answers a Fence.
@@ -361,6 +408,12 @@ type (
 		Text string
 	}
 )
+
+// FoundBucket is a bucket that has a live key.
+type FoundBucket struct {
+	Name   string
+	Latest bool // also where the last write wins; otherwise only where siblings are kept
+}
 
 // BadItem is an object that cannot be read.
 type BadItem struct {
@@ -394,47 +447,51 @@ const (
 	CodeModified     Code = 19 // the key holds something that a Guarded write has not seen
 )
 
-func (*Coordinate) Message()  {}
-func (*Store) Message()       {}
-func (*Fetch) Message()       {}
-func (*List) Message()        {}
-func (*Census) Message()      {}
-func (*Ping) Message()        {}
-func (*Pull) Message()        {}
-func (*Deliver) Message()     {}
-func (*Drop) Message()        {}
-func (*Graves) Message()      {}
-func (*Attest) Message()      {}
-func (*Reap) Message()        {}
-func (*Strays) Message()      {}
-func (*Wipe) Message()        {}
-func (*Buried) Message()      {}
-func (*StraysFound) Message() {}
-func (*Fill) Message()        {}
-func (*Fence) Message()       {}
-func (*Homes) Message()       {}
-func (*Resume) Message()      {}
-func (*Sums) Message()        {}
-func (*Versions) Message()    {}
-func (*Pick) Message()        {}
-func (*Retree) Message()      {}
-func (*SetLacking) Message()  {}
-func (*Sweep) Message()       {}
-func (*Minted) Message()      {}
-func (*Stored) Message()      {}
-func (*Fetched) Message()     {}
-func (*Listed) Message()      {}
-func (*Pong) Message()        {}
-func (*Pulled) Message()      {}
-func (*Delivered) Message()   {}
-func (*Dropped) Message()     {}
-func (*Swept) Message()       {}
-func (*Summed) Message()      {}
-func (*Versioned) Message()   {}
-func (*Picked) Message()      {}
-func (*Retreed) Message()     {}
-func (*Fenced) Message()      {}
-func (*HomesFound) Message()  {}
-func (*Resumed) Message()     {}
-func (*Refusal) Message()     {}
-func (*Failure) Message()     {}
+func (*Coordinate) Message()   {}
+func (*Store) Message()        {}
+func (*Fetch) Message()        {}
+func (*List) Message()         {}
+func (*Census) Message()       {}
+func (*Query) Message()        {}
+func (*Buckets) Message()      {}
+func (*Matched) Message()      {}
+func (*BucketsFound) Message() {}
+func (*Ping) Message()         {}
+func (*Pull) Message()         {}
+func (*Deliver) Message()      {}
+func (*Drop) Message()         {}
+func (*Graves) Message()       {}
+func (*Attest) Message()       {}
+func (*Reap) Message()         {}
+func (*Strays) Message()       {}
+func (*Wipe) Message()         {}
+func (*Buried) Message()       {}
+func (*StraysFound) Message()  {}
+func (*Fill) Message()         {}
+func (*Fence) Message()        {}
+func (*Homes) Message()        {}
+func (*Resume) Message()       {}
+func (*Sums) Message()         {}
+func (*Versions) Message()     {}
+func (*Pick) Message()         {}
+func (*Retree) Message()       {}
+func (*SetLacking) Message()   {}
+func (*Sweep) Message()        {}
+func (*Minted) Message()       {}
+func (*Stored) Message()       {}
+func (*Fetched) Message()      {}
+func (*Listed) Message()       {}
+func (*Pong) Message()         {}
+func (*Pulled) Message()       {}
+func (*Delivered) Message()    {}
+func (*Dropped) Message()      {}
+func (*Swept) Message()        {}
+func (*Summed) Message()       {}
+func (*Versioned) Message()    {}
+func (*Picked) Message()       {}
+func (*Retreed) Message()      {}
+func (*Fenced) Message()       {}
+func (*HomesFound) Message()   {}
+func (*Resumed) Message()      {}
+func (*Refusal) Message()      {}
+func (*Failure) Message()      {}

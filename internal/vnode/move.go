@@ -107,18 +107,22 @@ func (t *turn) drop(i int, m *Drop) {
 	t.out.Durable = append(t.out.Durable, Answer{i, d})
 }
 
-// erase removes the object, whose encoding has the hash old, in the engine batch,
-// and its grave, if it may have one.
-func (t *turn) erase(dk []byte, old uint64, buried bool) {
+// erase removes the object old in the engine batch, with its index entries, and its grave.
+// An error means that nothing was changed.
+func (t *turn) erase(dk []byte, old stored) error {
+	if err := t.reindex(dk, old.Object, object.Object{}); err != nil {
+		return err
+	}
 	t.batch.Delete(dk)
-	if buried {
+	if dead(old.Object) {
 		t.unbury(dk)
 	}
 	if !planted.Is(planted.TreeKeepsDropped) {
-		t.plant(dk, old, 0)
+		t.plant(dk, old.hash, 0)
 	}
 	t.remember(dk, nil)
 	t.heads.put(dk, stored{})
+	return nil
 }
 
 func (t *turn) setLacking(i int, m *SetLacking) {
@@ -150,7 +154,15 @@ func (t *turn) discard(home ring.Partition, items []Item, bug planted.Bug) (d *D
 		case err != nil || enc != nil && HashOf(enc) != it.Hash && !planted.Is(bug):
 			d.Kept++
 		case enc != nil:
-			t.erase(dk, HashOf(enc), true)
+			head, err := object.DecodeHead(enc)
+			if err == nil {
+				err = t.erase(dk, stored{head, HashOf(enc)})
+			}
+			if err != nil {
+				t.note(NoteUnread, it.Key, err.Error())
+				d.Kept++
+				continue
+			}
 			d.Gone++
 			last = it.Key
 		}

@@ -259,7 +259,7 @@ func Lacking(store storage.Reader, p ring.Partition) (bool, error) {
 func Lacks(p ring.Partition, m Message) *Refusal {
 	wrong := false
 	switch m := m.(type) {
-	case *Fetch, *List, *Census, *Sums:
+	case *Fetch, *List, *Census, *Sums, *Query, *Buckets:
 		wrong = true
 	case *Pull:
 		wrong = m.Whole

@@ -22,7 +22,7 @@ const (
 	maxListed = 4 << 20
 )
 
-// Read answers a Fetch, List, Census, Pull, Homes, Sums, Versions, Pick, Graves, Resume or Ping for partition
+// Read answers a Fetch, List, Census, Query, Buckets, Pull, Homes, Sums, Versions, Pick, Graves, Resume or Ping for partition
 // p from what is applied. It needs no turn at the vnode, and may run beside its
 // Handle. It does not look whether the vnode is Lacking: who serves it keeps that
 // in memory, and asks Lacks first.
@@ -32,6 +32,10 @@ func Read(store storage.Reader, p ring.Partition, wallMs int64, msg Message) Mes
 		return fetch(store, p, m)
 	case *List:
 		return list(store, p, wallMs, m)
+	case *Query:
+		return query(store, p, wallMs, m)
+	case *Buckets:
+		return buckets(store, p, wallMs, m)
 	case *Census:
 		return census(store, p, wallMs, m)
 	case *Pull:

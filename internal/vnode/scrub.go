@@ -44,7 +44,7 @@ type Scrubbed struct {
 // Scrub looks at what vnode p keeps from a storage key on, up to a number of
 // bytes, and at the checksum of each object: what nobody reads may rot unseen
 // until its other copies are gone. From nil is the start: the objects come first,
-// then their tree, and what says which expire and which are dead. The error is that of an engine
+// then their tree, what says which expire and which are dead, and the indexes. The error is that of an engine
 // that cannot be read for another reason than damage.
 func Scrub(store storage.Reader, p ring.Partition, from []byte, limit int) (Scrubbed, error) {
 	if from == nil {
@@ -80,6 +80,8 @@ func nextKind(key []byte) []byte {
 		start[0] = kindExpiry
 	case kindExpiry:
 		start[0] = kindGrave
+	case kindGrave:
+		start[0] = kindIndex
 	default:
 		return nil
 	}
@@ -138,7 +140,7 @@ func Within(lower, upper []byte, size int) (first, last ring.Partition, ok bool)
 		low = lower[0]
 	}
 	kinds := 0
-	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry, kindGrave} {
+	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindExpiry, kindGrave, kindIndex} {
 		if low <= kind && kind <= upper[0] {
 			kinds++
 		}
@@ -155,7 +157,7 @@ func Within(lower, upper []byte, size int) (first, last ring.Partition, ok bool)
 
 // scrubbed reports whether keys of the kind are looked at.
 func scrubbed(kind byte) bool {
-	return kind == kindObject || kind == kindSum || kind == kindEntry || kind == kindExpiry || kind == kindGrave
+	return kind == kindObject || kindSum <= kind && kind <= kindIndex
 }
 
 func partitionOf(key []byte) ring.Partition {

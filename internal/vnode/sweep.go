@@ -82,11 +82,10 @@ func (t *turn) expire(dk []byte, before int64) (bool, error) {
 		return false, nil
 	}
 	if planted.Is(planted.ExpiryErases) {
-		t.erase(dk, HashOf(enc), dead(whole))
-		return true, nil
+		return true, t.erase(dk, stored{whole, HashOf(enc)})
 	}
-	t.write(dk, stored{whole, HashOf(enc)}, obj, obj.Encode(), false)
-	return true, nil
+	err = t.write(dk, stored{whole, HashOf(enc)}, obj, obj.Encode(), false)
+	return err == nil, err
 }
 
 // Due are the partitions whose vnodes have something to sweep before an instant,

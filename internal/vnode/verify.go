@@ -29,7 +29,7 @@ type Tree struct {
 // there, in order.
 func Trees(store storage.Reader) ([]Tree, error) {
 	var all []Tree
-	for _, kind := range []byte{kindObject, kindSum, kindEntry} {
+	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindIndex} {
 		end := prefixEnd([]byte{kind})
 		for from := []byte{kind}; ; {
 			key, err := first(store, from, end)
@@ -57,19 +57,36 @@ type Verdict struct {
 	Objects int
 	Sum     uint64 // the root, as the objects say
 
-	// What a Retree is to set right; both empty: nothing is wrong.
+	// What a Retree is to set right.
 	Keys     []kv.Key
 	Segments []Segment
+	Indexed  []kv.Key // whose index entries are wrong
 }
 
-// Verify computes the tree of a home anew from the objects, and compares. The store
+// Right reports whether nothing is wrong.
+func (v *Verdict) Right() bool { return len(v.Segments) == 0 && len(v.Indexed) == 0 }
+
+// Verify computes the tree and the index entries of a home anew from the objects, and compares. The store
 // must be one moment of the engine.
 func Verify(store storage.Reader, p, home ring.Partition) (Verdict, error) {
 	var v Verdict
 	var objects, entries, sums [segments]uint64
-	err := eachObject(store, p, home, func(k keyHash, _ []byte, version uint64) {
+	var index indexSums
+	unread := make(map[Segment]bool)
+	err := eachObject(store, p, home, func(k keyHash, dk, value []byte, version uint64) {
 		v.Objects++
 		objects[k.segment] ^= k.term(version)
+		head, err := object.DecodeHead(value)
+		if err == nil && head.Indexed() {
+			head, err = object.Decode(value)
+		}
+		if err != nil {
+			unread[k.segment] = true
+			return
+		}
+		for _, e := range entriesOf(dk, head) {
+			index.add(k.segment, e)
+		}
 	})
 	if err != nil {
 		return v, err
@@ -101,15 +118,19 @@ func Verify(store storage.Reader, p, home ring.Partition) (Verdict, error) {
 	if len(v.Segments) > 0 {
 		v.Keys, err = wrongKeys(store, p, home, v.Segments)
 	}
+	wrong, failed := verifyIndex(store, p, home, &index, unread)
+	if err = errors.Join(err, failed); err == nil && len(wrong) > 0 {
+		v.Indexed, err = wrongIndexed(store, p, home, wrong)
+	}
 	return v, err
 }
 
 // wrongKeys are the keys in some segments whose entries are not what is stored.
 func wrongKeys(store storage.Reader, p, home ring.Partition, in []Segment) ([]kv.Key, error) {
 	right := make(map[string]uint64)
-	err := eachObject(store, p, home, func(k keyHash, rest []byte, version uint64) {
+	err := eachObject(store, p, home, func(k keyHash, dk, _ []byte, version uint64) {
 		if _, wrong := slices.BinarySearch(in, k.segment); wrong {
-			right[string(rest)] = version
+			right[string(dk[homeLen:])] = version
 		}
 	})
 	if err != nil {
@@ -143,16 +164,16 @@ func wrongKeys(store storage.Reader, p, home ring.Partition, in []Segment) ([]kv
 	return keys, nil
 }
 
-// eachObject calls fn for each object with its version. Of one that has rotted the
+// eachObject calls fn for each object with its storage key and its version. Of one that has rotted the
 // tree still knows what it was; it is for those to mend who look for damage.
-func eachObject(store storage.Reader, p, home ring.Partition, fn func(k keyHash, rest []byte, version uint64)) error {
+func eachObject(store storage.Reader, p, home ring.Partition, fn func(k keyHash, dk, value []byte, version uint64)) error {
 	var failed error
 	err := store.Scan(homeStart(p, home), homeEnd(p, home), func(key, value []byte) bool {
 		k, version := hashKey(key[homeLen:]), HashOf(value)
 		if object.Check(value) != nil {
 			version, failed = wordAt(store, entryKey(p, home, k.segment, key[homeLen:]))
 		}
-		fn(k, key[homeLen:], version)
+		fn(k, key, value, version)
 		return failed == nil
 	})
 	return errors.Join(err, failed)
@@ -181,6 +202,13 @@ func (t *turn) retree(i int, m *Retree) {
 		if err := t.resum(m.Home, s, d); err != nil {
 			t.note(NoteTree, kv.Key{}, fmt.Sprintf("segment %d of home %d cannot be read: %v", s, m.Home, err))
 		}
+	}
+	var err error
+	if d.Indexed, err = t.reindexAll(m.Home, m.Indexed); err != nil {
+		t.note(NoteIndex, kv.Key{}, err.Error())
+	}
+	if d.Indexed > 0 {
+		t.note(NoteIndex, kv.Key{}, fmt.Sprintf("of home %d %d index entries were wrong, and are set right", m.Home, d.Indexed))
 	}
 	if d.Entries+d.Sums > 0 {
 		t.note(NoteTree, kv.Key{}, fmt.Sprintf("of the tree of home %d %d entries and %d sums were wrong, and are set right", m.Home, d.Entries, d.Sums))

@@ -115,6 +115,7 @@ const (
 	NoteBadItem  NoteKind = "bad_item"  // an object that was handed over cannot be decoded, and was left out
 	NoteUnread   NoteKind = "unread"    // the engine could not read a stored object
 	NoteTree     NoteKind = "tree"      // the hash tree does not say what is stored
+	NoteIndex    NoteKind = "index"     // the secondary indexes do not say what is stored, or cannot be read
 	NoteSiblings NoteKind = "siblings"  // a key has so many values that its bucket wants to be warned
 	NoteLarge    NoteKind = "large"     // the same of its bytes
 )
@@ -131,6 +132,7 @@ type turn struct {
 	out     Outcome
 
 	mending bool // the command at hand is of anti-entropy
+	minting bool // it makes a new version
 }
 
 // Handle carries out a batch of commands, in order: Coordinate, Store, Deliver,
@@ -141,6 +143,7 @@ func (v *Vnode) Handle(wallMs int64, cmds []Message, b *storage.Batch) Outcome {
 	t.out.Durable = make([]Answer, 0, len(cmds))
 	for i, m := range cmds {
 		t.left = len(cmds) - i - 1
+		_, t.minting = m.(*Coordinate)
 		switch m := m.(type) {
 		case *Coordinate:
 			t.coordinate(i, m)
@@ -231,9 +234,12 @@ func (t *turn) keep(i int, dk []byte, m *Coordinate, head stored, obj object.Obj
 		t.refuse(i, CodeTooLarge, fmt.Sprintf("%s would be %d bytes; the limit is %d", m.Key, len(enc), props.SizeMax))
 		return
 	}
-	t.warn(m.Key, props, len(obj.Siblings), len(enc))
 	live := seenBy(props, head.Object).Live(t.wallMs)
-	t.write(dk, head, obj, enc, m.Write.Deleted)
+	if err := t.write(dk, head, obj, enc, m.Write.Deleted); err != nil {
+		t.refuseRead(i, m.Key, err)
+		return
+	}
+	t.warn(m.Key, props, len(obj.Siblings), len(enc))
 	t.out.Early = append(t.out.Early, Answer{i, &Minted{Object: enc}})
 	t.stored(i, live)
 }
@@ -278,6 +284,7 @@ func (t *turn) sibling(m *Coordinate, head object.Object) object.Sibling {
 		Request: m.Request,
 		Expires: m.Write.Expires,
 		Deleted: m.Write.Deleted,
+		Indexed: m.Write.Indexed,
 		Size:    len(m.Write.Body),
 		Body:    m.Write.Body,
 	}
@@ -358,6 +365,9 @@ func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Objec
 		changed, err = t.join(dk, enc, in, head)
 	}
 	if isCorrupt(err) {
+		if err := t.recover(dk, in); err != nil {
+			return head, false, err
+		}
 		t.note(NoteCorrupt, k, err.Error())
 		t.forgot(k, "a corrupt object was replaced")
 		var old uint64
@@ -365,11 +375,21 @@ func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Objec
 			t.note(NoteTree, k, fmt.Sprintf("what the tree says of it cannot be read, so a sum is wrong from now on: %v", err))
 		}
 		t.unbury(dk) // whether it was dead cannot be told
-		t.write(dk, stored{hash: old}, in, enc, tombstone(in))
+		t.put(dk, stored{hash: old}, in, enc)
 		t.lost()
 		err = nil
 	}
 	return head, changed, err
+}
+
+// recover makes the index entries of an object that cannot be read those of the one
+// that takes its place.
+func (t *turn) recover(dk []byte, in object.Object) error {
+	was, err := t.findEntries(dk, [][]byte{dk})
+	if err == nil {
+		t.replaceEntries(was[string(dk)], entriesOf(dk, in))
+	}
+	return err
 }
 
 // join stores the merge of in, whose encoding is enc, and what is stored. It
@@ -379,16 +399,16 @@ func (t *turn) absorb(home ring.Partition, k kv.Key, enc []byte, in object.Objec
 func (t *turn) join(dk, enc []byte, in object.Object, head stored) (changed bool, err error) {
 	relation := object.Compare(in, head.Object)
 	if relation == object.Newer || planted.Is(planted.StoreOverwrites) || t.mending && planted.Is(planted.MendOverwrites) {
-		t.write(dk, head, in, enc, tombstone(in))
-		return true, nil
+		err = t.write(dk, head, in, enc, tombstone(in))
+		return err == nil, err
 	}
 	local, err := t.full(dk)
 	if err != nil || relation != object.Concurrent {
 		return false, err
 	}
 	obj := object.Merge(local, in)
-	t.write(dk, head, obj, obj.Encode(), tombstone(obj))
-	return true, nil
+	err = t.write(dk, head, obj, obj.Encode(), tombstone(obj))
+	return err == nil, err
 }
 
 // tombstone reports whether the object is nothing but tombstones.
@@ -401,12 +421,21 @@ func tombstone(o object.Object) bool {
 	return true
 }
 
-// write puts the object into the engine batch, over the old one.
-func (t *turn) write(dk []byte, old stored, obj object.Object, enc []byte, deleted bool) {
+// write puts the object into the engine batch, over the old one, with its index
+// entries. An error means that nothing was changed.
+func (t *turn) write(dk []byte, old stored, obj object.Object, enc []byte, deleted bool) error {
 	if planted.Is(planted.DeleteErases) && deleted {
-		t.erase(dk, old.hash, dead(old.Object))
-		return
+		return t.erase(dk, old)
 	}
+	if err := t.reindex(dk, old.Object, obj); err != nil {
+		return err
+	}
+	t.put(dk, old, obj, enc)
+	return nil
+}
+
+// put is write without the index entries.
+func (t *turn) put(dk []byte, old stored, obj object.Object, enc []byte) {
 	hash := old.hash
 	if !t.treeless {
 		hash = HashOf(enc)

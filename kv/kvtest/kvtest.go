@@ -75,6 +75,7 @@ func Test(t *testing.T, open func(t *testing.T) kv.Store, o Options) {
 		{"limits", limits},
 		{"keys", keys},
 		{"last write wins", latest},
+		{"indexes", indexes},
 		{"calls", calls},
 	}
 	for _, theme := range themes {

@@ -67,7 +67,29 @@ type mutant struct {
 	object  func(kv.Key, *kv.Object, *error)
 	receipt func(*kv.Receipt, *error)
 	page    func(*kv.KeyPage, *error)
+	query   func(*kv.IndexQuery)
+	matches func(*kv.IndexPage)
+	buckets func(*kv.BucketPage)
 	context func(context.Context) context.Context
+}
+
+func (m *mutant) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.IndexPage, error) {
+	if m.query != nil {
+		m.query(&q)
+	}
+	page, err := m.Memory.Index(ctx, b, q)
+	if m.matches != nil {
+		m.matches(&page)
+	}
+	return page, err
+}
+
+func (m *mutant) Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (kv.BucketPage, error) {
+	page, err := m.Memory.Buckets(ctx, bucketType, o)
+	if m.buckets != nil {
+		m.buckets(&page)
+	}
+	return page, err
 }
 
 func (m *mutant) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
@@ -304,5 +326,17 @@ var mutants = map[string]func(*mutant){
 	"types are ignored in listings": func(m *mutant) {
 		m.list = func(b *kv.Bucket, _ *kv.ListOptions) { b.Type = "" }
 	},
-	"cancelling is ignored": func(m *mutant) { m.context = context.WithoutCancel },
+	"a range is an equality":            func(m *mutant) { m.query = func(q *kv.IndexQuery) { q.Range = false } },
+	"expressions for terms are ignored": func(m *mutant) { m.query = func(q *kv.IndexQuery) { q.TermRegex = "" } },
+	"matches come in any order":         func(m *mutant) { m.matches = func(p *kv.IndexPage) { slices.Reverse(p.Matches) } },
+	"a query ends after its first page": func(m *mutant) { m.matches = func(p *kv.IndexPage) { p.Next = "" } },
+	"a match is found twice": func(m *mutant) {
+		m.matches = func(p *kv.IndexPage) {
+			if len(p.Matches) > 1 {
+				p.Matches = append(p.Matches, p.Matches[0])
+			}
+		}
+	},
+	"buckets are listed by halves": func(m *mutant) { m.buckets = func(p *kv.BucketPage) { p.Buckets = p.Buckets[:len(p.Buckets)/2] } },
+	"cancelling is ignored":        func(m *mutant) { m.context = context.WithoutCancel },
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,7 +79,7 @@ func (m *Memory) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object
 func (m *Memory) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
 	k.Type = plainType(k.Type)
 	seen, seenErr := readContext(k, o.Context)
-	if err := firstError(ctx.Err(), k.Validate(), known(k.Type), v.Validate(), checkWrite(o), seenErr, confirms("put", o.NodeConfirms)); err != nil {
+	if err := firstError(ctx.Err(), k.Validate(), known(k.Type), v.Validate(), v.ValidateIndexes(), checkWrite(o), seenErr, confirms("put", o.NodeConfirms)); err != nil {
 		return kv.Receipt{}, err
 	}
 	m.mu.Lock()
@@ -173,6 +174,77 @@ func (m *Memory) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.Ke
 		page.Keys = append(page.Keys, p.name)
 	}
 	return page, nil
+}
+
+// Index answers a page of a query, by looking at every value.
+func (m *Memory) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.IndexPage, error) {
+	b.Type = plainType(b.Type)
+	field, start, end, spanErr := q.Span()
+	if err := firstError(ctx.Err(), b.Validate(), known(b.Type), spanErr, between("limit", q.Limit, kv.MaxPage), between("timeout", q.Timeout, kv.MaxTimeout)); err != nil {
+		return kv.IndexPage{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	regex := regexp.MustCompile(q.TermRegex)
+	seen := make(map[kv.Pair]kv.IndexMatch)
+	for k, obj := range m.objects {
+		if k.Type != b.Type || k.Bucket != b.Name {
+			continue
+		}
+		for _, v := range m.values(obj, true, false) {
+			for _, p := range append(v.Indexes, kv.Pair{Name: kv.IndexKey, Value: k.Name}, kv.Pair{Name: kv.IndexBucket, Value: b.Name}) {
+				sorts, err := kv.SortIndexTerm(field, p.Value)
+				within := start <= sorts && sorts <= end || field == kv.IndexBucket
+				if err == nil && strings.ToLower(p.Name) == field && within && regex.MatchString(p.Value) {
+					seen[kv.Pair{Name: sorts, Value: k.Name}] = kv.IndexMatch{Term: kv.ShowIndexTerm(field, sorts), Key: k.Name}
+				}
+			}
+		}
+	}
+	pairs := slices.SortedFunc(maps.Keys(seen), func(x, y kv.Pair) int {
+		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Value, y.Value))
+	})
+	from, to, next, err := slice(len(pairs), q.Token, q.Limit)
+	var page kv.IndexPage
+	for _, p := range pairs[from:to] {
+		page.Matches = append(page.Matches, seen[p])
+	}
+	page.Next = next
+	return page, err
+}
+
+// Buckets lists a page of the buckets of a type.
+func (m *Memory) Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (kv.BucketPage, error) {
+	bucketType = plainType(bucketType)
+	if err := firstError(ctx.Err(), known(bucketType), between("limit", o.Limit, kv.MaxPage), between("timeout", o.Timeout, kv.MaxTimeout)); err != nil {
+		return kv.BucketPage{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	found := make(map[string]bool)
+	for k := range m.objects {
+		if _, live := m.lookup(k); live > 0 && k.Type == bucketType {
+			found[k.Bucket] = true
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(found), func(x, y string) int {
+		return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
+	})
+	from, to, next, err := slice(len(names), o.Token, o.Limit)
+	return kv.BucketPage{Buckets: names[from:to], Next: next}, err
+}
+
+// slice is the part of a list of n that a page has; its token is where it begins.
+func slice(n int, token string, limit int) (from, to int, next string, err error) {
+	if token != "" {
+		if from, err = strconv.Atoi(token); err != nil || from < 0 || from > n {
+			return 0, 0, "", &kv.InvalidError{What: "token", Problem: "is not one that this query has returned"}
+		}
+	}
+	if to = min(n, from+cmp.Or(limit, kv.DefaultPage)); to < n {
+		next = strconv.Itoa(to)
+	}
+	return from, to, next, nil
 }
 
 // lookup is what a key holds, and how many of its values are live.

@@ -237,6 +237,36 @@ type Keys struct {
 	Next string `json:"next,omitempty"` // the token of the next page; absent: this is the last
 }
 
+// Match is a key that a query of an index has found.
+type Match struct {
+	Term Text `json:"term"`
+	Key  Text `json:"key"`
+}
+
+// Matches is a page of what a query has found.
+type Matches struct {
+	Matches []Match `json:"matches"`
+	Next    string  `json:"next,omitempty"`
+}
+
+// NewMatches converts a page.
+func NewMatches(p kv.IndexPage) Matches {
+	out := Matches{Matches: make([]Match, len(p.Matches)), Next: p.Next}
+	for i, m := range p.Matches {
+		out.Matches[i] = Match{Text(m.Term), Text(m.Key)}
+	}
+	return out
+}
+
+// Buckets is a page of buckets.
+type Buckets struct {
+	Buckets []Text `json:"buckets"`
+	Next    string `json:"next,omitempty"`
+}
+
+// NewBuckets converts a page.
+func NewBuckets(p kv.BucketPage) Buckets { return Buckets{Buckets: Texts(p.Buckets), Next: p.Next} }
+
 // NewKeys converts a page.
 func NewKeys(p kv.KeyPage) Keys { return Keys{Keys: Texts(p.Keys), Next: p.Next} }
 

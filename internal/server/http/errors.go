@@ -32,22 +32,25 @@ func badRequest(text string) error { return &requestError{http.StatusBadRequest,
 
 // The faults of requests that have no values in their text.
 var (
-	errNoRoute     = &requestError{http.StatusNotFound, "there is no such resource\n"}
-	errMethod      = &requestError{http.StatusMethodNotAllowed, "the resource does not have this method; see the Allow header\n"}
-	errContentType = &requestError{http.StatusBadRequest, "Missing Content-Type request header"}
-	errBodyLarge   = &requestError{http.StatusRequestEntityTooLarge, "the value is too large; the limit is " + strconv.Itoa(kv.MaxObject) + " bytes\n"}
-	errBodyShort   = &requestError{http.StatusBadRequest, "the body ended before its Content-Length\n"}
-	errBodySlow    = &requestError{http.StatusRequestTimeout, "the body came too slowly\n"}
-	errBodies      = &requestError{http.StatusServiceUnavailable, "overload: too many bytes of request bodies are in progress\n"}
-	errVclock      = &requestError{http.StatusBadRequest, "X-Riak-Vclock is not base64\n"}
-	errRequestID   = &requestError{http.StatusBadRequest, "X-Tanodb-Request-Id must be 32 hexadecimal digits\n"}
-	errExpires     = &requestError{http.StatusBadRequest, "X-Tanodb-Expires must be a date as in HTTP or RFC 3339\n"}
-	errVTag        = &requestError{http.StatusNotFound, "not found\n"}
-	errModified    = &requestError{http.StatusConflict, "modified\n"}
-	errCondition   = &requestError{http.StatusPreconditionFailed, "the precondition of the request does not hold\n"}
-	errOrderType   = &requestError{http.StatusUnsupportedMediaType, "Content-Type must be application/json\n"}
-	errOrderLarge  = &requestError{http.StatusRequestEntityTooLarge, "the body is too large; the limit is " + strconv.Itoa(maxOrder) + " bytes\n"}
-	errListLarge   = &requestError{http.StatusBadRequest, "the keys are too many for one answer; list them with keys=stream\n"}
+	errNoRoute      = &requestError{http.StatusNotFound, "there is no such resource\n"}
+	errMethod       = &requestError{http.StatusMethodNotAllowed, "the resource does not have this method; see the Allow header\n"}
+	errContentType  = &requestError{http.StatusBadRequest, "Missing Content-Type request header"}
+	errBodyLarge    = &requestError{http.StatusRequestEntityTooLarge, "the value is too large; the limit is " + strconv.Itoa(kv.MaxObject) + " bytes\n"}
+	errBodyShort    = &requestError{http.StatusBadRequest, "the body ended before its Content-Length\n"}
+	errBodySlow     = &requestError{http.StatusRequestTimeout, "the body came too slowly\n"}
+	errBodies       = &requestError{http.StatusServiceUnavailable, "overload: too many bytes of request bodies are in progress\n"}
+	errVclock       = &requestError{http.StatusBadRequest, "X-Riak-Vclock is not base64\n"}
+	errRequestID    = &requestError{http.StatusBadRequest, "X-Tanodb-Request-Id must be 32 hexadecimal digits\n"}
+	errExpires      = &requestError{http.StatusBadRequest, "X-Tanodb-Expires must be a date as in HTTP or RFC 3339\n"}
+	errVTag         = &requestError{http.StatusNotFound, "not found\n"}
+	errModified     = &requestError{http.StatusConflict, "modified\n"}
+	errCondition    = &requestError{http.StatusPreconditionFailed, "the precondition of the request does not hold\n"}
+	errOrderType    = &requestError{http.StatusUnsupportedMediaType, "Content-Type must be application/json\n"}
+	errOrderLarge   = &requestError{http.StatusRequestEntityTooLarge, "the body is too large; the limit is " + strconv.Itoa(maxOrder) + " bytes\n"}
+	errIndexLarge   = &requestError{http.StatusBadRequest, "the matches are too many for one answer; ask for them with stream=true or max_results\n"}
+	errBucketsLarge = &requestError{http.StatusBadRequest, "the buckets are too many for one answer; list them with buckets=stream\n"}
+	errBucketsParam = badRequest("buckets query parameter must be true or stream\n")
+	errListLarge    = &requestError{http.StatusBadRequest, "the keys are too many for one answer; list them with keys=stream\n"}
 )
 
 // statusOf is the one place where errors become statuses.

@@ -107,7 +107,9 @@ func TestFaultsOfARequestOnOurOwnRoutes(t *testing.T) {
 		code           api.Code
 	}{
 		{404, "GET", "/_tanodb/nothing", api.CodeRequest},
-		{404, "GET", "/_tanodb/buckets", api.CodeRequest},
+		{404, "GET", "/_tanodb/buckets/b", api.CodeRequest},
+		{400, "GET", "/_tanodb/buckets/b/index/age/7", api.CodeInvalid},
+		{400, "GET", "/_tanodb/buckets?token=garbage", api.CodeInvalid},
 		{404, "GET", "/_tanodb", api.CodeRequest},
 		{405, "POST", "/_tanodb" + k1, api.CodeRequest},
 		{415, "PUT", "/_tanodb" + k1, api.CodeRequest},

@@ -82,6 +82,20 @@ func (f *fake) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyP
 	return f.Memory.Keys(ctx, b, o)
 }
 
+func (f *fake) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.IndexPage, error) {
+	if f.fail != nil && (!f.failLate || q.Token != "") {
+		return kv.IndexPage{}, f.fail
+	}
+	return f.Memory.Index(ctx, b, q)
+}
+
+func (f *fake) Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (kv.BucketPage, error) {
+	if f.fail != nil {
+		return kv.BucketPage{}, f.fail
+	}
+	return f.Memory.Buckets(ctx, bucketType, o)
+}
+
 func (f *fake) Ping(context.Context) (kv.Reply, error) {
 	return kv.Reply{Partition: kv.Partition{Index: 1, Of: 64}, Node: "n1", Result: kv.OK, Elapsed: 1500}, f.fail
 }

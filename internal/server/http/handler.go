@@ -3,13 +3,17 @@
 //
 //	GET                    /                                what is served, by Riak's names
 //	GET                    /ping  /healthz  /stats  /metrics
+//	GET                    /buckets?buckets=true|stream
+//	GET                    /buckets/B/index/F/V[/V]         a query of an index; see index.go
 //	GET                    /buckets/B/keys?keys=true|stream
 //	POST                   /buckets/B/keys                  a write whose key the server chooses
 //	GET HEAD PUT POST DEL  /buckets/B/keys/K
 //	GET HEAD POST          /types/T/buckets/B/datatypes/K, and /buckets/B/counters/K; see data.go
 //	GET PUT DELETE         /buckets/B/props, and /types/T/props; see props.go
 //	GET                    /_tanodb/ping  /_tanodb/status  /_tanodb/metrics
+//	GET                    /_tanodb/buckets?limit&token
 //	GET                    /_tanodb/buckets/B/keys?limit&token, or ?replicas=true
+//	GET                    /_tanodb/buckets/B/index/F/V[/V]?limit&token&sort&regex
 //	GET PUT DELETE         /_tanodb/buckets/B/keys/K        with each replica's reply
 //	GET                    /_tanodb/explain/buckets/B/keys/K
 //	GET                    /_tanodb/cluster  and below it  /transfers  /plan
@@ -47,6 +51,8 @@ import (
 type Node interface {
 	kv.Store
 	kv.DataTypes
+	kv.Indexer
+	kv.BucketLister
 	Cluster
 	Properties
 
@@ -139,6 +145,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.dataType(w, r, t)
 	case counter:
 		h.counter(w, r, t)
+	case buckets:
+		h.buckets(w, r, t)
+	case index:
+		h.index(w, r, t)
 	case explain:
 		h.explain(w, t)
 	case bucketProps:

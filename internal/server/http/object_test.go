@@ -96,7 +96,7 @@ func TestWhatNoHeaderCanHoldIsCounted(t *testing.T) {
 	_, err := f.Memory.Put(t.Context(), kv.Key{Bucket: "b", Name: "k1"}, kv.Value{
 		ContentType: "text/plain\r\nX-Evil: 1",
 		Meta:        []kv.Pair{{Name: "good", Value: "ключ"}, {Name: "a b", Value: "1"}, {Name: "evil", Value: "1\r\nX-Evil: 1"}, {Name: "blank", Value: " "}, {Name: "", Value: "1"}},
-		Indexes:     []kv.Pair{{Name: "x_bin", Value: "a, b"}, {Name: "y_bin\x00", Value: "a"}},
+		Indexes:     []kv.Pair{{Name: "x_bin", Value: "a, b"}, {Name: "\x00y_bin", Value: "a"}},
 	}, kv.WriteOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,8 @@ import (
 //	vtag            choose this sibling
 //	keys            true or stream: how a bucket is listed
 //	returnvalue     true: answer an increment of a counter with its value
+//	buckets         true or stream: how the buckets of a type are listed
+//	max_results continuation return_terms stream term_regex pagination_sort   a query of an index
 //
 // And on our own routes, where others are refused:
 //
@@ -32,7 +34,8 @@ import (
 //	if_none_match   true: of a write, only if the key holds no live value
 //	if_not_modified true: of a write, only if the key holds nothing that its context has not seen
 //	tombstones      true: show tombstones that are siblings of live values
-//	limit token     a page of keys
+//	limit token     a page of keys, of matches or of buckets
+//	sort regex      of a query of an index: true: in order; only terms in which it is found
 //	replicas        true: every vnode's own keys
 type params struct {
 	n              int
@@ -55,6 +58,10 @@ type params struct {
 	limit          int
 	token          string
 	replicas       bool
+	sort           bool
+	regex          string
+	buckets        string
+	query          url.Values // what is of indexes on Riak's routes
 
 	ifNoneMatch, ifNotModified bool
 }
@@ -145,6 +152,13 @@ func (p *params) setRiak(name, value string) {
 		p.keys = value
 	case "returnvalue":
 		p.returnValue = value == "true"
+	case "buckets":
+		p.buckets = value
+	case "max_results", "continuation", "return_terms", "stream", "term_regex", "pagination_sort":
+		if p.query == nil {
+			p.query = make(url.Values)
+		}
+		p.query.Set(name, value)
 	}
 }
 
@@ -167,6 +181,10 @@ func (p *params) setOwn(name, value string) (err error) {
 		p.limit, err = parseCount(name, value)
 	case "token":
 		p.token = value
+	case "sort":
+		p.sort, err = parseBool(name, value)
+	case "regex":
+		p.regex = value
 	case "replicas":
 		p.replicas, err = parseBool(name, value)
 	default:

@@ -25,6 +25,8 @@ const (
 	explain // a key's preference list
 	data    // a data type; of a bucket, without a name
 	counter // a counter as in Riak 1.4
+	buckets // the buckets of a type
+	index   // a query of a bucket's index
 
 	clusterState
 	clusterTransfers
@@ -58,6 +60,10 @@ type target struct {
 	resource resource
 	own      bool   // below /_tanodb/: JSON, and no leniency
 	key      kv.Key // of an object; of a bucket, without a name
+
+	// Of an index.
+	field, start, end string
+	ranged            bool // end was given
 }
 
 func (t target) bucket() kv.Bucket { return kv.Bucket{Type: t.key.Type, Name: t.key.Bucket} }
@@ -127,7 +133,8 @@ func parsePath(escaped string) (target, error) {
 }
 
 // names reads [types/T/]buckets/B/keys[/K], [types/T/]buckets/B/datatypes[/K],
-// buckets/B/counters/K, [types/T/]buckets/B/props or types/T/props.
+// buckets/B/counters/K, [types/T/]buckets/B/props, [types/T/]buckets/B/index/F/V[/V],
+// [types/T/]buckets or types/T/props.
 func (t target) names(path string) (target, error) {
 	var err error
 	word, rest, _ := strings.Cut(path, "/")
@@ -146,6 +153,10 @@ func (t target) names(path string) (target, error) {
 			return t, kv.Bucket{Type: t.key.Type, Name: "b"}.Validate()
 		}
 	}
+	if word == "buckets" && rest == "" && t.resource != explain {
+		t.resource = buckets
+		return t, kv.Bucket{Type: t.key.Type, Name: "b"}.Validate()
+	}
 	name, rest, found := strings.Cut(rest, "/")
 	keys, rest, named := strings.Cut(rest, "/")
 	if word == "buckets" && keys == "props" && rest == "" && t.resource != explain {
@@ -154,6 +165,12 @@ func (t target) names(path string) (target, error) {
 			return t, err
 		}
 		return t, t.bucket().Validate()
+	}
+	if word == "buckets" && keys == "index" && named && t.resource != explain {
+		if t.key.Bucket, err = t.unescape("bucket", name); err != nil {
+			return t, err
+		}
+		return t.query(rest)
 	}
 	if word != "buckets" || !found || !t.holds(keys, rest) || strings.Contains(rest, "/") {
 		return target{own: t.own}, errNoRoute
@@ -190,6 +207,36 @@ func (t *target) holds(word, key string) bool {
 		return true
 	}
 	return false
+}
+
+// query reads F, F/V or F/V/V of an index.
+func (t target) query(path string) (target, error) {
+	if !t.own {
+		path = strings.TrimSuffix(path, "/") // as Riak does
+	}
+	words := strings.Split(path, "/")
+	if len(words) > 3 {
+		return target{own: t.own}, errNoRoute
+	}
+	t.resource = index
+	var err error
+	if t.field, err = t.unescape("index field", words[0]); err != nil {
+		return t, err
+	}
+	for i, word := range words[1:] {
+		if word == "" {
+			continue // a term may be empty
+		}
+		term := &t.start
+		if i > 0 {
+			term = &t.end
+		}
+		if *term, err = t.unescape("index term", word); err != nil {
+			return t, err
+		}
+	}
+	t.ranged = len(words) == 3
+	return t, t.bucket().Validate()
 }
 
 // unescape reads one name of a path.

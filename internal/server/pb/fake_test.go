@@ -148,21 +148,20 @@ func (f *fake) setProps(name string, ps kv.Properties) error {
 }
 
 // Buckets are listed two at a time.
-func (f *fake) Buckets(_ context.Context, bucketType string, o kv.ListOptions) ([]string, string, error) {
+func (f *fake) Buckets(_ context.Context, bucketType string, o kv.ListOptions) (kv.BucketPage, error) {
 	if f.fail != nil {
-		return nil, "", f.fail
+		return kv.BucketPage{}, f.fail
 	}
 	at := len(o.Token)
 	end := min(at+2, len(f.buckets))
-	next := ""
+	var page kv.BucketPage
 	if end < len(f.buckets) {
-		next = "xxxxxxxx"[:end]
+		page.Next = "xxxxxxxx"[:end]
 	}
-	var names []string
 	for _, b := range f.buckets[at:end] {
-		names = append(names, bucketType+b)
+		page.Buckets = append(page.Buckets, bucketType+b)
 	}
-	return names, next, nil
+	return page, nil
 }
 
 // serveOn starts a server on loopback and returns its address.

@@ -66,28 +66,28 @@ func (c *conn) listBuckets(r *request) error {
 	o := kv.ListOptions{Limit: listPage, Timeout: milliseconds(m.GetTimeout())}
 	var all []string
 	for size := 0; ; {
-		names, next, err := c.server.o.Buckets.Buckets(c.server.requests, bucketType, o)
+		page, err := c.server.o.Buckets.Buckets(c.server.requests, bucketType, o)
 		if err != nil {
 			return reason(err, &story{bucketType: bucketType, replicas: c.replicas})
 		}
 		if m.GetStream() {
-			c.out.names(riakpb.ListBucketsResp, names, next == "")
+			c.out.names(riakpb.ListBucketsResp, page.Buckets, page.Next == "")
 			if err := c.flush(); err != nil {
 				return err
 			}
 		} else {
-			for _, name := range names {
+			for _, name := range page.Buckets {
 				size += len(name)
 			}
 			if size > maxBuckets {
 				return errManyBuckets
 			}
-			all = append(all, names...)
+			all = append(all, page.Buckets...)
 		}
-		if next == "" {
+		if page.Next == "" {
 			break
 		}
-		o.Token = next
+		o.Token = page.Next
 	}
 	if !m.GetStream() {
 		c.out.names(riakpb.ListBucketsResp, all, false)

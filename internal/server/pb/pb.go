@@ -45,12 +45,6 @@ type Properties interface {
 	UpdateBucketType(ctx context.Context, name string, props kv.Properties) error
 }
 
-// Buckets lists the buckets of a type, each once, in pages: next is the token
-// of the one after this, and empty for the last.
-type Buckets interface {
-	Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (names []string, next string, err error)
-}
-
 // The limits of a connection.
 const (
 	smallFrame  = 512                  // a frame up to so long is read into the connection's own buffer
@@ -97,7 +91,7 @@ type Options struct {
 	Properties Properties
 
 	// Buckets are listed if they are given, and refused otherwise.
-	Buckets Buckets
+	Buckets kv.BucketLister
 
 	// Logger receives what goes wrong with connections, and panics. Nil:
 	// nothing is logged.

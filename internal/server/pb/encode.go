@@ -12,21 +12,22 @@ import (
 // The answers to a get and a put are encoded here by hand: a content is measured
 // first, so that it can be written in place.
 
-// contents appends the values as field 1, without their data for a head.
-func (f *frame) contents(vs []kv.Value, head bool) {
+// contents appends the values as field 1, without their data for a head, and
+// with what only our own client knows if it is the one that asks.
+func (f *frame) contents(vs []kv.Value, head, own bool) {
 	for i := range vs {
-		f.content(&vs[i], head)
+		f.content(&vs[i], head, own)
 	}
 }
 
 // content appends one value.
-func (f *frame) content(v *kv.Value, head bool) {
+func (f *frame) content(v *kv.Value, head, own bool) {
 	data := v.Data
 	if head {
 		data = nil
 	}
 	f.b = protowire.AppendTag(f.b, 1, protowire.BytesType)
-	f.b = protowire.AppendVarint(f.b, uint64(contentSize(v, len(data))))
+	f.b = protowire.AppendVarint(f.b, uint64(contentSize(v, len(data), own)))
 	f.bytes(1, data)
 	f.textIf(2, v.ContentType)
 	f.textIf(3, v.Charset)
@@ -52,10 +53,13 @@ func (f *frame) content(v *kv.Value, head bool) {
 	if v.Deleted {
 		f.varint(11, 1)
 	}
+	if own && !v.Expires.IsZero() {
+		f.varint(ownField, uint64(v.Expires.UnixMicro()))
+	}
 }
 
 // contentSize is the size of what content appends, after its length.
-func contentSize(v *kv.Value, data int) int {
+func contentSize(v *kv.Value, data int, own bool) int {
 	n := fieldSize(1, data) + sizeIf(2, v.ContentType) + sizeIf(3, v.Charset) + sizeIf(4, v.ContentEncoding) + sizeIf(5, v.VTag)
 	for _, p := range v.Meta {
 		if link, ok := api.ParseLink(p); ok {
@@ -72,6 +76,9 @@ func contentSize(v *kv.Value, data int) int {
 	}
 	if v.Deleted {
 		n += protowire.SizeTag(11) + 1
+	}
+	if own && !v.Expires.IsZero() {
+		n += protowire.SizeTag(ownField) + protowire.SizeVarint(uint64(v.Expires.UnixMicro()))
 	}
 	return n
 }

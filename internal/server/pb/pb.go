@@ -51,6 +51,11 @@ type Buckets interface {
 	Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (names []string, next string, err error)
 }
 
+// Cluster says who owns the partitions, in their order, as of an epoch.
+type Cluster interface {
+	Owners() (epoch uint64, owners []string)
+}
+
 // The limits of a connection.
 const (
 	smallFrame  = 512                  // a frame up to so long is read into the connection's own buffer
@@ -98,6 +103,9 @@ type Options struct {
 
 	// Buckets are listed if they are given, and refused otherwise.
 	Buckets Buckets
+
+	// Cluster is what our own client is told of the ring if it is given.
+	Cluster Cluster
 
 	// Logger receives what goes wrong with connections, and panics. Nil:
 	// nothing is logged.

@@ -46,17 +46,22 @@ func (c *Client) look() {
 	t := time.NewTicker(c.o.Refresh)
 	defer t.Stop()
 	for {
-		var all sync.WaitGroup
-		for _, n := range c.nodes {
-			all.Go(func() { n.check(c.life) })
-		}
-		all.Wait()
+		c.round()
 		select {
 		case <-t.C:
 		case <-c.life.Done():
 			return
 		}
 	}
+}
+
+// round asks all nodes once.
+func (c *Client) round() {
+	var all sync.WaitGroup
+	for _, n := range c.nodes {
+		all.Go(func() { n.check(c.life) })
+	}
+	all.Wait()
 }
 
 // walk is how many partitions are looked at for the owners that hold a key: its

@@ -34,7 +34,7 @@ func (f *frame) content(v *kv.Value, head, own bool) {
 	f.textIf(4, v.ContentEncoding)
 	f.textIf(5, v.VTag)
 	for _, p := range v.Meta {
-		if link, ok := api.ParseLink(p); ok {
+		if link, ok := linkOf(p, own); ok {
 			f.link(&link)
 		}
 	}
@@ -43,7 +43,7 @@ func (f *frame) content(v *kv.Value, head, own bool) {
 		f.varint(8, usecs)
 	}
 	for _, p := range v.Meta {
-		if _, ok := api.ParseLink(p); !ok {
+		if _, ok := linkOf(p, own); !ok {
 			f.pair(9, p)
 		}
 	}
@@ -62,7 +62,7 @@ func (f *frame) content(v *kv.Value, head, own bool) {
 func contentSize(v *kv.Value, data int, own bool) int {
 	n := fieldSize(1, data) + sizeIf(2, v.ContentType) + sizeIf(3, v.Charset) + sizeIf(4, v.ContentEncoding) + sizeIf(5, v.VTag)
 	for _, p := range v.Meta {
-		if link, ok := api.ParseLink(p); ok {
+		if link, ok := linkOf(p, own); ok {
 			n += fieldSize(6, linkSize(&link))
 			continue
 		}
@@ -81,6 +81,15 @@ func contentSize(v *kv.Value, data int, own bool) int {
 		n += protowire.SizeTag(ownField) + protowire.SizeVarint(uint64(v.Expires.UnixMicro()))
 	}
 	return n
+}
+
+// linkOf is the link that a piece of metadata is. Our own client gets it as it is
+// kept, so that it writes back what it has read.
+func linkOf(p kv.Pair, own bool) (api.Link, bool) {
+	if own {
+		return api.Link{}, false
+	}
+	return api.ParseLink(p)
 }
 
 // lastMod is when a value was written, if a field can say that.

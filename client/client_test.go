@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/client"
 	"github.com/tanodb/tanodb/internal/server/pb"
@@ -319,6 +321,38 @@ func TestRequestsGoToWhoHoldsTheKey(t *testing.T) {
 		order := c.Order(kv.Key{Bucket: "b", Name: strconv.Itoa(i)})
 		if len(order) != len(addresses) || order[len(order)-1] != addresses[2] {
 			t.Fatalf("a node that is down is not the last of %v", order)
+		}
+	}
+}
+
+func TestARingThatBeganAgain(t *testing.T) {
+	_, addresses, _ := cluster(t, 3)
+	c := open(t, client.Options{Addresses: addresses, Refresh: time.Hour})
+	c.Look()
+	first := c.Order(key)[0]
+	wrong := &riakpb.TanoRingResp{Epoch: proto.Uint64(1 << 40), Nodes: [][]byte{[]byte("gone")}, Owners: make([]uint32, 8)}
+	c.Learn(wrong)
+	c.Look() // forgets it
+	c.Look() // asks for the right one
+	for range 2 * len(addresses) { // in turn, if the ring were not known
+		if got := c.Order(key)[0]; got != first {
+			t.Errorf("%v goes to %s first, want %s", key, got, first)
+		}
+	}
+}
+
+func TestRingsThatCannotBe(t *testing.T) {
+	s := scripted(t, works("v"))
+	c := open(t, client.Options{Addresses: []string{s.address}})
+	for _, a := range []*riakpb.TanoRingResp{
+		{Owners: []uint32{0, 0, 0}, Nodes: [][]byte{[]byte("n")}},
+		{Owners: []uint32{0, 1}, Nodes: [][]byte{[]byte("n")}},
+		{Owners: make([]uint32, 1<<17), Nodes: [][]byte{[]byte("n")}},
+		{Owners: []uint32{0}},
+	} {
+		c.Learn(a)
+		if got := c.Order(key); len(got) != 1 {
+			t.Errorf("order %v", got)
 		}
 	}
 }

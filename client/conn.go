@@ -46,13 +46,6 @@ type conn struct {
 // errUnasked ends a connection.
 var errUnasked = errors.New("the node sent what was not asked for")
 
-// start makes a connection's reader.
-func (c *Client) start(nc net.Conn) *conn {
-	k := &conn{net: nc, answers: make(chan frame, 1)}
-	c.running.Go(k.read)
-	return k
-}
-
 func (k *conn) close() { _ = k.net.Close() }
 
 // read reads answers until the connection ends.

@@ -62,6 +62,29 @@ func (c *Client) round() {
 		all.Go(func() { n.check(c.life) })
 	}
 	all.Wait()
+	c.forget()
+}
+
+// forget drops a ring that is newer than that of all nodes: the cluster was made
+// anew at the same addresses, and its epochs began again.
+func (c *Client) forget() {
+	known := c.ring.Load()
+	if known == nil {
+		return
+	}
+	answered := false
+	for _, n := range c.nodes {
+		if n.name.Load() == nil || n.down.Load() {
+			continue
+		}
+		if n.epoch.Load() >= known.epoch {
+			return
+		}
+		answered = true
+	}
+	if answered {
+		c.ring.CompareAndSwap(known, nil)
+	}
 }
 
 // walk is how many partitions are looked at for the owners that hold a key: its

@@ -21,6 +21,7 @@ type node struct {
 	client  *Client
 	address string
 	name    atomic.Pointer[string] // as the node has said; nil: it has not yet
+	epoch   atomic.Uint64          // of its ring
 	down    atomic.Bool            // it did not answer the last time
 
 	open chan struct{} // holds one thing for each connection that is in use or being made
@@ -113,16 +114,31 @@ func (n *node) dial(ctx context.Context) (*conn, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(dctx, "tcp", n.address)
 	if err == nil {
-		k := c.start(nc)
-		if err = n.greet(dctx, k); err == nil {
+		var k *conn
+		if k, err = n.start(nc); err == nil {
+			err = n.greet(dctx, k)
+		}
+		if err == nil {
 			return k, nil
 		}
-		k.close()
+		_ = nc.Close()
 	}
 	if ctx.Err() == nil {
 		n.mark(err)
 	}
 	return nil, fmt.Errorf("%s: %w", n.address, err)
+}
+
+// start gives a connection its reader, unless the client is closed.
+func (n *node) start(nc net.Conn) (*conn, error) {
+	n.mu.Lock() // so that Close waits for no reader that begins after it
+	defer n.mu.Unlock()
+	if n.shut {
+		return nil, kv.ErrClosed
+	}
+	k := &conn{net: nc, answers: make(chan frame, 1)}
+	n.client.running.Go(k.read)
+	return k, nil
 }
 
 // mark notes whether the node answers.
@@ -155,6 +171,7 @@ func (n *node) greet(ctx context.Context, k *conn) error {
 	}
 	name := string(a.Node)
 	n.name.Store(&name)
+	n.epoch.Store(a.GetEpoch())
 	n.mark(nil)
 	n.client.learn(&a)
 	return nil

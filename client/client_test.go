@@ -332,8 +332,8 @@ func TestARingThatBeganAgain(t *testing.T) {
 	first := c.Order(key)[0]
 	wrong := &riakpb.TanoRingResp{Epoch: proto.Uint64(1 << 40), Nodes: [][]byte{[]byte("gone")}, Owners: make([]uint32, 8)}
 	c.Learn(wrong)
-	c.Look() // forgets it
-	c.Look() // asks for the right one
+	c.Look()                       // forgets it
+	c.Look()                       // asks for the right one
 	for range 2 * len(addresses) { // in turn, if the ring were not known
 		if got := c.Order(key)[0]; got != first {
 			t.Errorf("%v goes to %s first, want %s", key, got, first)

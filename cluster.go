@@ -354,6 +354,18 @@ func (n *Node) Cluster() ClusterState {
 	return c
 }
 
+// Owners are the nodes that own the partitions, in their order, and the epoch of
+// the topology in which they do.
+func (n *Node) Owners() (epoch uint64, owners []string) {
+	s := n.state()
+	r := s.Ring()
+	owners = make([]string, r.Size())
+	for p := range owners {
+		owners[p] = r.Owner(ring.Partition(p))
+	}
+	return s.Epoch(), owners
+}
+
 // notReady says what the cluster still waits for.
 func notReady(c *ClusterState) []string {
 	var why []string

@@ -121,11 +121,7 @@ func (r *Ring) Next(p Partition, i int) Partition {
 // Home is the first partition of the key's preference list: the first one that
 // starts after the key's hash.
 func (r *Ring) Home(k kv.Key) Partition {
-	h := Hash(k)
-	// The size is a power of two, so the arc in which the hash lies is numbered
-	// by the hash's leading bits.
-	arc := (int(h[0])<<8 | int(h[1])) * r.Size() >> 16
-	return r.Next(Partition(arc), 1)
+	return Partition(k.Home(r.Size()).Index)
 }
 
 // Primaries are the n replicas of a key with this home, each on the owner of

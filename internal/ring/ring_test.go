@@ -50,7 +50,7 @@ func TestHashIsTheHashOfTheErlangTerm(t *testing.T) {
 		{"longer than the buffer", kv.Key{Bucket: "b", Name: long}, "\x83h\x02m\x00\x00\x00\x01bm\x00\x00\x03\xe8" + long},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got, want := ring.Hash(tc.key), sha1.Sum([]byte(tc.term)); got != want {
+			if got, want := tc.key.Hash(), sha1.Sum([]byte(tc.term)); got != want {
 				t.Errorf("hash is %x, want %x", got, want)
 			}
 		})
@@ -67,7 +67,7 @@ func TestHomeIsTheFirstPartitionAfterTheHash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := ring.Hash(key)
+		h := key.Hash()
 		inc := new(big.Int).Div(new(big.Int).Lsh(big.NewInt(1), 160), big.NewInt(int64(size)))
 		n := new(big.Int).Div(new(big.Int).SetBytes(h[:]), inc)
 		want := (int(n.Int64()) + 1) % size

@@ -146,7 +146,9 @@ func (c *conn) handle(r *request) (failed, fatal bool) {
 	}()
 	if err := serve(c, r); err != nil {
 		c.out.abandon()
-		c.out.fail(err.Error())
+		if unsaid := c.out.failWith(err); unsaid != nil {
+			c.out.fail(err.Error())
+		}
 		return true, false
 	}
 	return false, false

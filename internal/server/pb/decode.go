@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
@@ -64,6 +65,18 @@ func (f *fields) next() bool {
 func (f *fields) failed(n int) bool {
 	f.err = decodingError(protowire.ParseError(n).Error())
 	return false
+}
+
+// ownField is the number of the field that only our own client knows.
+const ownField = 1000
+
+// ask is the value of a field that is a TanoAsk.
+func (f *fields) ask() *riakpb.TanoAsk {
+	a := new(riakpb.TanoAsk)
+	if err := proto.Unmarshal(f.data, a); err != nil {
+		f.err = decodingError(err.Error())
+	}
+	return a
 }
 
 // on is the value of a field that is a boolean.
@@ -127,6 +140,7 @@ type getReq struct {
 	ifModified    []byte // nil: not given
 	deletedVClock bool
 	confirms      uint32 // node_confirms, a number or a word
+	ask           *riakpb.TanoAsk
 }
 
 func (q *getReq) decode(b []byte) error {
@@ -161,6 +175,8 @@ func (q *getReq) decode(b []byte) error {
 			q.bucketType = f.data
 		case 14<<3 | isVarint:
 			q.confirms = uint32(f.num)
+		case ownField<<3 | isBytes:
+			q.ask = f.ask()
 		}
 	}
 	if f.err == nil && q.key == nil {
@@ -180,6 +196,7 @@ type putReq struct {
 	returnHead    bool
 	asIs          bool
 	confirms      uint32
+	ask           *riakpb.TanoAsk
 }
 
 func (q *putReq) decode(b []byte) error {
@@ -223,6 +240,8 @@ func (q *putReq) decode(b []byte) error {
 			q.bucketType = f.data
 		case 17<<3 | isVarint:
 			q.confirms = uint32(f.num)
+		case ownField<<3 | isBytes:
+			q.ask = f.ask()
 		}
 	}
 	if f.err == nil && (!q.content.given || q.content.v.Data == nil) {
@@ -271,6 +290,8 @@ func (c *content) decode(b []byte) error {
 			c.v.Indexes = append(c.v.Indexes, p)
 		case 11<<3 | isVarint:
 			c.deleted = f.on()
+		case ownField<<3 | isVarint:
+			c.v.Expires = time.UnixMicro(int64(f.num))
 		}
 	}
 	return f.err

@@ -12,28 +12,29 @@ import (
 // The answers to a get and a put are encoded here by hand: a content is measured
 // first, so that it can be written in place.
 
-// contents appends the values as field 1, without their data for a head.
-func (f *frame) contents(vs []kv.Value, head bool) {
+// contents appends the values as field 1, without their data for a head, and
+// with what only our own client knows if it is the one that asks.
+func (f *frame) contents(vs []kv.Value, head, own bool) {
 	for i := range vs {
-		f.content(&vs[i], head)
+		f.content(&vs[i], head, own)
 	}
 }
 
 // content appends one value.
-func (f *frame) content(v *kv.Value, head bool) {
+func (f *frame) content(v *kv.Value, head, own bool) {
 	data := v.Data
 	if head {
 		data = nil
 	}
 	f.b = protowire.AppendTag(f.b, 1, protowire.BytesType)
-	f.b = protowire.AppendVarint(f.b, uint64(contentSize(v, len(data))))
+	f.b = protowire.AppendVarint(f.b, uint64(contentSize(v, len(data), own)))
 	f.bytes(1, data)
 	f.textIf(2, v.ContentType)
 	f.textIf(3, v.Charset)
 	f.textIf(4, v.ContentEncoding)
 	f.textIf(5, v.VTag)
 	for _, p := range v.Meta {
-		if link, ok := api.ParseLink(p); ok {
+		if link, ok := linkOf(p, own); ok {
 			f.link(&link)
 		}
 	}
@@ -42,7 +43,7 @@ func (f *frame) content(v *kv.Value, head bool) {
 		f.varint(8, usecs)
 	}
 	for _, p := range v.Meta {
-		if _, ok := api.ParseLink(p); !ok {
+		if _, ok := linkOf(p, own); !ok {
 			f.pair(9, p)
 		}
 	}
@@ -52,13 +53,16 @@ func (f *frame) content(v *kv.Value, head bool) {
 	if v.Deleted {
 		f.varint(11, 1)
 	}
+	if own && !v.Expires.IsZero() {
+		f.varint(ownField, uint64(v.Expires.UnixMicro()))
+	}
 }
 
 // contentSize is the size of what content appends, after its length.
-func contentSize(v *kv.Value, data int) int {
+func contentSize(v *kv.Value, data int, own bool) int {
 	n := fieldSize(1, data) + sizeIf(2, v.ContentType) + sizeIf(3, v.Charset) + sizeIf(4, v.ContentEncoding) + sizeIf(5, v.VTag)
 	for _, p := range v.Meta {
-		if link, ok := api.ParseLink(p); ok {
+		if link, ok := linkOf(p, own); ok {
 			n += fieldSize(6, linkSize(&link))
 			continue
 		}
@@ -73,7 +77,19 @@ func contentSize(v *kv.Value, data int) int {
 	if v.Deleted {
 		n += protowire.SizeTag(11) + 1
 	}
+	if own && !v.Expires.IsZero() {
+		n += protowire.SizeTag(ownField) + protowire.SizeVarint(uint64(v.Expires.UnixMicro()))
+	}
 	return n
+}
+
+// linkOf is the link that a piece of metadata is. Our own client gets it as it is
+// kept, so that it writes back what it has read.
+func linkOf(p kv.Pair, own bool) (api.Link, bool) {
+	if own {
+		return api.Link{}, false
+	}
+	return api.ParseLink(p)
 }
 
 // lastMod is when a value was written, if a field can say that.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -58,10 +59,27 @@ type story struct {
 	n          int        // the request's n_val; 0: it had none
 	replicas   func() int // N of the bucket
 	value      int        // bytes of the value that was to be written
+	own        bool       // our own client asks
+	context    kv.Context // that came with the error
+}
+
+// toldError is the answer to our own client: the same, and the error itself.
+type toldError struct {
+	wireError
+	told *riakpb.TanoTold
 }
 
 // reason is the answer to an error of the store.
 func reason(err error, s *story) error {
+	text := wording(err, s)
+	if s.own {
+		return &toldError{text, riakpb.Tell(s.replies, s.context, err)}
+	}
+	return text
+}
+
+// wording is an error in Riak's words.
+func wording(err error, s *story) wireError {
 	var q *kv.QuorumError
 	if errors.As(err, &q) && !q.Timeout {
 		return wireError(unsatisfied(q, s.replies))

@@ -2,6 +2,7 @@ package pb
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -77,6 +78,28 @@ func (f *frame) fail(text string) {
 	f.text(1, text)
 	f.varint(2, 0)
 	f.end()
+}
+
+// failWith makes the answer to a request that failed with this error.
+func (f *frame) failWith(err error) error {
+	var own *toldError
+	if !errors.As(err, &own) {
+		f.fail(err.Error())
+		return nil
+	}
+	return f.message(riakpb.Error, &riakpb.RpbErrorResp{Errmsg: []byte(own.wireError), Errcode: new(uint32), Told: own.told})
+}
+
+// told appends the story of a request, for our own client.
+func (f *frame) told(t *riakpb.TanoTold) error {
+	f.b = protowire.AppendTag(f.b, ownField, protowire.BytesType)
+	f.b = protowire.AppendVarint(f.b, uint64(proto.Size(t)))
+	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(f.b, t)
+	if err != nil {
+		return err
+	}
+	f.b = b
+	return nil
 }
 
 // text appends a field of bytes.

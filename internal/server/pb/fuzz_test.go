@@ -142,7 +142,7 @@ func sameContent(t *testing.T, got *content, want *riakpb.RpbContent) {
 		want.LastModUsecs = nil
 	}
 	var f frame
-	f.contents([]kv.Value{v}, false)
+	f.contents([]kv.Value{v}, false, false)
 	var out bytes.Buffer
 	if err := f.writeTo(&writer{Buffer: &out}); err != nil {
 		t.Fatal(err)

@@ -42,6 +42,7 @@ var handlers = [256]handler{
 	riakpb.GetBucketTypeReq: {name: "get_bucket_type", serve: (*conn).getType},
 	riakpb.SetBucketTypeReq: {name: "set_bucket_type", serve: (*conn).setType},
 	riakpb.PreflistReq:      {name: "preflist", serve: (*conn).preflist},
+	riakpb.RingReq:          {name: "ring", serve: (*conn).ring},
 
 	riakpb.MapRedReq:         {name: "mapred", why: "MapReduce is not supported"},
 	riakpb.IndexReq:          {name: "index", why: "secondary index queries are not supported"},
@@ -135,4 +136,32 @@ func (c *conn) serverInfo(*request) error {
 	return c.out.message(riakpb.ServerInfoResp, &riakpb.RpbGetServerInfoResp{
 		Node: []byte(c.server.node.Name()), ServerVersion: []byte(serverVersion),
 	})
+}
+
+// ring serves TanoRingReq: who this node is and, unless the client knows it
+// already, who owns what.
+func (c *conn) ring(r *request) error {
+	var m riakpb.TanoRingReq
+	if err := decode(r, &m); err != nil {
+		return err
+	}
+	answer := &riakpb.TanoRingResp{Node: []byte(c.server.node.Name())}
+	if c.server.o.Cluster == nil {
+		return c.out.message(riakpb.RingResp, answer)
+	}
+	epoch, owners := c.server.o.Cluster.Owners()
+	answer.Epoch = &epoch
+	if m.Epoch == nil || m.GetEpoch() != epoch {
+		number := map[string]uint32{}
+		for _, name := range owners {
+			n, known := number[name]
+			if !known {
+				n = uint32(len(answer.Nodes))
+				number[name] = n
+				answer.Nodes = append(answer.Nodes, []byte(name))
+			}
+			answer.Owners = append(answer.Owners, n)
+		}
+	}
+	return c.out.message(riakpb.RingResp, answer)
 }

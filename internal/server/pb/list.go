@@ -18,6 +18,9 @@ func (c *conn) listKeys(r *request) error {
 	}
 	b := c.bucketOf(m.Type, m.Bucket)
 	o := kv.ListOptions{Limit: listPage, Timeout: milliseconds(m.GetTimeout())}
+	if m.Ask != nil {
+		return c.onePage(b, o, m.Ask)
+	}
 	for {
 		page, err := c.server.node.Keys(c.server.requests, b, o)
 		if err != nil {
@@ -32,6 +35,25 @@ func (c *conn) listKeys(r *request) error {
 		}
 		o.Token = page.Next
 	}
+}
+
+// onePage answers our own client with one page, and where the next one begins.
+func (c *conn) onePage(b kv.Bucket, o kv.ListOptions, a *riakpb.TanoAsk) error {
+	o.Token, o.Limit = string(a.Token), int(min(a.GetLimit(), maxQuorum))
+	page, err := c.server.node.Keys(c.server.requests, b, o)
+	if err != nil {
+		return reason(err, &story{bucketType: b.Type, replicas: c.replicas, own: true})
+	}
+	c.out.begin(riakpb.ListKeysResp)
+	for _, name := range page.Keys {
+		c.out.text(1, name)
+	}
+	c.out.varint(2, 1)
+	if err := c.out.told(&riakpb.TanoTold{Next: []byte(page.Next)}); err != nil {
+		return err
+	}
+	c.out.end()
+	return nil
 }
 
 // names makes a message of a listing: of keys or of buckets.

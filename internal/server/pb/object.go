@@ -71,14 +71,14 @@ func (c *conn) get(r *request) error {
 	if q.confirms != 0 {
 		q.o.NodeConfirms = c.confirms(q.confirms, q.o.N)
 	}
-	q.o.Tombstones = true // that are siblings of live values, as Riak shows them
+	q.o.Tombstones = q.ask == nil || q.ask.GetTombstones() // that are siblings of live values: Riak shows them always
+	q.o.Linger = milliseconds(q.ask.GetLinger())
 	obj, err := c.server.node.Get(c.server.requests, c.key(&q.place), q.o)
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
-		c.absent(&q, obj.Context)
-		return nil
+		return c.absent(&q, &obj)
 	case err != nil:
-		return reason(err, &story{bucketType: string(q.place.bucketType), replies: obj.Replies, n: q.o.N, replicas: c.replicas})
+		return reason(err, &story{bucketType: string(q.place.bucketType), replies: obj.Replies, n: q.o.N, replicas: c.replicas, own: q.ask != nil, context: obj.Context})
 	}
 	out := c.out
 	out.begin(riakpb.GetResp)
@@ -87,20 +87,30 @@ func (c *conn) get(r *request) error {
 		out.end()
 		return nil
 	}
-	out.contents(obj.Values, q.o.Head)
+	out.contents(obj.Values, q.o.Head, q.ask != nil)
 	out.bytes(2, obj.Context)
-	out.end()
-	return nil
+	return c.finish(q.ask, obj.Replies)
 }
 
 // absent answers that there is no live value, with the context of what was
 // deleted if that was asked for.
-func (c *conn) absent(q *getReq, tombstone kv.Context) {
+func (c *conn) absent(q *getReq, obj *kv.Object) error {
 	c.out.begin(riakpb.GetResp)
-	if q.deletedVClock && len(tombstone) > 0 {
-		c.out.bytes(2, tombstone)
+	if q.deletedVClock && len(obj.Context) > 0 {
+		c.out.bytes(2, obj.Context)
+	}
+	return c.finish(q.ask, obj.Replies)
+}
+
+// finish ends an answer, with the story of the request for our own client.
+func (c *conn) finish(ask *riakpb.TanoAsk, replies []kv.Reply) error {
+	if ask != nil {
+		if err := c.out.told(riakpb.Tell(replies, nil, nil)); err != nil {
+			return err
+		}
 	}
 	c.out.end()
+	return nil
 }
 
 // put serves RpbPutReq.
@@ -141,25 +151,30 @@ func (c *conn) write(q *putReq, made bool) error {
 		q.o.NodeConfirms = c.confirms(q.confirms, q.o.N)
 	}
 	q.o.Context = q.vclock
-	q.o.IfNoneMatch, q.o.IfNotModified = q.ifNoneMatch, q.ifNotModified && !q.ifNoneMatch
+	q.o.IfNoneMatch, q.o.IfNotModified = q.ifNoneMatch, q.ifNotModified && (!q.ifNoneMatch || q.ask != nil)
+	if err := asked(&q.o, q.ask); err != nil {
+		return err
+	}
 	q.o.ReturnBody = q.o.ReturnBody || q.returnHead
 	receipt, err := c.server.node.Put(c.server.requests, k, q.content.v, q.o)
 	if err != nil {
-		return reason(err, &story{bucketType: k.Type, replies: receipt.Replies, n: q.o.N, replicas: c.replicas, value: len(q.content.v.Data)})
+		return reason(err, &story{bucketType: k.Type, replies: receipt.Replies, n: q.o.N, replicas: c.replicas, value: len(q.content.v.Data), own: q.ask != nil, context: receipt.Context})
 	}
 	c.out.begin(riakpb.PutResp)
 	if q.o.ReturnBody {
-		c.out.contents(receipt.Values, q.returnHead)
+		c.out.contents(receipt.Values, q.returnHead, q.ask != nil)
+	}
+	if q.o.ReturnBody || q.ask != nil {
 		c.out.bytes(2, receipt.Context)
 	}
 	if made {
 		c.out.bytes(3, q.key)
 	}
-	c.out.end()
-	return nil
+	return c.finish(q.ask, receipt.Replies)
 }
 
-// del serves RpbDelReq. To delete what is not there succeeds.
+// del serves RpbDelReq. To delete what is not there succeeds, but for our own
+// client, which is told.
 func (c *conn) del(r *request) error {
 	var m riakpb.RpbDelReq
 	if err := decode(r, &m); err != nil {
@@ -170,12 +185,20 @@ func (c *conn) del(r *request) error {
 		return err
 	}
 	o := deleteOptions(&m)
-	receipt, err := c.server.node.Delete(c.server.requests, c.key(&p), o)
-	if err != nil && !errors.Is(err, kv.ErrNotFound) {
-		return reason(err, &story{bucketType: string(m.Type), replies: receipt.Replies, n: o.N, replicas: c.replicas})
+	if err := asked(&o, m.Ask); err != nil {
+		return err
 	}
-	c.out.empty(riakpb.DelResp)
-	return nil
+	receipt, err := c.server.node.Delete(c.server.requests, c.key(&p), o)
+	own := m.Ask != nil
+	if err != nil && (own || !errors.Is(err, kv.ErrNotFound)) {
+		return reason(err, &story{bucketType: string(m.Type), replies: receipt.Replies, n: o.N, replicas: c.replicas, own: own, context: receipt.Context})
+	}
+	c.out.begin(riakpb.DelResp)
+	if own {
+		c.out.contents(receipt.Values, false, own)
+		c.out.bytes(2, receipt.Context)
+	}
+	return c.finish(m.Ask, receipt.Replies)
 }
 
 // deleteOptions are the options of a delete. rw stands for r and w where

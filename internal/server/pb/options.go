@@ -3,6 +3,7 @@ package pb
 import (
 	"time"
 
+	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -25,6 +26,23 @@ func toggle(b *bool) kv.Toggle {
 		return kv.On
 	}
 	return kv.Off
+}
+
+// asked adds to the options of a write what only our own client can ask for.
+func asked(o *kv.WriteOptions, a *riakpb.TanoAsk) error {
+	if a == nil {
+		return nil
+	}
+	if a.RequestId != nil && copy(o.RequestID[:], a.RequestId) != len(a.RequestId) {
+		return decodingError("the request id is too long")
+	}
+	o.Linger = milliseconds(a.GetLinger())
+	if a.NodeConfirms != nil {
+		o.NodeConfirms = int(min(a.GetNodeConfirms(), maxQuorum))
+	}
+	o.IfNotModified = o.IfNotModified || a.GetIfNotModified()
+	o.ReturnBody = o.ReturnBody || a.GetReturnBody()
+	return nil
 }
 
 func milliseconds(n uint32) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -45,6 +45,11 @@ type Properties interface {
 	UpdateBucketType(ctx context.Context, name string, props kv.Properties) error
 }
 
+// Cluster says who owns the partitions, in their order, as of an epoch.
+type Cluster interface {
+	Owners() (epoch uint64, owners []string)
+}
+
 // The limits of a connection.
 const (
 	smallFrame  = 512                  // a frame up to so long is read into the connection's own buffer
@@ -92,6 +97,9 @@ type Options struct {
 
 	// Buckets are listed if they are given, and refused otherwise.
 	Buckets kv.BucketLister
+
+	// Cluster is what our own client is told of the ring if it is given.
+	Cluster Cluster
 
 	// Logger receives what goes wrong with connections, and panics. Nil:
 	// nothing is logged.

@@ -93,6 +93,7 @@ type RpbErrorResp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Errmsg        []byte                 `protobuf:"bytes,1,req,name=errmsg" json:"errmsg,omitempty"`
 	Errcode       *uint32                `protobuf:"varint,2,req,name=errcode" json:"errcode,omitempty"`
+	Told          *TanoTold              `protobuf:"bytes,1000,opt,name=told" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +140,13 @@ func (x *RpbErrorResp) GetErrcode() uint32 {
 		return *x.Errcode
 	}
 	return 0
+}
+
+func (x *RpbErrorResp) GetTold() *TanoTold {
+	if x != nil {
+		return x.Told
+	}
+	return nil
 }
 
 // Code 8. The request, 7, is empty.
@@ -944,10 +952,12 @@ var File_riak_proto protoreflect.FileDescriptor
 const file_riak_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"riak.proto\x12\rtanodb.riakpb\"@\n" +
+	"riak.proto\x12\rtanodb.riakpb\x1a\n" +
+	"tano.proto\"n\n" +
 	"\fRpbErrorResp\x12\x16\n" +
 	"\x06errmsg\x18\x01 \x02(\fR\x06errmsg\x12\x18\n" +
-	"\aerrcode\x18\x02 \x02(\rR\aerrcode\"Q\n" +
+	"\aerrcode\x18\x02 \x02(\rR\aerrcode\x12,\n" +
+	"\x04told\x18\xe8\a \x01(\v2\x17.tanodb.riakpb.TanoToldR\x04told\"Q\n" +
 	"\x14RpbGetServerInfoResp\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12%\n" +
 	"\x0eserver_version\x18\x02 \x01(\fR\rserverVersion\"1\n" +
@@ -1051,22 +1061,24 @@ var file_riak_proto_goTypes = []any{
 	(*RpbModFun)(nil),               // 10: tanodb.riakpb.RpbModFun
 	(*RpbCommitHook)(nil),           // 11: tanodb.riakpb.RpbCommitHook
 	(*RpbBucketProps)(nil),          // 12: tanodb.riakpb.RpbBucketProps
+	(*TanoTold)(nil),                // 13: tanodb.riakpb.TanoTold
 }
 var file_riak_proto_depIdxs = []int32{
-	12, // 0: tanodb.riakpb.RpbGetBucketResp.props:type_name -> tanodb.riakpb.RpbBucketProps
-	12, // 1: tanodb.riakpb.RpbSetBucketReq.props:type_name -> tanodb.riakpb.RpbBucketProps
-	12, // 2: tanodb.riakpb.RpbSetBucketTypeReq.props:type_name -> tanodb.riakpb.RpbBucketProps
-	10, // 3: tanodb.riakpb.RpbCommitHook.modfun:type_name -> tanodb.riakpb.RpbModFun
-	11, // 4: tanodb.riakpb.RpbBucketProps.precommit:type_name -> tanodb.riakpb.RpbCommitHook
-	11, // 5: tanodb.riakpb.RpbBucketProps.postcommit:type_name -> tanodb.riakpb.RpbCommitHook
-	10, // 6: tanodb.riakpb.RpbBucketProps.chash_keyfun:type_name -> tanodb.riakpb.RpbModFun
-	10, // 7: tanodb.riakpb.RpbBucketProps.linkfun:type_name -> tanodb.riakpb.RpbModFun
-	0,  // 8: tanodb.riakpb.RpbBucketProps.repl:type_name -> tanodb.riakpb.RpbBucketProps.RpbReplMode
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	13, // 0: tanodb.riakpb.RpbErrorResp.told:type_name -> tanodb.riakpb.TanoTold
+	12, // 1: tanodb.riakpb.RpbGetBucketResp.props:type_name -> tanodb.riakpb.RpbBucketProps
+	12, // 2: tanodb.riakpb.RpbSetBucketReq.props:type_name -> tanodb.riakpb.RpbBucketProps
+	12, // 3: tanodb.riakpb.RpbSetBucketTypeReq.props:type_name -> tanodb.riakpb.RpbBucketProps
+	10, // 4: tanodb.riakpb.RpbCommitHook.modfun:type_name -> tanodb.riakpb.RpbModFun
+	11, // 5: tanodb.riakpb.RpbBucketProps.precommit:type_name -> tanodb.riakpb.RpbCommitHook
+	11, // 6: tanodb.riakpb.RpbBucketProps.postcommit:type_name -> tanodb.riakpb.RpbCommitHook
+	10, // 7: tanodb.riakpb.RpbBucketProps.chash_keyfun:type_name -> tanodb.riakpb.RpbModFun
+	10, // 8: tanodb.riakpb.RpbBucketProps.linkfun:type_name -> tanodb.riakpb.RpbModFun
+	0,  // 9: tanodb.riakpb.RpbBucketProps.repl:type_name -> tanodb.riakpb.RpbBucketProps.RpbReplMode
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_riak_proto_init() }
@@ -1074,6 +1086,7 @@ func file_riak_proto_init() {
 	if File_riak_proto != nil {
 		return
 	}
+	file_tano_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

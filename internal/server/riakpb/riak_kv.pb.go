@@ -131,6 +131,7 @@ type RpbGetReq struct {
 	NVal          *uint32                `protobuf:"varint,12,opt,name=n_val,json=nVal" json:"n_val,omitempty"`
 	Type          []byte                 `protobuf:"bytes,13,opt,name=type" json:"type,omitempty"`
 	NodeConfirms  *uint32                `protobuf:"varint,14,opt,name=node_confirms,json=nodeConfirms" json:"node_confirms,omitempty"`
+	Ask           *TanoAsk               `protobuf:"bytes,1000,opt,name=ask" json:"ask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -263,12 +264,20 @@ func (x *RpbGetReq) GetNodeConfirms() uint32 {
 	return 0
 }
 
+func (x *RpbGetReq) GetAsk() *TanoAsk {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
 // Code 10. Without content: not found.
 type RpbGetResp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Content       []*RpbContent          `protobuf:"bytes,1,rep,name=content" json:"content,omitempty"`
 	Vclock        []byte                 `protobuf:"bytes,2,opt,name=vclock" json:"vclock,omitempty"`
 	Unchanged     *bool                  `protobuf:"varint,3,opt,name=unchanged" json:"unchanged,omitempty"`
+	Told          *TanoTold              `protobuf:"bytes,1000,opt,name=told" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -324,6 +333,13 @@ func (x *RpbGetResp) GetUnchanged() bool {
 	return false
 }
 
+func (x *RpbGetResp) GetTold() *TanoTold {
+	if x != nil {
+		return x.Told
+	}
+	return nil
+}
+
 // Code 11. Without a key the server makes one.
 type RpbPutReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -344,6 +360,7 @@ type RpbPutReq struct {
 	NVal          *uint32                `protobuf:"varint,15,opt,name=n_val,json=nVal" json:"n_val,omitempty"`
 	Type          []byte                 `protobuf:"bytes,16,opt,name=type" json:"type,omitempty"`
 	NodeConfirms  *uint32                `protobuf:"varint,17,opt,name=node_confirms,json=nodeConfirms" json:"node_confirms,omitempty"`
+	Ask           *TanoAsk               `protobuf:"bytes,1000,opt,name=ask" json:"ask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -497,12 +514,20 @@ func (x *RpbPutReq) GetNodeConfirms() uint32 {
 	return 0
 }
 
+func (x *RpbPutReq) GetAsk() *TanoAsk {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
 // Code 12.
 type RpbPutResp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Content       []*RpbContent          `protobuf:"bytes,1,rep,name=content" json:"content,omitempty"`
 	Vclock        []byte                 `protobuf:"bytes,2,opt,name=vclock" json:"vclock,omitempty"`
 	Key           []byte                 `protobuf:"bytes,3,opt,name=key" json:"key,omitempty"`
+	Told          *TanoTold              `protobuf:"bytes,1000,opt,name=told" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -558,7 +583,14 @@ func (x *RpbPutResp) GetKey() []byte {
 	return nil
 }
 
-// Code 13. The answer, 14, is empty.
+func (x *RpbPutResp) GetTold() *TanoTold {
+	if x != nil {
+		return x.Told
+	}
+	return nil
+}
+
+// Code 13. The answer, 14, is empty, or an RpbPutResp if there was an ask.
 type RpbDelReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Bucket        []byte                 `protobuf:"bytes,1,req,name=bucket" json:"bucket,omitempty"`
@@ -574,6 +606,7 @@ type RpbDelReq struct {
 	SloppyQuorum  *bool                  `protobuf:"varint,11,opt,name=sloppy_quorum,json=sloppyQuorum" json:"sloppy_quorum,omitempty"`
 	NVal          *uint32                `protobuf:"varint,12,opt,name=n_val,json=nVal" json:"n_val,omitempty"`
 	Type          []byte                 `protobuf:"bytes,13,opt,name=type" json:"type,omitempty"`
+	Ask           *TanoAsk               `protobuf:"bytes,1000,opt,name=ask" json:"ask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -699,6 +732,13 @@ func (x *RpbDelReq) GetType() []byte {
 	return nil
 }
 
+func (x *RpbDelReq) GetAsk() *TanoAsk {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
 // One value of a key.
 type RpbContent struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -713,6 +753,7 @@ type RpbContent struct {
 	Usermeta        []*RpbPair             `protobuf:"bytes,9,rep,name=usermeta" json:"usermeta,omitempty"`
 	Indexes         []*RpbPair             `protobuf:"bytes,10,rep,name=indexes" json:"indexes,omitempty"`
 	Deleted         *bool                  `protobuf:"varint,11,opt,name=deleted" json:"deleted,omitempty"`
+	ExpiresUsecs    *int64                 `protobuf:"varint,1000,opt,name=expires_usecs,json=expiresUsecs" json:"expires_usecs,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -822,6 +863,13 @@ func (x *RpbContent) GetDeleted() bool {
 		return *x.Deleted
 	}
 	return false
+}
+
+func (x *RpbContent) GetExpiresUsecs() int64 {
+	if x != nil && x.ExpiresUsecs != nil {
+		return *x.ExpiresUsecs
+	}
+	return 0
 }
 
 // A link from a value to another key.
@@ -1005,6 +1053,7 @@ type RpbListKeysReq struct {
 	Bucket        []byte                 `protobuf:"bytes,1,req,name=bucket" json:"bucket,omitempty"`
 	Timeout       *uint32                `protobuf:"varint,2,opt,name=timeout" json:"timeout,omitempty"`
 	Type          []byte                 `protobuf:"bytes,3,opt,name=type" json:"type,omitempty"`
+	Ask           *TanoAsk               `protobuf:"bytes,1000,opt,name=ask" json:"ask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1060,11 +1109,19 @@ func (x *RpbListKeysReq) GetType() []byte {
 	return nil
 }
 
+func (x *RpbListKeysReq) GetAsk() *TanoAsk {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
 // Code 18, sent until done.
 type RpbListKeysResp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Keys          [][]byte               `protobuf:"bytes,1,rep,name=keys" json:"keys,omitempty"`
 	Done          *bool                  `protobuf:"varint,2,opt,name=done" json:"done,omitempty"`
+	Told          *TanoTold              `protobuf:"bytes,1000,opt,name=told" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1111,6 +1168,13 @@ func (x *RpbListKeysResp) GetDone() bool {
 		return *x.Done
 	}
 	return false
+}
+
+func (x *RpbListKeysResp) GetTold() *TanoTold {
+	if x != nil {
+		return x.Told
+	}
+	return nil
 }
 
 // Code 33.
@@ -1285,11 +1349,12 @@ var File_riak_kv_proto protoreflect.FileDescriptor
 const file_riak_kv_proto_rawDesc = "" +
 	"\n" +
 	"\rriak_kv.proto\x12\rtanodb.riakpb\x1a\n" +
-	"riak.proto\"1\n" +
+	"riak.proto\x1a\n" +
+	"tano.proto\"1\n" +
 	"\x12RpbGetClientIdResp\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x02(\fR\bclientId\"0\n" +
 	"\x11RpbSetClientIdReq\x12\x1b\n" +
-	"\tclient_id\x18\x01 \x02(\fR\bclientId\"\xff\x02\n" +
+	"\tclient_id\x18\x01 \x02(\fR\bclientId\"\xaa\x03\n" +
 	"\tRpbGetReq\x12\x16\n" +
 	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x10\n" +
 	"\x03key\x18\x02 \x02(\fR\x03key\x12\f\n" +
@@ -1307,12 +1372,14 @@ const file_riak_kv_proto_rawDesc = "" +
 	"\rsloppy_quorum\x18\v \x01(\bR\fsloppyQuorum\x12\x13\n" +
 	"\x05n_val\x18\f \x01(\rR\x04nVal\x12\x12\n" +
 	"\x04type\x18\r \x01(\fR\x04type\x12#\n" +
-	"\rnode_confirms\x18\x0e \x01(\rR\fnodeConfirms\"w\n" +
+	"\rnode_confirms\x18\x0e \x01(\rR\fnodeConfirms\x12)\n" +
+	"\x03ask\x18\xe8\a \x01(\v2\x16.tanodb.riakpb.TanoAskR\x03ask\"\xa5\x01\n" +
 	"\n" +
 	"RpbGetResp\x123\n" +
 	"\acontent\x18\x01 \x03(\v2\x19.tanodb.riakpb.RpbContentR\acontent\x12\x16\n" +
 	"\x06vclock\x18\x02 \x01(\fR\x06vclock\x12\x1c\n" +
-	"\tunchanged\x18\x03 \x01(\bR\tunchanged\"\xdf\x03\n" +
+	"\tunchanged\x18\x03 \x01(\bR\tunchanged\x12,\n" +
+	"\x04told\x18\xe8\a \x01(\v2\x17.tanodb.riakpb.TanoToldR\x04told\"\x8a\x04\n" +
 	"\tRpbPutReq\x12\x16\n" +
 	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x16\n" +
@@ -1333,12 +1400,14 @@ const file_riak_kv_proto_rawDesc = "" +
 	"\rsloppy_quorum\x18\x0e \x01(\bR\fsloppyQuorum\x12\x13\n" +
 	"\x05n_val\x18\x0f \x01(\rR\x04nVal\x12\x12\n" +
 	"\x04type\x18\x10 \x01(\fR\x04type\x12#\n" +
-	"\rnode_confirms\x18\x11 \x01(\rR\fnodeConfirms\"k\n" +
+	"\rnode_confirms\x18\x11 \x01(\rR\fnodeConfirms\x12)\n" +
+	"\x03ask\x18\xe8\a \x01(\v2\x16.tanodb.riakpb.TanoAskR\x03ask\"\x99\x01\n" +
 	"\n" +
 	"RpbPutResp\x123\n" +
 	"\acontent\x18\x01 \x03(\v2\x19.tanodb.riakpb.RpbContentR\acontent\x12\x16\n" +
 	"\x06vclock\x18\x02 \x01(\fR\x06vclock\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\"\x91\x02\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12,\n" +
+	"\x04told\x18\xe8\a \x01(\v2\x17.tanodb.riakpb.TanoToldR\x04told\"\xbc\x02\n" +
 	"\tRpbDelReq\x12\x16\n" +
 	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x10\n" +
 	"\x03key\x18\x02 \x02(\fR\x03key\x12\x0e\n" +
@@ -1353,7 +1422,8 @@ const file_riak_kv_proto_rawDesc = "" +
 	" \x01(\rR\atimeout\x12#\n" +
 	"\rsloppy_quorum\x18\v \x01(\bR\fsloppyQuorum\x12\x13\n" +
 	"\x05n_val\x18\f \x01(\rR\x04nVal\x12\x12\n" +
-	"\x04type\x18\r \x01(\fR\x04type\"\x8d\x03\n" +
+	"\x04type\x18\r \x01(\fR\x04type\x12)\n" +
+	"\x03ask\x18\xe8\a \x01(\v2\x16.tanodb.riakpb.TanoAskR\x03ask\"\xb3\x03\n" +
 	"\n" +
 	"RpbContent\x12\x14\n" +
 	"\x05value\x18\x01 \x02(\fR\x05value\x12!\n" +
@@ -1367,7 +1437,8 @@ const file_riak_kv_proto_rawDesc = "" +
 	"\busermeta\x18\t \x03(\v2\x16.tanodb.riakpb.RpbPairR\busermeta\x120\n" +
 	"\aindexes\x18\n" +
 	" \x03(\v2\x16.tanodb.riakpb.RpbPairR\aindexes\x12\x18\n" +
-	"\adeleted\x18\v \x01(\bR\adeleted\"E\n" +
+	"\adeleted\x18\v \x01(\bR\adeleted\x12$\n" +
+	"\rexpires_usecs\x18\xe8\a \x01(\x03R\fexpiresUsecs\"E\n" +
 	"\aRpbLink\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\fR\x06bucket\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x10\n" +
@@ -1378,14 +1449,16 @@ const file_riak_kv_proto_rawDesc = "" +
 	"\x04type\x18\x03 \x01(\fR\x04type\"B\n" +
 	"\x12RpbListBucketsResp\x12\x18\n" +
 	"\abuckets\x18\x01 \x03(\fR\abuckets\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\bR\x04done\"V\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\"\x81\x01\n" +
 	"\x0eRpbListKeysReq\x12\x16\n" +
 	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x18\n" +
 	"\atimeout\x18\x02 \x01(\rR\atimeout\x12\x12\n" +
-	"\x04type\x18\x03 \x01(\fR\x04type\"9\n" +
+	"\x04type\x18\x03 \x01(\fR\x04type\x12)\n" +
+	"\x03ask\x18\xe8\a \x01(\v2\x16.tanodb.riakpb.TanoAskR\x03ask\"g\n" +
 	"\x0fRpbListKeysResp\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\fR\x04keys\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\bR\x04done\"Z\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\x12,\n" +
+	"\x04told\x18\xe8\a \x01(\v2\x17.tanodb.riakpb.TanoToldR\x04told\"Z\n" +
 	"\x1aRpbGetBucketKeyPreflistReq\x12\x16\n" +
 	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x10\n" +
 	"\x03key\x18\x02 \x02(\fR\x03key\x12\x12\n" +
@@ -1427,21 +1500,30 @@ var file_riak_kv_proto_goTypes = []any{
 	(*RpbGetBucketKeyPreflistReq)(nil),  // 13: tanodb.riakpb.RpbGetBucketKeyPreflistReq
 	(*RpbGetBucketKeyPreflistResp)(nil), // 14: tanodb.riakpb.RpbGetBucketKeyPreflistResp
 	(*RpbBucketKeyPreflistItem)(nil),    // 15: tanodb.riakpb.RpbBucketKeyPreflistItem
-	(*RpbPair)(nil),                     // 16: tanodb.riakpb.RpbPair
+	(*TanoAsk)(nil),                     // 16: tanodb.riakpb.TanoAsk
+	(*TanoTold)(nil),                    // 17: tanodb.riakpb.TanoTold
+	(*RpbPair)(nil),                     // 18: tanodb.riakpb.RpbPair
 }
 var file_riak_kv_proto_depIdxs = []int32{
-	7,  // 0: tanodb.riakpb.RpbGetResp.content:type_name -> tanodb.riakpb.RpbContent
-	7,  // 1: tanodb.riakpb.RpbPutReq.content:type_name -> tanodb.riakpb.RpbContent
-	7,  // 2: tanodb.riakpb.RpbPutResp.content:type_name -> tanodb.riakpb.RpbContent
-	8,  // 3: tanodb.riakpb.RpbContent.links:type_name -> tanodb.riakpb.RpbLink
-	16, // 4: tanodb.riakpb.RpbContent.usermeta:type_name -> tanodb.riakpb.RpbPair
-	16, // 5: tanodb.riakpb.RpbContent.indexes:type_name -> tanodb.riakpb.RpbPair
-	15, // 6: tanodb.riakpb.RpbGetBucketKeyPreflistResp.preflist:type_name -> tanodb.riakpb.RpbBucketKeyPreflistItem
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	16, // 0: tanodb.riakpb.RpbGetReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	7,  // 1: tanodb.riakpb.RpbGetResp.content:type_name -> tanodb.riakpb.RpbContent
+	17, // 2: tanodb.riakpb.RpbGetResp.told:type_name -> tanodb.riakpb.TanoTold
+	7,  // 3: tanodb.riakpb.RpbPutReq.content:type_name -> tanodb.riakpb.RpbContent
+	16, // 4: tanodb.riakpb.RpbPutReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	7,  // 5: tanodb.riakpb.RpbPutResp.content:type_name -> tanodb.riakpb.RpbContent
+	17, // 6: tanodb.riakpb.RpbPutResp.told:type_name -> tanodb.riakpb.TanoTold
+	16, // 7: tanodb.riakpb.RpbDelReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	8,  // 8: tanodb.riakpb.RpbContent.links:type_name -> tanodb.riakpb.RpbLink
+	18, // 9: tanodb.riakpb.RpbContent.usermeta:type_name -> tanodb.riakpb.RpbPair
+	18, // 10: tanodb.riakpb.RpbContent.indexes:type_name -> tanodb.riakpb.RpbPair
+	16, // 11: tanodb.riakpb.RpbListKeysReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	17, // 12: tanodb.riakpb.RpbListKeysResp.told:type_name -> tanodb.riakpb.TanoTold
+	15, // 13: tanodb.riakpb.RpbGetBucketKeyPreflistResp.preflist:type_name -> tanodb.riakpb.RpbBucketKeyPreflistItem
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_riak_kv_proto_init() }
@@ -1450,6 +1532,7 @@ func file_riak_kv_proto_init() {
 		return
 	}
 	file_riak_proto_init()
+	file_tano_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -69,6 +69,8 @@ const (
 	LastAAEFold        Code = 231
 	FirstTimeSeriesReq Code = 90 // to LastTimeSeriesReq
 	LastTimeSeriesReq  Code = 104
+	RingReq            Code = 240 // our own, as the next one
+	RingResp           Code = 241
 	AuthReq            Code = 253
 	AuthResp           Code = 254
 	StartTLS           Code = 255

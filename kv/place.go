@@ -1,10 +1,8 @@
-package ring
+package kv
 
 import (
 	"crypto/sha1"
 	"encoding/binary"
-
-	"github.com/tanodb/tanodb/kv"
 )
 
 // The bytes of Erlang's external term format that a key's term is made of.
@@ -22,7 +20,7 @@ const hashed = 512
 // type and {{Type, Bucket}, Name} for others.
 //
 //	131 104 2 [104 2 109 len32 type] 109 len32 bucket 109 len32 name
-func Hash(k kv.Key) [20]byte {
+func (k Key) Hash() [20]byte {
 	var buf [hashed]byte
 	b := append(buf[:0], termVersion, termTuple, 2)
 	if k.Type != "" {
@@ -38,4 +36,14 @@ func appendTermBinary(b []byte, s string) []byte {
 	b = append(b, termBinary)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
 	return append(b, s...)
+}
+
+// Home is the first of the partitions that hold the key, on a ring of so many,
+// which is a power of two up to 65536: the first one that starts after the key's
+// hash. The other replicas follow it.
+func (k Key) Home(partitions int) Partition {
+	h := k.Hash()
+	// The arc in which the hash lies is numbered by the hash's leading bits.
+	arc := (int(h[0])<<8 | int(h[1])) * partitions >> 16
+	return Partition{Index: (arc + 1) & (partitions - 1), Of: partitions}
 }

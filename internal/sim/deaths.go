@@ -107,6 +107,9 @@ func (s *Sim) blurred() {
 	for i := range s.history.Ops {
 		s.history.Ops[i].Fresh, s.history.Ops[i].Overlaps = false, false
 	}
+	for i := range s.data.entries {
+		s.data.entries[i].fresh = false
+	}
 }
 
 // forget takes the data of one vnode away, which is then rebuilt from the others.

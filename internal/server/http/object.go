@@ -58,6 +58,7 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request, t target, p *para
 	head := w.Header()
 	setObject(head, t, obj)
 	setValue(head, v)
+	setLinks(head, t, v)
 	if r.Method != http.MethodHead {
 		head["Content-Length"] = []string{strconv.Itoa(len(v.Data))}
 	}
@@ -99,7 +100,7 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, t target, p *pa
 		h.fail(w, t, err, nil, receipt.Replies)
 		return
 	}
-	w.Header()["Location"] = []string{bucketPath(t.bucket()) + "/keys/" + t.key.Name}
+	w.Header()["Location"] = []string{t.keyPath(t.key.Name)}
 	h.written(w, r, t, p, receipt, http.StatusCreated)
 }
 
@@ -128,6 +129,11 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, t target, p *par
 	if err != nil {
 		return kv.Receipt{}, err
 	}
+	links, err := parseLinks(head, t)
+	if err != nil {
+		return kv.Receipt{}, err
+	}
+	v.Meta = append(v.Meta, links...)
 	seen, err := parseContext(head)
 	if err != nil {
 		return kv.Receipt{}, err

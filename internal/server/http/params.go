@@ -22,6 +22,7 @@ import (
 //
 //	vtag            choose this sibling
 //	keys            true or stream: how a bucket is listed
+//	props           false: a bucket's old name does not show its properties
 //
 // And on our own routes, where others are refused:
 //
@@ -46,6 +47,7 @@ type params struct {
 	linger       time.Duration
 	vtag         string
 	keys         string
+	noProps      bool
 	head         bool
 	tombstones   bool
 
@@ -137,6 +139,8 @@ func (p *params) setRiak(name, value string) {
 		p.vtag = value
 	case "keys":
 		p.keys = value
+	case "props":
+		p.noProps = value == "false"
 	}
 }
 

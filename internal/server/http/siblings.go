@@ -51,8 +51,9 @@ func multipartBody(t target, vs []kv.Value, boundary string) []byte {
 	b := make([]byte, 0, size)
 	for i := range vs {
 		b = append(b, "\r\n--"+boundary+"\r\n"...)
-		head := http.Header{"Link": {link(t.bucket())}}
+		head := http.Header{}
 		setValue(head, &vs[i])
+		setLinks(head, t, &vs[i])
 		b = appendHeader(b, head)
 		b = append(b, "\r\n"...)
 		b = append(b, vs[i].Data...)

@@ -8,11 +8,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -30,7 +34,7 @@ const (
 const (
 	supported   = "yes"
 	unsupported = "no"               // refused with an error that says so
-	clientFault = "the client fails" // at what Riak itself would answer
+	clientFault = "the client fails" // at what Riak itself answers
 )
 
 // feature is what is expected of one feature: a row of testdata/features.json, and of
@@ -57,26 +61,16 @@ var types = [][]string{{"plain"}, {"counters", "datatype=counter"}, {"sets", "da
 func TestOfficialClient(t *testing.T) {
 	t.Parallel() // it measures nothing
 	needClient(t)
-	program := build(t)
 	client := install(t)
-	t.Run("features", func(t *testing.T) { tryFeatures(t, program, client) })
-	t.Run("a node is killed", func(t *testing.T) { survive(t, program, client) })
+	t.Run("features", func(t *testing.T) { tryFeatures(t, client) })
+	t.Run("a node is killed", func(t *testing.T) { survive(t, client) })
 }
 
-func tryFeatures(t *testing.T, program, client string) {
-	n := newNode(t, program, "n1")
+func tryFeatures(t *testing.T, client string) {
+	n := newNode(t, "n1")
 	n.start()
 	n.serves()
-	for _, typ := range types {
-		// What main refuses to make, the features of it show.
-		if out, err := n.run(append([]string{"bucket-type", "create"}, typ...)...); err != nil {
-			t.Logf("bucket type %s: %s", typ[0], out)
-			continue
-		}
-		if out, err := n.run("bucket-type", "activate", typ[0]); err != nil {
-			t.Fatalf("bucket type %s: %s", typ[0], out)
-		}
-	}
+	n.makeTypes()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	cmd := node(ctx, client, "features", n.pb)
@@ -130,8 +124,8 @@ type survived struct {
 
 // survive kills one of three nodes while the client stores and fetches, and starts it
 // again. The client, which turns to another node when one fails, must see no error.
-func survive(t *testing.T, program, client string) {
-	nodes := []*process{newNode(t, program, "n1"), newNode(t, program, "n2"), newNode(t, program, "n3")}
+func survive(t *testing.T, client string) {
+	nodes := []*process{newNode(t, "n1"), newNode(t, "n2"), newNode(t, "n3")}
 	var members, addresses []string
 	for _, n := range nodes {
 		members = append(members, n.name+"="+n.listen)
@@ -163,7 +157,7 @@ func survive(t *testing.T, program, client string) {
 	lines := json.NewDecoder(out)
 	rounds(t, lines, 1)
 	nodes[2].kill()
-	rounds(t, lines, 2) // the second has begun after it
+	rounds(t, lines, 2) // in the second it is gone
 	nodes[0].sees("n3", false)
 	nodes[2].start()
 	nodes[2].serves()
@@ -273,14 +267,41 @@ func features(t *testing.T, name string) []feature {
 	return all
 }
 
-// build builds the program and returns its path.
-func build(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "tanodb")
-	if out, err := exec.Command("go", "build", "-o", path, "github.com/tanodb/tanodb/cmd/tanodb").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+// program is the path of the program, which is built when it is first needed.
+var program = sync.OnceValues(func() (string, error) {
+	// "go test" takes note of what tests read, and runs these again when a file has
+	// changed in any of the folders: that they depend on the sources it could not know.
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != "../.." {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
 	}
-	return path
+	path := filepath.Join(programs, "tanodb")
+	if out, err := exec.Command("go", "build", "-o", path, "github.com/tanodb/tanodb/cmd/tanodb").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// programs is the folder that the program is built in.
+var programs string
+
+func TestMain(m *testing.M) {
+	code := 1
+	dir, err := os.MkdirTemp("", "tanodb-compat-")
+	if err == nil {
+		programs = dir
+		code = m.Run()
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "compat:", err)
+	}
+	os.Exit(code)
 }
 
 // process is one "tanodb serve".
@@ -296,7 +317,12 @@ type process struct {
 }
 
 // newNode is a node that has not been started.
-func newNode(t *testing.T, program, name string) *process {
+func newNode(t *testing.T, name string) *process {
+	t.Helper()
+	program, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	return &process{
 		t: t, program: program, name: name, dir: filepath.Join(dir, "data"), log: filepath.Join(dir, "log"),
@@ -362,6 +388,21 @@ func (p *process) serves() {
 	}
 }
 
+// makeTypes makes the bucket types that the features use. One of a data type that the
+// server does not have is left out: its features show that.
+func (p *process) makeTypes() {
+	p.t.Helper()
+	for _, typ := range types {
+		if out, err := p.run(append([]string{"bucket-type", "create"}, typ...)...); err != nil {
+			p.t.Logf("bucket type %s: %s", typ[0], out)
+			continue
+		}
+		if out, err := p.run("bucket-type", "activate", typ[0]); err != nil {
+			p.t.Fatalf("bucket type %s: %s", typ[0], out)
+		}
+	}
+}
+
 // sees waits until the node holds another to be up, or down.
 func (p *process) sees(other string, up bool) {
 	p.t.Helper()
@@ -397,13 +438,39 @@ func (p *process) members() map[string]bool {
 	return up
 }
 
+// The ports of nodes. Systems give higher ones to connections that go out: one of them
+// could take the port of a node that is started again. The tests in e2e, which may run
+// at the same time, use other ones.
+const (
+	firstPort = 6_000
+	portsEnd  = 9_900
+)
+
+// ports are those that were given already: their nodes may not listen yet.
+var ports = struct {
+	sync.Mutex
+	given map[int]bool
+}{given: map[int]bool{}}
+
 // freeAddress is an address of loopback on which nobody listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const tries = 100
+	ports.Lock()
+	defer ports.Unlock()
+	for range tries {
+		port := firstPort + rand.IntN(portsEnd-firstPort)
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if !ports.given[port] {
+			ports.given[port] = true
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatalf("no free port after %d tries", tries)
+	return ""
 }

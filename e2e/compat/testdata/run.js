@@ -11,13 +11,13 @@
 const Riak = require('basho-riak-client');
 const { call, features } = require('./features.js');
 
-// requestTimeout is how long the client waits, in ms: what has no answer by then hangs.
-const requestTimeout = 8000;
+// patience is how long the client waits, in ms: what has no answer by then hangs.
+const patience = 20000;
 
 function connect(addresses, attempts) {
     const nodes = addresses.map((address) => {
         const [remoteAddress, port] = address.split(':');
-        return new Riak.Node({ remoteAddress, remotePort: Number(port), requestTimeout });
+        return new Riak.Node({ remoteAddress, remotePort: Number(port), requestTimeout: patience, connectionTimeout: patience });
     });
     const cluster = new Riak.Cluster({ nodes, executionAttempts: attempts });
     return new Promise((resolve, reject) => {

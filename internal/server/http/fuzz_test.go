@@ -145,7 +145,7 @@ func FuzzLinks(f *testing.F) {
 			return
 		}
 		again := http.Header{}
-		setLinks(again, at, &kv.Value{Meta: links})
+		setLinks(again, at, links)
 		if back, err := parseLinks(again, at); err != nil || !slices.Equal(back, links) || !fits(again["Link"][0]) {
 			t.Fatalf("%q: %q became %q through %q, error %v", header, links, back, again, err)
 		}

@@ -171,9 +171,8 @@ func setContext(h http.Header, c kv.Context) {
 }
 
 // setObject writes what is true of all values of a key.
-func setObject(h http.Header, t target, o *kv.Object) {
+func setObject(h http.Header, o *kv.Object) {
 	setContext(h, o.Context)
-	h["Link"] = []string{up(t)}
 	h["Vary"] = varyAccept
 }
 

@@ -24,10 +24,10 @@ var errLink = badRequest("Invalid Link header. Links must be of the form\n</buck
 // up is the link from a key to its bucket.
 func up(t target) string { return "<" + t.bucketPath() + `>; rel="up"` }
 
-// setLinks writes the links of a value, and the one to its bucket.
-func setLinks(h http.Header, t target, v *kv.Value) {
+// setLinks writes the links among the metadata of a value, and the one to its bucket.
+func setLinks(h http.Header, t target, meta []kv.Pair) {
 	var b strings.Builder
-	for _, p := range v.Meta {
+	for _, p := range meta {
 		if l, ok := shownLink(p); ok {
 			at := t
 			at.key.Bucket = l.Bucket

@@ -36,7 +36,8 @@ func (h *handler) conditionFailed(w http.ResponseWriter, t target, obj *kv.Objec
 		return
 	}
 	head := w.Header()
-	setObject(head, t, obj)
+	setObject(head, obj)
+	setLinks(head, t, nil)
 	head["Etag"] = []string{etag(obj)}
 	head["Last-Modified"] = []string{httpDate(lastModified(obj.Values))}
 	w.WriteHeader(http.StatusNotModified)
@@ -56,9 +57,9 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request, t target, p *para
 		return
 	}
 	head := w.Header()
-	setObject(head, t, obj)
+	setObject(head, obj)
 	setValue(head, v)
-	setLinks(head, t, v)
+	setLinks(head, t, v.Meta)
 	if r.Method != http.MethodHead {
 		head["Content-Length"] = []string{strconv.Itoa(len(v.Data))}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/thejerf/suture/v4"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/crdt"
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
@@ -378,7 +379,7 @@ func (w *worker) take() bool {
 func sizeOf(m vnode.Message) int {
 	switch m := m.(type) {
 	case *vnode.Coordinate:
-		return len(m.Write.Body)
+		return len(m.Write.Body) + crdt.SizeOf(m.Write.Op)
 	case *vnode.Store:
 		return len(m.Object)
 	case *vnode.Deliver:

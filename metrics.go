@@ -49,7 +49,7 @@ type metrics struct {
 }
 
 var (
-	operations = []string{"get", "put", "delete", "keys", "replica_keys", "ping"}
+	operations = []string{"get", "put", "delete", "fetch", "update", "keys", "replica_keys", "ping"}
 	outcomes   = []string{"ok", "not_found", "quorum", "timeout", "overload", "invalid", "in_doubt", "refused", "closed", "error"}
 )
 
@@ -169,8 +169,9 @@ func outcome(err error) string {
 		name string
 	}{
 		{kv.ErrNotFound, "not_found"}, {kv.ErrTimeout, "timeout"}, {kv.ErrOverload, "overload"}, {kv.ErrInvalid, "invalid"},
-		{kv.ErrContext, "invalid"}, {kv.ErrBucketType, "invalid"},
-		{kv.ErrExists, "refused"}, {kv.ErrModified, "refused"}, {kv.ErrTooLarge, "invalid"}, {kv.ErrTooManySiblings, "invalid"},
+		{kv.ErrContext, "invalid"}, {kv.ErrDataType, "invalid"}, {kv.ErrPrecondition, "invalid"}, {kv.ErrOverflow, "invalid"},
+		{kv.ErrBucketType, "invalid"}, {kv.ErrTooLarge, "invalid"}, {kv.ErrTooManySiblings, "invalid"},
+		{kv.ErrExists, "refused"}, {kv.ErrModified, "refused"},
 		{kv.ErrQuorum, "quorum"}, {kv.ErrInDoubt, "in_doubt"}, {kv.ErrClosed, "closed"},
 	} {
 		if errors.Is(err, o.err) {

@@ -58,6 +58,35 @@ func (n *Node) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Rece
 	return r, err
 }
 
+// Fetch reads a data type. See kv.DataTypes.
+func (n *Node) Fetch(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Data, error) {
+	begun := time.Now()
+	o.Timeout = within(ctx, o.Timeout)
+	m := coordinator.NewFetch(n.view(), coordinator.GetRequest{Key: k, Options: o})
+	err := n.run(ctx, m)
+	var d kv.Data
+	if err == nil {
+		d, err = m.Result()
+	}
+	n.metrics.request("fetch", begun, err)
+	return d, err
+}
+
+// Update applies an operation to a data type. See kv.DataTypes. One that its caller has
+// not named needs no name: nobody can send it again.
+func (n *Node) Update(ctx context.Context, k kv.Key, op kv.Op, o kv.WriteOptions) (kv.Data, error) {
+	begun := time.Now()
+	o.Timeout = within(ctx, o.Timeout)
+	m := coordinator.NewUpdate(n.view(), k, op, o)
+	err := n.runWrite(ctx, m)
+	var d kv.Data
+	if err == nil {
+		d, err = m.Result()
+	}
+	n.metrics.request("update", begun, err)
+	return d, err
+}
+
 // Keys lists a page of a bucket. See kv.Store.
 func (n *Node) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyPage, error) {
 	begun := time.Now()

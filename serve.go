@@ -112,7 +112,7 @@ func (s peerSide) forwarded(m *coordinator.Forward, f transport.Frame, reply fun
 		o.Timeout = f.Timeout
 	}
 	put := coordinator.NewPut(s.view(), coordinator.PutRequest{
-		Key: m.Key, Value: m.Value, Deleted: m.Deleted, Options: o, Forwarded: true,
+		Key: m.Key, Value: m.Value, Deleted: m.Deleted, Options: o, Op: m.Op, Forwarded: true,
 	})
 	var r *request
 	r = &request{node: s.Node, machine: put, answered: func() {

@@ -89,7 +89,10 @@ type Node struct {
 	reopenOnce sync.Once
 }
 
-var _ kv.Store = (*Node)(nil)
+var (
+	_ kv.Store     = (*Node)(nil)
+	_ kv.DataTypes = (*Node)(nil)
+)
 
 // Open opens the node of a directory, or makes one there. It answers requests
 // at once; those that need other nodes may fail until these are reached. A new

@@ -23,6 +23,9 @@ var (
 	ErrTooLarge        = errors.New("object is too large") // the write would pass MaxObject
 	ErrClosed          = errors.New("closed")              // the node is shutting down
 	ErrInternal        = errors.New("internal error")      // a bug; the request ended, the node goes on
+	ErrDataType        = errors.New("wrong data type")     // the bucket has no data type, or another one than the operation or value
+	ErrPrecondition    = errors.New("precondition failed") // an operation removes what is not there
+	ErrOverflow        = errors.New("counter overflow")    // an operation would take a counter out of 64 bits
 )
 
 // InvalidError reports an argument that cannot be meant, or is past a limit.
@@ -36,6 +39,18 @@ func (e *InvalidError) Error() string { return e.What + " " + e.Problem }
 // Is makes errors.Is(err, ErrInvalid) true.
 func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 
+// DataError says why an operation of a data type was refused, in Riak's words where
+// Riak has them.
+type DataError struct {
+	Cause error // ErrDataType, ErrPrecondition or ErrOverflow
+	Text  string
+}
+
+func (e *DataError) Error() string { return e.Text }
+
+// Unwrap makes errors.Is find the Cause.
+func (e *DataError) Unwrap() error { return e.Cause }
+
 // Failure is a replica that did not grant a request, and why.
 type Failure struct {
 	Partition Partition
@@ -45,7 +60,7 @@ type Failure struct {
 
 // QuorumError reports a request that too few replicas granted.
 type QuorumError struct {
-	Op       string // "put", "get", "delete", "keys"
+	Op       string // "put", "get", "delete", "update", "fetch", "keys"
 	Need     string // the requirement that failed: "R", "PR", "W", "DW", "PW", "node_confirms"
 	Want     int
 	Got      int
@@ -73,7 +88,7 @@ func (e *QuorumError) Error() string {
 	switch {
 	case e.InDoubt:
 		b.WriteString("; the write may still take effect")
-	case e.Op == "put" || e.Op == "delete":
+	case e.Op == "put" || e.Op == "delete" || e.Op == "update":
 		b.WriteString("; nothing was written")
 	}
 	return b.String()

@@ -5,6 +5,8 @@
 // the network and the simulated cluster all implement it, and all of them pass
 // the suite in package kvtest.
 //
+// Counters, sets and maps, which are changed by operations, are in DataTypes.
+//
 // A key holds one value, or several ("siblings") that were written
 // concurrently. Every read returns a Context, an opaque token of what was seen;
 // a write that carries it replaces exactly that, and nothing else. A write

@@ -16,6 +16,7 @@ const (
 	MaxSiblings  = 100      // values that one key may hold
 	MaxContext   = 64 << 10 // bytes in a context
 	MaxPage      = 10_000   // keys in one page of a listing
+	MaxMapDepth  = 32       // maps within each other, in data types
 
 	DefaultTimeout = 60 * time.Second // as Riak
 	DefaultPage    = 1_000

@@ -38,7 +38,7 @@ type Props struct {
 
 	TTL         time.Duration // a value that brings no expiry expires so long after its write; 0: never
 	DeleteMode  string        // "reap", "keep" or milliseconds; see Keeps and Grace
-	DataType    string        // what the bucket's objects are: "counter", "set", …; empty: any values
+	DataType    string        // what the bucket's objects are: "counter", "set", "gset", "hll" or "map"; empty: any values
 	Precision   int           // hll_precision of a HyperLogLog
 	SiblingWarn int           // siblings_warning: from so many values on, writes of the key are warned of
 	SiblingMax  int           // siblings_maximum: a write that would leave more values is refused

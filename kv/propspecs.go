@@ -173,7 +173,11 @@ func join(words []string) string {
 }
 
 func setDataType(p *Props, v string) string {
-	return "data types are not supported"
+	if k := ParseKind(v); !k.TopLevel() {
+		return "it must be one of counter, set, gset, hll, map"
+	}
+	p.DataType = v
+	return ""
 }
 
 func setDeleteMode(p *Props, v string) string {

@@ -668,7 +668,7 @@ func TestHelpHasExamplesThatParse(t *testing.T) {
 		if !strings.Contains(leaf.Detail, "tanodb") {
 			t.Errorf("%s: its help has no example", leaf.FullPath())
 		}
-		if !strings.HasPrefix(leaf.FullPath(), "tanodb cluster") && !strings.HasPrefix(leaf.FullPath(), "tanodb dev") && leaf.Name != "serve" {
+		if !strings.HasPrefix(leaf.FullPath(), "tanodb cluster") && !strings.HasPrefix(leaf.FullPath(), "tanodb dev") && leaf.Name != "serve" && !strings.HasPrefix(leaf.FullPath(), "tanodb data") {
 			continue
 		}
 		for line := range strings.Lines(leaf.Detail) {

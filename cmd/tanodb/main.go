@@ -7,6 +7,7 @@
 //	tanodb get B K      read the value
 //	tanodb del B K      delete
 //	tanodb keys B       list the keys of a bucket, or of each of its vnodes
+//	tanodb data         read and change counters, sets, maps and their like
 //	tanodb ping         ask a partition, taken by chance, for a sign of life
 //	tanodb status       show a node and the cluster as it sees it
 //	tanodb cluster      show the members of a cluster, and change them
@@ -61,6 +62,7 @@ type cli struct {
 	Get        getCmd        `cmd:"" help:"Read a value."`
 	Del        delCmd        `cmd:"" help:"Delete a key."`
 	Keys       keysCmd       `cmd:"" help:"List the keys of a bucket."`
+	Data       dataCmd       `cmd:"" help:"Read and change counters, sets, maps and their like."`
 	Status     statusCmd     `cmd:"" help:"Show a node, and the cluster as it sees it."`
 	Cluster    clusterCmd    `cmd:"" help:"Show the members of a cluster, and change them."`
 	BucketType bucketTypeCmd `cmd:"" name:"bucket-type" help:"Show bucket types, and change them."`

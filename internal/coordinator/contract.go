@@ -194,6 +194,7 @@ type Forward struct {
 	Value   kv.Value // of a put
 	Deleted bool     // this is a delete, whose context is known
 	Options kv.WriteOptions
+	Op      kv.Op // of a data type; nil: a put or a delete
 }
 
 // Forwarded is the outcome of a Forward: the receipt, and the error if any.

@@ -15,7 +15,8 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // The other refusals are about the write itself.
 func elsewhere(c vnode.Code) bool {
 	switch c {
-	case vnode.CodeInvalid, vnode.CodeContext, vnode.CodeSiblings, vnode.CodeTooLarge, vnode.CodeModified:
+	case vnode.CodeInvalid, vnode.CodeContext, vnode.CodeSiblings, vnode.CodeTooLarge,
+		vnode.CodePrecondition, vnode.CodeOverflow, vnode.CodeDataType, vnode.CodeModified:
 		return false
 	}
 	return true
@@ -49,6 +50,12 @@ func refusalError(c vnode.Code, text string) error {
 		return fmt.Errorf("%w: %s", kv.ErrTooLarge, text)
 	case vnode.CodeModified:
 		return kv.ErrModified
+	case vnode.CodePrecondition:
+		return &kv.DataError{Cause: kv.ErrPrecondition, Text: text}
+	case vnode.CodeOverflow:
+		return &kv.DataError{Cause: kv.ErrOverflow, Text: text}
+	case vnode.CodeDataType:
+		return &kv.DataError{Cause: kv.ErrDataType, Text: text}
 	case vnode.CodeInvalid:
 		return &kv.InvalidError{What: "request", Problem: "refused: " + text}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/crdt"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/internal/quorum"
@@ -41,6 +42,7 @@ type Get struct {
 	req        GetRequest
 	notFoundOK bool
 	basic      bool
+	ofData     bool // the get is of a data type, which its bucket must have
 	ofDelete   bool // the get is the first half of a delete: it repairs nothing, since the write will
 
 	merged   object.Object
@@ -98,11 +100,19 @@ func (g *Get) prepare(now time.Duration, _ Event, out []Effect) []Effect {
 func (g *Get) resolve() error {
 	o := &g.req.Options
 	op := "get"
-	if g.ofDelete {
+	switch {
+	case g.ofDelete:
 		op = "delete"
+	case g.ofData:
+		op = "fetch"
 	}
 	if err := g.init(op, g.req.Key, o.N, o.Timeout, o.Linger); err != nil {
 		return err
+	}
+	if g.ofData {
+		if _, err := kindOf(g.key, g.props); err != nil {
+			return err
+		}
 	}
 	g.notFoundOK = o.NotFoundOK.Or(g.props.NotFoundOK)
 	g.absent = !g.notFoundOK
@@ -349,6 +359,16 @@ func shown(o object.Object, p *kv.Props) object.Object {
 	return o
 }
 
+// values are what the readers of a bucket see of an object; of a data type it is one
+// value.
+func values(o object.Object, p *kv.Props, k kv.Key, nowMs int64, tombstones, head bool) ([]kv.Value, error) {
+	o, err := crdt.Shown(shown(o, p), nowMs)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %v", kv.ErrInternal, k, err)
+	}
+	return o.Values(k, nowMs, tombstones, head)
+}
+
 func (g *Get) wallMs(now time.Duration) int64 {
 	return g.view.Wall.Add(now - g.start).UnixMilli()
 }
@@ -389,7 +409,7 @@ func (g *Get) show(now time.Duration) {
 	if len(g.merged.Clock) > 0 {
 		g.object.Context = object.EncodeContext(g.key, g.merged.Clock)
 	}
-	values, err := shown(g.merged, g.props).Values(g.key, g.wallMs(now), g.req.Options.Tombstones, g.req.Options.Head)
+	values, err := values(g.merged, g.props, g.key, g.wallMs(now), g.req.Options.Tombstones, g.req.Options.Head)
 	if err != nil {
 		g.err = err
 		return

@@ -18,6 +18,7 @@ type PutRequest struct {
 	Key     kv.Key
 	Value   kv.Value // of a put
 	Deleted bool     // write a tombstone
+	Op      kv.Op    // apply it to a data type; nil: a put or a delete
 	Options kv.WriteOptions
 
 	// Forwarded says that the write comes from another node: it is
@@ -103,7 +104,10 @@ func (p *Put) prepare(now time.Duration, _ Event, out []Effect) []Effect {
 func (p *Put) resolve() (err error) {
 	o := &p.req.Options
 	op := "put"
-	if p.req.Deleted {
+	switch {
+	case p.req.Op != nil:
+		op = "update"
+	case p.req.Deleted:
 		op = "delete"
 	}
 	if err = p.init(op, p.req.Key, o.N, o.Timeout, o.Linger); err != nil {
@@ -112,16 +116,34 @@ func (p *Put) resolve() (err error) {
 	if p.seen, err = object.DecodeContext(p.req.Key, o.Context); err != nil {
 		return err
 	}
+	if err = p.content(); err != nil {
+		return err
+	}
+	p.sloppy = o.SloppyQuorum.Or(p.props.SloppyQuorum)
+	return p.draw()
+}
+
+// content resolves what is to be written.
+func (p *Put) content() error {
 	p.write.Deleted = p.req.Deleted
-	if !p.req.Deleted {
-		if err = p.req.Value.Validate(); err != nil {
+	switch {
+	case p.req.Op != nil:
+		if err := p.checkOp(); err != nil {
+			return err
+		}
+		p.write.Op = p.req.Op
+		p.write.Expires = p.expires()
+	case !p.req.Deleted:
+		if p.props.DataType != "" {
+			return p.errOfValues()
+		}
+		if err := p.req.Value.Validate(); err != nil {
 			return err
 		}
 		p.write.Body = object.AppendBody(nil, &p.req.Value)
 		p.write.Expires = p.expires()
 	}
-	p.sloppy = o.SloppyQuorum.Or(p.props.SloppyQuorum)
-	return p.draw()
+	return nil
 }
 
 // expires is when the value is to expire, in Unix milliseconds: when it says, or
@@ -371,7 +393,7 @@ func (p *Put) forward(now time.Duration) vnode.Message {
 	o := p.req.Options
 	left := p.deadline - now
 	o.Timeout = max(left-min(left/10, 50*time.Millisecond), time.Millisecond)
-	return &Forward{Key: p.key, Value: p.req.Value, Deleted: p.req.Deleted, Options: o}
+	return &Forward{Key: p.key, Value: p.req.Value, Deleted: p.req.Deleted, Options: o, Op: p.req.Op}
 }
 
 // execute waits until a vnode has made the version.
@@ -634,11 +656,11 @@ func (p *Put) accept() error {
 	}
 	r := &p.result.Receipt
 	body := p.req.Options.ReturnBody
-	if len(obj.Siblings) == 1 || body || planted.Is(planted.ReceiptBlind) {
+	if len(obj.Siblings) == 1 && p.req.Op == nil || body || planted.Is(planted.ReceiptBlind) {
 		r.Context = object.EncodeContext(p.key, obj.Clock)
 	}
 	if body {
-		r.Values, err = shown(obj, p.props).Values(p.key, p.view.Wall.UnixMilli(), false, false)
+		r.Values, err = values(obj, p.props, p.key, p.view.Wall.UnixMilli(), false, false)
 	}
 	return err
 }

@@ -22,17 +22,17 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the golden files of this pack
 func everything(t testing.TB) State {
 	t.Helper()
 	a := apply(t, fresh(t, Map), MapOp{Updates: []Update{
-		{Field{"n", Counter}, CounterOp(300)}, {Field{"s", Set}, adds("x", "y")}, {Field{"r", Register}, RegisterOp("a")},
-		{Field{"m", Map}, update("on", FlagOp(true))},
+		{Field: Field{Name: "n", Kind: Counter}, Op: CounterOp(300)}, {Field: Field{Name: "s", Kind: Set}, Op: adds("x", "y")}, {Field: Field{Name: "r", Kind: Register}, Op: RegisterOp("a")},
+		{Field: Field{Name: "m", Kind: Map}, Op: update("on", FlagOp(true))},
 	}}, dot(1, 7), nil)
 	b := apply(t, fresh(t, Map), MapOp{Updates: []Update{
-		{Field{"n", Counter}, CounterOp(-2)}, {Field{"s", Set}, adds("y")}, {Field{"r", Register}, RegisterOp("b")},
+		{Field: Field{Name: "n", Kind: Counter}, Op: CounterOp(-2)}, {Field: Field{Name: "s", Kind: Set}, Op: adds("y")}, {Field: Field{Name: "r", Kind: Register}, Op: RegisterOp("b")},
 	}}, dot(2, 300), nil)
 	ab := merge(t, a, b)
 	ahead := vec(7, 300, 2)
 	return apply(t, ab, MapOp{
-		Removes: []Field{{"gone", Map}},
-		Updates: []Update{{Field{"s", Set}, removes("x", "z")}, {Field{"m", Map}, update("off", FlagOp(false))}},
+		Removes: []Field{{Name: "gone", Kind: Map}},
+		Updates: []Update{{Field: Field{Name: "s", Kind: Set}, Op: removes("x", "z")}, {Field: Field{Name: "m", Kind: Map}, Op: update("off", FlagOp(false))}},
 	}, dot(2, 301), ahead)
 }
 
@@ -55,7 +55,7 @@ func samples(t testing.TB) (states map[string]State, ops map[string]Op) {
 		"an hll's":       HLLOp(elems("x", "y")),
 		"a register's":   RegisterOp("v"),
 		"a flag's":       FlagOp(true),
-		"a map's":        MapOp{Removes: []Field{{"g", Flag}}, Updates: []Update{{Field{"n", Counter}, CounterOp(1)}, {Field{"m", Map}, update("r", RegisterOp("v"))}}},
+		"a map's":        MapOp{Removes: []Field{{Name: "g", Kind: Flag}}, Updates: []Update{{Field: Field{Name: "n", Kind: Counter}, Op: CounterOp(1)}, {Field: Field{Name: "m", Kind: Map}, Op: update("r", RegisterOp("v"))}}},
 		"an empty map's": MapOp{},
 	}
 	return states, ops
@@ -115,7 +115,7 @@ func TestOperationsRoundTrip(t *testing.T) {
 
 // TestGolden holds the formats: a change of them must show in review.
 func TestGolden(t *testing.T) {
-	op, err := AppendOp(nil, MapOp{Removes: []Field{{"g", Flag}}, Updates: []Update{{Field{"s", Set}, SetOp{Adds: elems("x"), Removes: elems("y")}}}})
+	op, err := AppendOp(nil, MapOp{Removes: []Field{{Name: "g", Kind: Flag}}, Updates: []Update{{Field: Field{Name: "s", Kind: Set}, Op: SetOp{Adds: elems("x"), Removes: elems("y")}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

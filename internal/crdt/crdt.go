@@ -87,42 +87,61 @@ package crdt
 
 import (
 	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/kv"
 )
 
-// Kind is the kind of a state, an operation, a value or a field. The numbers
-// are those of the encodings, and order fields of one name.
-type Kind uint8
+// The vocabulary is that of package kv; here are its short names.
+type (
+	// Kind is the kind of a state, an operation, a value or a field.
+	Kind = kv.Kind
 
-// The kinds. Register and Flag are only in maps; GSet and HLL never are.
+	// Op is an operation as a client sends it.
+	Op = kv.Op
+
+	// Value is what readers see of a state or a field.
+	Value = kv.DataValue
+
+	// FieldValue is a field of a map and what is in it.
+	FieldValue = kv.FieldValue
+
+	// Field names a field of a map.
+	Field = kv.Field
+
+	// Update is an operation on a field.
+	Update = kv.FieldOp
+
+	// CounterOp adds to a counter.
+	CounterOp = kv.CounterOp
+
+	// SetOp removes elements from a set, then adds others.
+	SetOp = kv.SetOp
+
+	// GSetOp adds elements to a grow-only set.
+	GSetOp = kv.GSetOp
+
+	// HLLOp adds elements to a HyperLogLog.
+	HLLOp = kv.HLLOp
+
+	// RegisterOp assigns a value.
+	RegisterOp = kv.RegisterOp
+
+	// FlagOp enables, or if false disables.
+	FlagOp = kv.FlagOp
+
+	// MapOp removes fields, then updates fields.
+	MapOp = kv.MapOp
+)
+
+// The kinds.
 const (
-	Counter Kind = iota + 1
-	Set
-	Register
-	Flag
-	Map
-	GSet
-	HLL
+	Counter  = kv.Counter
+	Set      = kv.Set
+	Register = kv.Register
+	Flag     = kv.Flag
+	Map      = kv.Map
+	GSet     = kv.GSet
+	HLL      = kv.HLL
 )
-
-// kinds are the names of the kinds, as Riak's bucket types and errors have
-// them.
-var kinds = [...]string{Counter: "counter", Set: "set", Register: "register", Flag: "flag", Map: "map", GSet: "gset", HLL: "hll"}
-
-// String is Riak's word for the kind.
-func (k Kind) String() string {
-	if k == 0 || int(k) >= len(kinds) {
-		return "unknown"
-	}
-	return kinds[k]
-}
-
-// topLevel reports whether an object can be of the kind.
-func (k Kind) topLevel() bool {
-	return k == Counter || k == Set || k == Map || k == GSet || k == HLL
-}
-
-// inMap reports whether a map's field can be of the kind.
-func (k Kind) inMap() bool { return k >= Counter && k <= Map }
 
 // State is what one copy knows of a data type: a value that does not change.
 // The zero State is of no kind and good for nothing.
@@ -184,7 +203,7 @@ func nothing(k Kind) store {
 // New is an empty state that has seen nothing. Precision is that of a
 // HyperLogLog, 0 for DefaultPrecision; no other kind looks at it.
 func New(k Kind, precision uint8) (State, error) {
-	if !k.topLevel() {
+	if !k.TopLevel() {
 		return State{}, &KindError{Type: k}
 	}
 	if k != HLL {
@@ -222,7 +241,7 @@ func (s State) String() string {
 // associative and idempotent, and never goes back. Of two HyperLogLogs of
 // different precision the lower one is the precision of the result.
 func Merge(a, b State) (State, error) {
-	if a.kind != b.kind || !a.kind.topLevel() {
+	if a.kind != b.kind || !a.kind.TopLevel() {
 		return State{}, &KindError{Op: a.kind, Type: b.kind, Merge: true}
 	}
 	m := meeting{a: a.context, b: b.context, both: a.context.Join(b.context)}
@@ -267,7 +286,7 @@ func (s State) Apply(op Op, dot object.Dot, stamp object.Stamp, ctx object.Vecto
 	if s.store == nil || op == nil || op.Kind() != s.kind {
 		return State{}, kindError(op, s.kind)
 	}
-	if err := checkOp(op); err != nil {
+	if err := Check(op); err != nil {
 		return State{}, err
 	}
 	if dot.Counter == 0 || s.context.Covers(dot) || ctx.Covers(dot) || s.store.covers(dot) {

@@ -40,10 +40,10 @@ func adds(all ...string) SetOp    { return SetOp{Adds: elems(all...)} }
 func removes(all ...string) SetOp { return SetOp{Removes: elems(all...)} }
 
 func update(name string, op Op) MapOp {
-	return MapOp{Updates: []Update{{Field{name, op.Kind()}, op}}}
+	return MapOp{Updates: []Update{{Field: Field{Name: name, Kind: op.Kind()}, Op: op}}}
 }
 
-func remove(name string, k Kind) MapOp { return MapOp{Removes: []Field{{name, k}}} }
+func remove(name string, k Kind) MapOp { return MapOp{Removes: []Field{{Name: name, Kind: k}}} }
 
 // TestScenario24RemoveWithStaleOrAbsentContext removes an element that was added
 // under a:1, and that vnode b adds again as b:1. The removal arrives at a copy
@@ -280,8 +280,8 @@ func TestFlagsAndFields(t *testing.T) {
 	})
 	t.Run("fields of one name and several kinds", func(t *testing.T) {
 		s := apply(t, fresh(t, Map), MapOp{Updates: []Update{
-			{Field{"f", Map}, MapOp{}}, {Field{"f", Flag}, FlagOp(true)}, {Field{"f", Register}, RegisterOp("v")},
-			{Field{"f", Set}, adds("x")}, {Field{"f", Counter}, CounterOp(1)}, {Field{"e f", Map}, MapOp{}},
+			{Field: Field{Name: "f", Kind: Map}, Op: MapOp{}}, {Field: Field{Name: "f", Kind: Flag}, Op: FlagOp(true)}, {Field: Field{Name: "f", Kind: Register}, Op: RegisterOp("v")},
+			{Field: Field{Name: "f", Kind: Set}, Op: adds("x")}, {Field: Field{Name: "f", Kind: Counter}, Op: CounterOp(1)}, {Field: Field{Name: "e f", Kind: Map}, Op: MapOp{}},
 		}}, dot(1, 1), nil)
 		wantValue(t, s, `{"e f":map={} f:counter=1 f:set={"x"} f:register="v" f:flag=true f:map={}}`)
 		s = apply(t, s, remove("f", Flag), dot(1, 2), nil)
@@ -383,12 +383,12 @@ func TestKindsMustFit(t *testing.T) {
 	}
 	for name, op := range map[string]Op{
 		"none":                         nil,
-		"a field of another kind":      MapOp{Updates: []Update{{Field{"f", Set}, CounterOp(1)}}},
-		"a field without an operation": MapOp{Updates: []Update{{Field: Field{"f", Set}}}},
-		"a field that no map has":      MapOp{Updates: []Update{{Field{"f", HLL}, HLLOp{}}}},
+		"a field of another kind":      MapOp{Updates: []Update{{Field: Field{Name: "f", Kind: Set}, Op: CounterOp(1)}}},
+		"a field without an operation": MapOp{Updates: []Update{{Field: Field{Name: "f", Kind: Set}}}},
+		"a field that no map has":      MapOp{Updates: []Update{{Field: Field{Name: "f", Kind: HLL}, Op: HLLOp{}}}},
 		"a removal of such a field":    remove("f", GSet),
 		"a removal of no kind":         remove("f", 0),
-		"a foreign operation":          MapOp{Updates: []Update{{Field{"f", Set}, foreign{}}}},
+		"a foreign operation":          MapOp{Updates: []Update{{Field: Field{Name: "f", Kind: Set}, Op: foreign{}}}},
 	} {
 		_, err := fresh(t, Map).Apply(op, dot(1, 1), 1, vec(1))
 		var kind *KindError
@@ -487,7 +487,7 @@ func TestErlangTerms(t *testing.T) {
 			t.Errorf("%q is %s, want %s", in, got, want)
 		}
 	}
-	if got := (&PreconditionError{Field: &Field{"f", GSet}}).Error(); got != `{precondition,{not_present,{<<"f">>,gset}}}` {
+	if got := (&PreconditionError{Field: &Field{Name: "f", Kind: GSet}}).Error(); got != `{precondition,{not_present,{<<"f">>,gset}}}` {
 		t.Errorf("the error is %s", got)
 	}
 }
@@ -499,7 +499,7 @@ func longText(n int) string { return string(bytes.Repeat([]byte("x"), n)) }
 func TestBrokenTwinsMergeToOne(t *testing.T) {
 	twins := func(a, b store) [2]State {
 		f := func(k Kind, s store) State {
-			return State{kind: Map, context: vec(1), store: fields{{Field: Field{"f", k}, adds: []add{add(dot(1, 1))}, in: s}}}
+			return State{kind: Map, context: vec(1), store: fields{{Field: Field{Name: "f", Kind: k}, adds: []add{add(dot(1, 1))}, in: s}}}
 		}
 		k := a.value().Kind
 		return [2]State{f(k, a), f(k, b)}

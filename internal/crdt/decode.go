@@ -19,7 +19,7 @@ func Decode(b []byte) (State, error) {
 	r := reader{b: b, part: "state"}
 	r.version()
 	s := State{kind: Kind(r.byte("the kind"))}
-	if r.err == nil && !s.kind.topLevel() {
+	if r.err == nil && !s.kind.TopLevel() {
 		r.fail("it is of no kind that an object can have")
 	}
 	s.context = r.vector()
@@ -38,14 +38,14 @@ func DecodeOp(b []byte) (Op, error) {
 	r := reader{b: b, part: "operation"}
 	r.version()
 	k := Kind(r.byte("the kind"))
-	if r.err == nil && !k.topLevel() && !k.inMap() {
+	if r.err == nil && !k.TopLevel() && !k.InMap() {
 		r.fail("it is of no known kind")
 	}
 	op := r.op(k, 1)
 	if err := r.end(); err != nil {
 		return nil, err
 	}
-	if err := checkOp(op); err != nil {
+	if err := Check(op); err != nil {
 		return nil, err
 	}
 	return op, nil
@@ -334,7 +334,7 @@ func (r *reader) elems() [][]byte {
 
 func (r *reader) field() Field {
 	f := Field{Name: string(r.text("a field's name")), Kind: Kind(r.byte("a field's kind"))}
-	if r.err == nil && !f.Kind.inMap() {
+	if r.err == nil && !f.Kind.InMap() {
 		r.fail("a field is of no kind that a map can hold")
 	}
 	return f

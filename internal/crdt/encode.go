@@ -161,7 +161,7 @@ func (h hll) appendDense(dst []byte) []byte {
 // AppendOp adds the encoding of the operation to dst, or says what is wrong with
 // the operation.
 func AppendOp(dst []byte, op Op) ([]byte, error) {
-	if err := checkOp(op); err != nil {
+	if err := Check(op); err != nil {
 		return nil, err
 	}
 	return appendOp(append(dst, version, byte(op.Kind())), op), nil

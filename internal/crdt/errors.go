@@ -68,13 +68,13 @@ type PreconditionError struct {
 func (e *PreconditionError) Error() string {
 	what := erlang(e.Elem)
 	if e.Field != nil {
-		what = "{" + erlang([]byte(e.Field.Name)) + "," + e.Field.Kind.module() + "}"
+		what = "{" + erlang([]byte(e.Field.Name)) + "," + module(e.Field.Kind) + "}"
 	}
 	return "{precondition,{not_present," + what + "}}"
 }
 
 // module is the name by which Riak's errors call the kind of a field.
-func (k Kind) module() string {
+func module(k Kind) string {
 	switch k {
 	case Counter:
 		return "riak_dt_emcntr"

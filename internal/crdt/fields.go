@@ -21,15 +21,15 @@ type field struct {
 func (f *field) alive() bool { return len(f.adds) > 0 || f.in.alive() }
 func (f *field) empty() bool { return len(f.adds)+len(f.pending) == 0 && f.in.empty() }
 
-func (f Field) compare(o Field) int {
+func compareFields(f, o Field) int {
 	return cmp.Or(cmp.Compare(f.Name, o.Name), cmp.Compare(f.Kind, o.Kind))
 }
 
-func byField(x, y *field) int { return x.compare(y.Field) }
+func byField(x, y *field) int { return compareFields(x.Field, y.Field) }
 
 // find returns where the field is, or would be, and whether it is there.
 func (f fields) find(name Field) (int, bool) {
-	return slices.BinarySearchFunc(f, name, func(x field, n Field) int { return x.compare(n) })
+	return slices.BinarySearchFunc(f, name, func(x field, n Field) int { return compareFields(x.Field, n) })
 }
 
 func (f fields) merge(other store, m meeting) store {
@@ -102,7 +102,7 @@ func (f fields) value() Value {
 	v := Value{Kind: Map}
 	for i := range f {
 		if f[i].alive() {
-			v.Map = append(v.Map, FieldValue{f[i].Field, f[i].in.value()})
+			v.Map = append(v.Map, FieldValue{Field: f[i].Field, Value: f[i].in.value()})
 		}
 	}
 	return v

@@ -7,10 +7,10 @@ import "github.com/tanodb/tanodb/kv"
 // grow. That a state fits into an object is for the caller to check, as with
 // any other value: kv.MaxObject.
 const (
-	MaxDepth   = 32           // maps within each other, the outermost counted
-	MaxItems   = 1 << 20      // elements and fields in one state, or in one operation
-	MaxName    = kv.MaxKey    // bytes in the name of a field
-	MaxOpBytes = kv.MaxObject // bytes in one operation, encoded
+	MaxDepth   = kv.MaxMapDepth // maps within each other, the outermost counted
+	MaxItems   = 1 << 20        // elements and fields in one state, or in one operation
+	MaxName    = kv.MaxKey      // bytes in the name of a field
+	MaxOpBytes = kv.MaxObject   // bytes in one operation, encoded
 
 	MinPrecision     = 4 // of a HyperLogLog
 	MaxPrecision     = 16

@@ -201,11 +201,11 @@ func (k known) value(kind Kind, path string) Value {
 			i := strings.LastIndexByte(name, '/')
 			for f := Counter; f <= Map; f++ {
 				if name[i+1:] == f.String() {
-					v.Map = append(v.Map, FieldValue{Field{name[:i], f}, k.value(f, path+name+"\x00")})
+					v.Map = append(v.Map, FieldValue{Field: Field{Name: name[:i], Kind: f}, Value: k.value(f, path+name+"\x00")})
 				}
 			}
 		}
-		slices.SortFunc(v.Map, func(x, y FieldValue) int { return x.Field.compare(y.Field) })
+		slices.SortFunc(v.Map, func(x, y FieldValue) int { return compareFields(x.Field, y.Field) })
 	}
 	return v
 }
@@ -530,7 +530,7 @@ func genOp(k Kind, depth int) *rapid.Generator[Op] {
 		}
 		for range rapid.IntRange(0, 2).Draw(t, "updates") {
 			f := genField(t, depth)
-			o.Updates = append(o.Updates, Update{f, genOp(f.Kind, depth-1).Draw(t, "update")})
+			o.Updates = append(o.Updates, Update{Field: f, Op: genOp(f.Kind, depth-1).Draw(t, "update")})
 		}
 		return o
 	})
@@ -541,7 +541,7 @@ func genField(t *rapid.T, depth int) Field {
 	if depth > 0 {
 		kinds = append(kinds, Map)
 	}
-	return Field{genName.Draw(t, "name"), rapid.SampledFrom(kinds).Draw(t, "kind")}
+	return Field{Name: genName.Draw(t, "name"), Kind: rapid.SampledFrom(kinds).Draw(t, "kind")}
 }
 
 // removable are the kinds that the model of removals is about.

@@ -1,77 +1,7 @@
 package crdt
 
-// Op is an operation as a client sends it. Apply and AppendOp take only these.
-type Op interface {
-	// Kind is the kind of state that the operation is for.
-	Kind() Kind
-}
-
-// The operations.
-type (
-	// CounterOp adds to a counter; below 0 it takes away.
-	CounterOp int64
-
-	// SetOp removes elements from a set, then adds others.
-	SetOp struct{ Adds, Removes [][]byte }
-
-	// GSetOp adds elements to a grow-only set.
-	GSetOp [][]byte
-
-	// HLLOp adds elements to a HyperLogLog.
-	HLLOp [][]byte
-
-	// RegisterOp assigns a value.
-	RegisterOp []byte
-
-	// FlagOp enables, or if false disables.
-	FlagOp bool
-
-	// MapOp removes fields, then updates fields, one after the other.
-	MapOp struct {
-		Removes []Field
-		Updates []Update
-	}
-)
-
-// Field names a field of a map. Fields of one name and different kinds are
-// different fields.
-type Field struct {
-	Name string // any bytes
-	Kind Kind
-}
-
-// Update is an operation on a field, which is made if it is not there.
-type Update struct {
-	Field Field
-	Op    Op
-}
-
-// Kind is Counter.
-func (CounterOp) Kind() Kind { return Counter }
-
-// Kind is Set.
-func (SetOp) Kind() Kind { return Set }
-
-// Kind is GSet.
-func (GSetOp) Kind() Kind { return GSet }
-
-// Kind is HLL.
-func (HLLOp) Kind() Kind { return HLL }
-
-// Kind is Register.
-func (RegisterOp) Kind() Kind { return Register }
-
-// Kind is Flag.
-func (FlagOp) Kind() Kind { return Flag }
-
-// Kind is Map.
-func (MapOp) Kind() Kind { return Map }
-
-// String shows the name, in quotes if it is not plain, and the kind.
-func (f Field) String() string { return plain(f.Name) + ":" + f.Kind.String() }
-
-// checkOp reports whether an operation is whole and within the limits.
-func checkOp(op Op) error {
+// Check reports whether an operation is whole and within the limits.
+func Check(op Op) error {
 	c := opCheck{}
 	c.op(op, 1)
 	switch {
@@ -83,6 +13,16 @@ func checkOp(op Op) error {
 		return &LimitError{"bytes in an operation", c.bytes, MaxOpBytes}
 	}
 	return nil
+}
+
+// SizeOf is about how many bytes an operation has; 0 of none.
+func SizeOf(op Op) int {
+	if op == nil {
+		return 0
+	}
+	c := opCheck{}
+	c.op(op, 1)
+	return c.bytes
 }
 
 // opCheck is what was counted of an operation so far.
@@ -105,7 +45,7 @@ func (c *opCheck) field(f Field) {
 	case c.err != nil:
 	case len(f.Name) > MaxName:
 		c.err = &LimitError{"bytes in the name of a field", len(f.Name), MaxName}
-	case !f.Kind.inMap():
+	case !f.Kind.InMap():
 		c.err = &KindError{Type: f.Kind}
 	}
 }
@@ -148,17 +88,4 @@ func (c *opCheck) fields(o MapOp, depth int) {
 		}
 		c.op(u.Op, depth+1)
 	}
-}
-
-// plain is the text itself if that reads well, else quoted.
-func plain(s string) string {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' || c == '"' || c == ':' {
-			return quoted(s)
-		}
-	}
-	if s == "" {
-		return quoted(s)
-	}
-	return s
 }

@@ -71,8 +71,8 @@ type Object struct {
 	Siblings []Sibling
 }
 
-// live reports whether the sibling is a value that readers should see.
-func (s *Sibling) live(nowMs int64) bool {
+// Live reports whether the sibling is a value that readers should see.
+func (s *Sibling) Live(nowMs int64) bool {
 	return !s.Deleted && (s.Expires == 0 || s.Expires > nowMs || planted.Is(planted.ExpiryUnseen))
 }
 
@@ -81,7 +81,7 @@ func (s *Sibling) live(nowMs int64) bool {
 // it to die, and all copies agree on the moment.
 func (o Object) Live(nowMs int64) bool {
 	for i := range o.Siblings {
-		if o.Siblings[i].live(nowMs) {
+		if o.Siblings[i].Live(nowMs) {
 			return true
 		}
 	}

@@ -40,7 +40,7 @@ func (o Object) Values(k kv.Key, nowMs int64, tombstones, head bool) ([]kv.Value
 func (o Object) visible(nowMs int64, tombstones bool) []*Sibling {
 	seen := make([]*Sibling, 0, len(o.Siblings))
 	for i := range o.Siblings {
-		if s := &o.Siblings[i]; tombstones || s.live(nowMs) {
+		if s := &o.Siblings[i]; tombstones || s.Live(nowMs) {
 			seen = append(seen, s)
 		}
 	}
@@ -62,7 +62,7 @@ func byRequest(x, y *Sibling, nowMs int64) int {
 	if c := bytes.Compare(x.Request[:], y.Request[:]); c != 0 {
 		return c
 	}
-	if live := x.live(nowMs); live != y.live(nowMs) {
+	if live := x.Live(nowMs); live != y.Live(nowMs) {
 		if live {
 			return -1
 		}
@@ -74,16 +74,21 @@ func byRequest(x, y *Sibling, nowMs int64) int {
 // value is what a reader sees of one sibling.
 func (s *Sibling) value(nowMs int64, head bool) (kv.Value, error) {
 	var v kv.Value
-	if s.live(nowMs) {
+	if s.Live(nowMs) {
 		var err error
-		if v, err = DecodeBody(s.Body); err != nil {
+		if HoldsState(s.Body) {
+			v, err = stateValue(s.Body)
+		} else {
+			v, err = DecodeBody(s.Body)
+		}
+		if err != nil {
 			return kv.Value{}, err
 		}
 		if head {
 			v.Data = nil
 		}
 	}
-	v.Deleted = !s.live(nowMs)
+	v.Deleted = !s.Live(nowMs)
 	v.Modified = s.Stamp.Wall()
 	v.VTag = s.Dot.vtag()
 	if s.Expires != 0 {

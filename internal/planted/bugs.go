@@ -59,5 +59,7 @@ const (
 	LatestListsAll    Bug = "latest-lists-all"    // vnode: a listing shows keys whose last write is a delete, for an older value beside it
 	Unguarded         Bug = "unguarded"           // vnode: a conditional write does not look at what is there when it is made
 	ClockUnguarded    Bug = "clock-unguarded"     // coordinator: a node whose clock is off says which write is the last
+	FirstStateOnly    Bug = "first-state-only"    // crdt: of several siblings only the first one's state is taken, unmerged
+	ContextWritten    Bug = "context-written"     // vnode: an operation's object says that it has seen what only its client has
 	OutdatedMerged    Bug = "outdated-merged"     // handoff: a disk from before a reaping is repaired, and not erased first
 )

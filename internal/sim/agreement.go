@@ -206,8 +206,8 @@ func (v *invariants) promises(s *Sim, state *membership.State, t membership.Tran
 	from, to := state.Ring().With(t.Partition, t.From), state.Ring().With(t.Partition, t.To)
 	for _, f := range ring.Fills(from, to, state.Replicas()) {
 		p := promise{fill: f, at: s.now, heads: make(map[kv.Key]object.Vector)}
-		for i := range s.weather.Keys {
-			if k := keyAt(i); s.home(k) == f.Home {
+		for _, k := range s.keys {
+			if s.home(k) == f.Home {
 				p.heads[k] = v.durable(s.byName[f.From.Node], vnode.DataKey(f.From.Partition, f.Home, k)).Clock
 			}
 		}
@@ -230,8 +230,7 @@ func (v *invariants) flip(s *Sim, old, state *membership.State) {
 		}
 		v.marks[t.ID] = []promise{}
 	}
-	for i := range s.weather.Keys {
-		k := keyAt(i)
+	for _, k := range s.keys {
 		home := s.home(k)
 		before, after := old.Ring().Primaries(home, old.Replicas()), state.Ring().Primaries(home, state.Replicas())
 		if slices.Equal(before, after) {
@@ -256,8 +255,7 @@ func (v *invariants) kept(s *Sim, t membership.Transfer, p promise) {
 		return
 	}
 	to := p.fill.To
-	for i := range s.weather.Keys {
-		k := keyAt(i)
+	for _, k := range s.keys {
 		clock := p.heads[k]
 		if len(clock) == 0 || v.gone[k].Descends(clock) {
 			continue

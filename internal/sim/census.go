@@ -47,8 +47,7 @@ func (s *Sim) takeCensus() bool {
 // checkCensus compares the vnodes' own answers with what they should hold.
 func (s *Sim) checkCensus(bucket string, answers []kv.ReplicaKeys, wallMs int64) {
 	want := make([][]string, s.first.Ring().Size())
-	for i := range s.weather.Keys {
-		k := keyAt(i)
+	for _, k := range s.keys {
 		replicas := s.primaries(k)
 		first := replicas[0]
 		o := s.stored(s.byName[first.Node], first, k)

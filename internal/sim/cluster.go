@@ -20,7 +20,10 @@ type Cluster struct {
 	s  *Sim
 }
 
-var _ kv.Store = (*Cluster)(nil)
+var (
+	_ kv.Store     = (*Cluster)(nil)
+	_ kv.DataTypes = (*Cluster)(nil)
+)
 
 // NewCluster starts a cluster in this weather, without its clients and its
 // faults that come at intervals, and waits until all nodes are up.
@@ -59,6 +62,20 @@ func (c *Cluster) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptio
 func (c *Cluster) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Receipt, error) {
 	return call(c, ctx, o.Timeout, func(view coordinator.View) machine[kv.Receipt] {
 		return coordinator.NewDelete(view, coordinator.PutRequest{Key: k, Options: c.named(o)})
+	})
+}
+
+// Fetch implements kv.DataTypes.
+func (c *Cluster) Fetch(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Data, error) {
+	return call(c, ctx, o.Timeout, func(view coordinator.View) machine[kv.Data] {
+		return coordinator.NewFetch(view, coordinator.GetRequest{Key: k, Options: o})
+	})
+}
+
+// Update implements kv.DataTypes.
+func (c *Cluster) Update(ctx context.Context, k kv.Key, op kv.Op, o kv.WriteOptions) (kv.Data, error) {
+	return call(c, ctx, o.Timeout, func(view coordinator.View) machine[kv.Data] {
+		return coordinator.NewUpdate(view, k, op, o)
 	})
 }
 

@@ -29,6 +29,7 @@ func TestCluster(t *testing.T) {
 				Nodes:    min(w.Replicas, w.Nodes),
 				Pass:     func(d time.Duration) { c.Pass(d) },
 			})
+			kvtest.TestDataTypes(t, func(t *testing.T) kvtest.DataStore { return open(t).(*Cluster) }, kvtest.Options{Replicas: w.Replicas})
 		})
 	}
 }

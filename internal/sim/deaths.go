@@ -167,8 +167,7 @@ func (s *Sim) covered(n *node, of func(ring.Partition) bool) bool {
 			return false
 		}
 	}
-	for i := range s.weather.Keys {
-		k := keyAt(i)
+	for _, k := range s.keys {
 		var mine, others object.Object
 		for _, r := range s.primaries(k) {
 			holder := s.byName[r.Node]
@@ -231,8 +230,7 @@ func (s *Sim) isPlace(n *node, p, home ring.Partition) bool {
 // readAll reads every key from all replicas, through some node each, and calls
 // each with every result; it may be nil.
 func (s *Sim) readAll(each func(kv.Key, error)) {
-	for i := range s.weather.Keys {
-		k := keyAt(i)
+	for _, k := range s.keys {
 		n := s.anyNode()
 		if !n.running || n.closing || s.now < n.frozen {
 			continue

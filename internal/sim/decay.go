@@ -74,8 +74,8 @@ func (s *Sim) allAgree() bool {
 
 // differing are the replicas of the first key that are not the same.
 func (s *Sim) differing() []check.Violation {
-	for i := range s.weather.Keys {
-		copies := s.copies(keyAt(i))
+	for _, k := range s.keys {
+		copies := s.copies(k)
 		for j := range copies {
 			o, err := decode(copies[j].Bytes)
 			if o, changed := o.Expire(math.MaxInt64); err == nil && changed {
@@ -212,8 +212,7 @@ func (s *Sim) rotten() (what string) {
 	if s.weather.RotEvery == 0 {
 		return ""
 	}
-	for i := range s.weather.Keys {
-		k := keyAt(i)
+	for _, k := range s.keys {
 		for _, r := range s.primaries(k) {
 			if b := s.raw(s.byName[r.Node], r, k); b != nil && object.Check(b) != nil {
 				return fmt.Sprintf("%v has rotted at %s/%d", k, r.Node, r.Partition)

@@ -253,6 +253,9 @@ func (v *invariants) write(n *node, key kv.Key, op *storage.Op, head object.Obje
 	for i := range head.Siblings {
 		v.dot(s, key, &head.Siblings[i])
 	}
+	if isData(key) && len(head.Siblings) > 1 {
+		s.count("states beside each other")
+	}
 	v.swept(n, key, old, head)
 	v.add(n, op.Key, version{n.disk.mem.Applied() + 1, head})
 	if s.watches(key) {
@@ -329,6 +332,9 @@ func (v *invariants) dot(s *Sim, key kv.Key, sib *object.Sibling) {
 		}
 	}
 	v.dots[sib.Dot] = id
+	if isData(key) {
+		return // its operations are told from each other by what they have done; see dataTypes
+	}
 	s.history.Stored[id] = true
 	v.mint(key, mint{dot: sib.Dot, id: id, deleted: sib.Deleted || sib.Expires != 0}, s.seenBy(id))
 }

@@ -180,7 +180,7 @@ func (w *Weather) chapter(number int) (Weather, window) {
 	x.SweepEvery, x.Grace, x.Fallbacks, x.MoveJobs, x.PageBytes = w.SweepEvery, w.Grace, true, w.MoveJobs, w.PageBytes
 	x.Topology, x.Spares, x.SnapshotEvery, x.Reaps, x.ReapItems = true, w.Spares, w.SnapshotEvery, w.Reaps, w.ReapItems
 	x.MendEvery, x.Settle, x.MendBytes = w.MendEvery, w.Settle, w.MendBytes
-	x.Latest = w.Latest // never: whose clock is off is not certain where members change
+	x.Latest, x.Data = w.Latest, w.Data // never: whose clock is off is not certain where members change, and the ledgers of data types are of one chapter
 	x.drawQuorums(c)
 	return x, hot
 }

@@ -117,8 +117,8 @@ func (s *Sim) agree() func() bool {
 			return false
 		}
 		next = s.now + restCheck
-		for i := range s.weather.Keys {
-			if len(check.Converged(s.copies(keyAt(i)))) > 0 {
+		for _, k := range s.keys {
+			if len(check.Converged(s.copies(k))) > 0 {
 				return false
 			}
 		}
@@ -167,8 +167,7 @@ func (s *Sim) sums(home ring.Partition) []uint64 {
 // checkRoots checks that the roots of replicas are equal exactly where the replicas are.
 func (s *Sim) checkRoots() {
 	differ := make(map[ring.Partition]bool)
-	for i := range s.weather.Keys {
-		k := keyAt(i)
+	for _, k := range s.keys {
 		copies := s.copies(k)
 		for _, c := range copies {
 			if !bytes.Equal(c.Bytes, copies[0].Bytes) {

@@ -78,6 +78,8 @@ var budgets = []struct {
 	{planted.LatestListsAll, 100, latest},
 	{planted.ClockUnguarded, 100, latest},
 	{planted.Unguarded, 100, conditional},
+	{planted.FirstStateOnly, 20, typed},
+	{planted.ContextWritten, 60, typed},
 }
 
 func reaping(w *Weather) bool { return w.Reaps }
@@ -85,6 +87,8 @@ func reaping(w *Weather) bool { return w.Reaps }
 func conditional(w *Weather) bool { return w.Conditional > 0 && w.Calm }
 
 func latest(w *Weather) bool { return w.Latest }
+
+func typed(w *Weather) bool { return w.Data }
 
 func changing(w *Weather) bool { return w.Topology }
 func standing(w *Weather) bool { return w.Fallbacks }

@@ -36,6 +36,9 @@ var mustHappen = []string{
 	// What a write depends on.
 	"condition not met",
 
+	// Data types.
+	"update done", "update doubt", "update failed", "fetch done", "fetch failed", "states beside each other",
+
 	// What is deleted goes.
 	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "versions from before a mark were refused",
 }

@@ -58,6 +58,9 @@ func (s *Sim) rewindable(victim *node) bool {
 	if err != nil {
 		return false // it was about to join
 	}
+	if !slices.ContainsFunc(s.members(), func(n *node) bool { return n != victim && remembers(log.State(), n) }) {
+		return false // all whom it would know have gone since: only an operator could bring it back
+	}
 	for _, n := range s.members() {
 		if !n.running || n.closing || s.now < n.frozen {
 			return false
@@ -72,6 +75,12 @@ func (s *Sim) rewindable(victim *node) bool {
 		}
 	}
 	return true
+}
+
+// remembers reports whether a topology has the node as a member.
+func remembers(s *membership.State, n *node) bool {
+	m, ok := s.Member(n.name)
+	return ok && m.Status != membership.StatusLeft && m.ID == n.id
 }
 
 // alone reports whether a node has an older disk, and has not been told by a member. Where there

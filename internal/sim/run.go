@@ -89,6 +89,7 @@ func (s *Sim) populate() bool {
 		s.clients = append(s.clients, c)
 		c.think()
 	}
+	s.data.begin(s)
 	return true
 }
 
@@ -264,6 +265,9 @@ func (s *Sim) unfinished() string {
 			return fmt.Sprintf("client %d waits for %s", c.i, c.at.name)
 		}
 	}
+	if what := s.data.unfinished(); what != "" {
+		return what
+	}
 	for _, n := range s.nodes {
 		for _, r := range n.requests {
 			return fmt.Sprintf("a %T of %v runs on %s, answered %t", r.m, r.key, n.name, r.answered)
@@ -278,7 +282,7 @@ func (s *Sim) unfinished() string {
 // readEverything reads every key from all replicas, and waits until that has
 // repaired what differed.
 func (s *Sim) readEverything() bool {
-	missing := s.weather.Keys
+	missing := len(s.keys)
 	s.readAll(func(k kv.Key, err error) {
 		missing--
 		if err != nil {
@@ -295,8 +299,7 @@ func (s *Sim) readEverything() bool {
 // finish compares the replicas, and notes what they hold.
 func (s *Sim) finish() {
 	s.history.Final = make(map[string][]check.ID)
-	for i := range s.weather.Keys {
-		k := keyAt(i)
+	for _, k := range s.keys {
 		copies := s.copies(k)
 		if found := check.Converged(copies); len(found) > 0 {
 			s.found = append(s.found, found...)
@@ -308,6 +311,10 @@ func (s *Sim) finish() {
 		if err != nil {
 			s.fail("encoding", k, "at the end: %v", err)
 			return
+		}
+		if isData(k) {
+			s.data.settle(s, k, obj)
+			continue
 		}
 		s.history.Final[k.String()] = idsOf(obj)
 	}

@@ -91,7 +91,7 @@ func (n *node) forwarded(m *coordinator.Forward, left time.Duration, reply func(
 	o := m.Options
 	o.Timeout = left
 	p := coordinator.NewPut(n.view(), coordinator.PutRequest{
-		Key: m.Key, Value: m.Value, Deleted: m.Deleted, Options: o, Forwarded: true,
+		Key: m.Key, Value: m.Value, Deleted: m.Deleted, Options: o, Op: m.Op, Forwarded: true,
 	})
 	n.run(p, m.Key, left, func(r *request) {
 		receipt, err := p.Result()

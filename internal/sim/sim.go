@@ -77,10 +77,12 @@ type Sim struct {
 	writes    []int // by id, the number of the operation; 0 is none
 	reading   []int // the operations that are deletes without a context
 
-	chaos   chance            // of the faults
-	healed  bool              // the faults are over
-	live    bool              // every operation must succeed now
-	paused  bool              // clients wait
+	chaos   chance   // of the faults
+	healed  bool     // the faults are over
+	live    bool     // every operation must succeed now
+	paused  bool     // clients wait
+	keys    []kv.Key // all of the run
+	data    dataTypes
 	wiped   time.Duration     // when data was lost last
 	fastest time.Duration     // how far the fastest clock has ever been ahead
 	shown   map[string]bool   // the plans that operators have looked at
@@ -127,7 +129,13 @@ func newSim(w Weather, o Options) *Sim {
 	state = settled(state, w, o.types)
 	s.first, s.hot = state, window{keys: w.Keys, of: w.Keys}
 	for i := range w.Keys {
-		s.inv.know(keyAt(i))
+		s.keys = append(s.keys, keyAt(i))
+	}
+	if w.Data {
+		s.keys = append(s.keys, keysOfData()...)
+	}
+	for _, k := range s.keys {
+		s.inv.know(k)
 	}
 	s.inv.agreed(s, state)
 	for i := range w.Nodes + w.Spares {
@@ -151,6 +159,9 @@ func settled(s *membership.State, w Weather, types []kvtest.Type) *membership.St
 		if t.Name != membership.DefaultType {
 			cs = append(cs, membership.SetType{Name: t.Name, Do: membership.TypeCreate, Props: t.Props}, membership.SetType{Name: t.Name, Do: membership.TypeActivate})
 		}
+	}
+	if w.Data {
+		cs = append(cs, typesOfData()...)
 	}
 	if w.Latest {
 		cs = append(cs, membership.SetBucket{Bucket: kv.Bucket{Name: latestBucket}, Props: kv.Properties{{Name: "allow_mult", Value: "false"}}})

@@ -95,6 +95,7 @@ type Weather struct {
 	// Buckets.
 	Conditional float64 // share of puts that are made only if the key holds what their writer thinks
 	Latest      bool    // in the second bucket the last write wins; then most clocks agree
+	Data        bool    // there are data types
 
 	// Anti-entropy.
 	MendEvery time.Duration // replicas are compared so often; 0: never
@@ -141,6 +142,7 @@ func DrawWeather(seed uint64) Weather {
 	w.drawMending(newChance(seed, "mending"))
 	w.drawReaping(newChance(seed, "reaping"))
 	w.drawBuckets(newChance(seed, "buckets"))
+	w.Data = newChance(seed, "data").hit(0.4)
 	return w
 }
 

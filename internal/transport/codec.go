@@ -26,9 +26,10 @@ const (
 	maxItem  = 1 << 12 // replies or failures in one Forwarded
 	maxItems = 1 << 16 // items in one Deliver, Delivered, Pulled and the like
 
-	maxSegments = 4096      // segments in one Versions: all that a tree has
-	maxAfter    = 128 << 10 // bytes in the place where a page begins or ends
-	maxInt      = 1 << 31   // a number of replicas, of keys and the like is below this
+	maxSegments = 4096                 // segments in one Versions: all that a tree has
+	maxOp       = kv.MaxObject + 7<<20 // bytes in one operation of a data type, with its lengths
+	maxAfter    = 128 << 10            // bytes in the place where a page begins or ends
+	maxInt      = 1 << 31              // a number of replicas, of keys and the like is below this
 )
 
 const (

@@ -188,7 +188,7 @@ func message(t *rapid.T) vnode.Message {
 		},
 		"ping": func() vnode.Message { return &vnode.Ping{} },
 		"forward": func() vnode.Message {
-			return &coordinator.Forward{Key: key(t), Value: value(t), Deleted: flag, Options: writeOptions(t)}
+			return &coordinator.Forward{Key: key(t), Value: value(t), Deleted: flag, Options: writeOptions(t), Op: operation(t)}
 		},
 		"stored":  func() vnode.Message { return &vnode.Stored{Live: flag} },
 		"fetched": func() vnode.Message { return &vnode.Fetched{Object: blob(t, "object")} },
@@ -592,6 +592,23 @@ func TestGoldenFramesDecode(t *testing.T) {
 }
 
 // examples has one frame of each kind.
+// operation draws an operation of a data type, or none.
+func operation(t *rapid.T) kv.Op {
+	elems := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) []byte { return blob(t, "element") }), 1, 3)
+	switch rapid.IntRange(0, 4).Draw(t, "operation") {
+	case 1:
+		return kv.CounterOp(rapid.Int64().Draw(t, "amount"))
+	case 2:
+		return kv.SetOp{Adds: elems.Draw(t, "adds"), Removes: elems.Draw(t, "removes")}
+	case 3:
+		return kv.HLLOp(elems.Draw(t, "adds"))
+	case 4:
+		f := kv.Field{Name: rapid.StringN(0, 9, 99).Draw(t, "field"), Kind: kv.Flag}
+		return kv.MapOp{Removes: []kv.Field{f}, Updates: []kv.FieldOp{{Field: f, Op: kv.FlagOp(true)}}}
+	}
+	return nil
+}
+
 func examples() []Frame {
 	k := kv.Key{Type: "t", Bucket: "mybucket", Name: "k1"}
 	b := kv.Bucket{Name: "mybucket"}
@@ -644,6 +661,7 @@ func examples() []Frame {
 		&Proposed{Code: "not_member", Text: "n9 is not a member"},
 		&Knock{Name: "n4", ID: [16]byte{1, 2}, Cluster: [16]byte{3, 4}, Partitions: 64, Replicas: 3, Version: "v1", Address: "h4:7000"},
 		&Welcome{Cluster: [16]byte{5, 6}, Partitions: 64, Replicas: 3, TargetN: 4, Name: "n1", Refusal: "because", State: []byte("state")},
+		&coordinator.Forward{Key: k, Options: kv.WriteOptions{Context: kv.Context("seen")}, Op: kv.SetOp{Adds: [][]byte{[]byte("x")}, Removes: [][]byte{[]byte("y")}}},
 	}
 	var frames []Frame
 	for i, m := range messages {

@@ -10,7 +10,8 @@ import (
 // an encoded error says that it is the i-th of them: new ones go to the end.
 var sentinels = []error{
 	kv.ErrNotFound, kv.ErrTimeout, kv.ErrOverload, kv.ErrQuorum, kv.ErrInDoubt, kv.ErrInvalid,
-	kv.ErrContext, kv.ErrTooManySiblings, kv.ErrTooLarge, kv.ErrClosed, kv.ErrInternal, kv.ErrBucketType, kv.ErrClock, kv.ErrExists, kv.ErrModified,
+	kv.ErrContext, kv.ErrTooManySiblings, kv.ErrTooLarge, kv.ErrClosed, kv.ErrInternal, kv.ErrBucketType, kv.ErrClock,
+	kv.ErrDataType, kv.ErrPrecondition, kv.ErrOverflow, kv.ErrExists, kv.ErrModified,
 }
 
 // What of an error is encoded.

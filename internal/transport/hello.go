@@ -11,8 +11,8 @@ import (
 // The protocols that this version speaks. Both sides of a connection take the
 // highest that both know.
 const (
-	lowProtocol  = 4
-	highProtocol = 4
+	lowProtocol  = 5
+	highProtocol = 5
 )
 
 const helloMagic = "TanoDB\r\n"

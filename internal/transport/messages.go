@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/crdt"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
@@ -214,6 +215,7 @@ func (e *encoder) request(m vnode.Message) {
 		e.bool(m.Deleted)
 		e.options(&m.Options)
 		e.value(&m.Value)
+		e.op(m.Op)
 	case *vnode.Pull:
 		e.u16(uint16(m.Home))
 		e.bytes("After", m.After, maxAfter)
@@ -248,6 +250,33 @@ func (e *encoder) request(m vnode.Message) {
 	default:
 		e.topology(m)
 	}
+}
+
+// op appends an operation of a data type; nothing of none.
+func (e *encoder) op(op kv.Op) {
+	if op == nil {
+		e.bytes("operation", nil, maxOp)
+		return
+	}
+	b, err := crdt.AppendOp(nil, op)
+	if err != nil {
+		e.fail("operation: %w", err)
+		return
+	}
+	e.bytes("operation", b, maxOp)
+}
+
+func (d *decoder) op() kv.Op {
+	b := d.bytes("operation", maxOp)
+	if len(b) == 0 {
+		return nil
+	}
+	op, err := crdt.DecodeOp(b)
+	if err != nil {
+		d.fail("%w", err)
+		return nil
+	}
+	return op
 }
 
 func (e *encoder) answer(m vnode.Message) {
@@ -361,7 +390,7 @@ func (d *decoder) request(k kind) vnode.Message {
 	case kindPing:
 		return &vnode.Ping{}
 	case kindForward:
-		return &coordinator.Forward{Key: d.key(), Deleted: d.bool(), Options: d.options(), Value: d.value()}
+		return &coordinator.Forward{Key: d.key(), Deleted: d.bool(), Options: d.options(), Value: d.value(), Op: d.op()}
 	case kindPull:
 		return &vnode.Pull{Home: d.partition(), After: d.bytes("After", maxAfter), Limit: d.count("Limit"), Bare: d.bool(), Whole: d.bool()}
 	case kindDeliver, kindMend:

@@ -232,7 +232,11 @@ type Standing struct {
 type Write struct {
 	Deleted bool
 	Expires int64  // Unix milliseconds; 0: never
-	Body    []byte // object.AppendBody of the value; nil for a tombstone
+	Body    []byte // object.AppendBody of the value; nil for a tombstone and an operation
+
+	// Op is applied to what the vnode has, and nil for a value and a tombstone. Then Seen is
+	// what its client had read, and replaces nothing by itself.
+	Op kv.Op
 }
 
 // What a vnode answers.
@@ -369,22 +373,25 @@ type Code uint8
 
 // The codes, as they travel. Their numbers are fixed.
 const (
-	CodeInternal    Code = 1  // a bug
-	CodeOverload    Code = 2  // a queue is full
-	CodeNotMine     Code = 3  // this node does not serve that vnode at this epoch
-	CodeClosing     Code = 4  // the node is shutting down
-	CodeStorage     Code = 5  // the engine failed
-	CodeCorrupt     Code = 6  // what is stored fails its checksum
-	CodeFull        Code = 7  // the disk is nearly full; reads only
-	CodeInvalid     Code = 8  // the request cannot be meant
-	CodeContext     Code = 9  // the context is not one, or of another key
-	CodeSiblings    Code = 10 // too many siblings
-	CodeTooLarge    Code = 11 // the object would be too large
-	CodeExpired     Code = 12 // the deadline had passed on arrival
-	CodeUnsupported Code = 13 // a message of a later version
-	CodeStale       Code = 14 // the sender's epoch is older than the last change of the key's places
-	CodeModified    Code = 16 // the key holds something that a Guarded write has not seen
-	CodeLacking     Code = 15 // the vnode still waits for data that it should hold: nothing can be read from it
+	CodeInternal     Code = 1  // a bug
+	CodeOverload     Code = 2  // a queue is full
+	CodeNotMine      Code = 3  // this node does not serve that vnode at this epoch
+	CodeClosing      Code = 4  // the node is shutting down
+	CodeStorage      Code = 5  // the engine failed
+	CodeCorrupt      Code = 6  // what is stored fails its checksum
+	CodeFull         Code = 7  // the disk is nearly full; reads only
+	CodeInvalid      Code = 8  // the request cannot be meant
+	CodeContext      Code = 9  // the context is not one, or of another key
+	CodeSiblings     Code = 10 // too many siblings
+	CodeTooLarge     Code = 11 // the object would be too large
+	CodeExpired      Code = 12 // the deadline had passed on arrival
+	CodeUnsupported  Code = 13 // a message of a later version
+	CodeStale        Code = 14 // the sender's epoch is older than the last change of the key's places
+	CodeLacking      Code = 15 // the vnode still waits for data that it should hold: nothing can be read from it
+	CodePrecondition Code = 16 // what an operation removes is not here
+	CodeOverflow     Code = 17 // a counter would leave 64 bits
+	CodeDataType     Code = 18 // what is here is of another data type than the operation
+	CodeModified     Code = 19 // the key holds something that a Guarded write has not seen
 )
 
 func (*Coordinate) Message()  {}

@@ -191,6 +191,10 @@ func (t *turn) coordinate(i int, m *Coordinate) {
 		t.repeat(i, dk, m, head.Object)
 		return
 	}
+	if m.Write.Op != nil {
+		t.operate(i, dk, m, head)
+		return
+	}
 	if m.Guarded && !m.Seen.Descends(head.Clock) && !planted.Is(planted.Unguarded) {
 		t.refuse(i, CodeModified, m.Key.String()+" holds something that the writer has not seen")
 		return
@@ -210,7 +214,13 @@ func (t *turn) coordinate(i int, m *Coordinate) {
 			return
 		}
 	}
-	obj := object.Write(local, seen, t.sibling(m, head.Object))
+	t.keep(i, dk, m, head, object.Write(local, seen, t.sibling(m, head.Object)))
+}
+
+// keep stores what a Coordinate has made of the object, unless that is past a limit,
+// and answers.
+func (t *turn) keep(i int, dk []byte, m *Coordinate, head stored, obj object.Object) {
+	props := m.props()
 	if len(obj.Siblings) > props.SiblingMax {
 		t.refuse(i, CodeSiblings, fmt.Sprintf("%s would hold %d values; the limit is %d: read it, and write with the context of that read",
 			m.Key, len(obj.Siblings), props.SiblingMax))

@@ -30,6 +30,11 @@ func Types() []Type {
 		{"tt", nil},
 		{strings.Repeat("t", kv.MaxType), nil},
 		{Latest, kv.Properties{{Name: "allow_mult", Value: "false"}}},
+		{"counters", kv.Properties{{Name: "datatype", Value: "counter"}}},
+		{"sets", kv.Properties{{Name: "datatype", Value: "set"}}},
+		{"gsets", kv.Properties{{Name: "datatype", Value: "gset"}}},
+		{"hlls", kv.Properties{{Name: "datatype", Value: "hll"}, {Name: "hll_precision", Value: "12"}}},
+		{"maps", kv.Properties{{Name: "datatype", Value: "map"}}},
 		{"brief", kv.Properties{{Name: "ttl", Value: briefTTL.String()}}},
 	}
 }

@@ -31,6 +31,9 @@ const (
 	CodeModified        Code = "modified"
 	CodeBucketType      Code = "unknown_bucket_type"
 	CodeClock           Code = "clock"
+	CodeDataType        Code = "data_type"
+	CodePrecondition    Code = "precondition"
+	CodeOverflow        Code = "overflow"
 	CodeUndefinedType   Code = "undefined_type" // a change of a bucket type that is not there
 	CodeNoMajority      Code = "no_majority"    // the topology cannot change now
 	CodeRequest         Code = "request"        // the HTTP request itself: its route, method or body
@@ -55,6 +58,9 @@ var sentinels = []struct {
 	{CodeModified, kv.ErrModified},
 	{CodeBucketType, kv.ErrBucketType},
 	{CodeClock, kv.ErrClock},
+	{CodeDataType, kv.ErrDataType},
+	{CodePrecondition, kv.ErrPrecondition},
+	{CodeOverflow, kv.ErrOverflow},
 	{CodeInvalid, kv.ErrInvalid},
 	{CodeClosed, kv.ErrClosed},
 	{CodeCanceled, context.Canceled},

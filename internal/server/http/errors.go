@@ -61,7 +61,9 @@ func statusOf(err error) int {
 		return statusOfCluster(api.Code(refused.Code))
 	case errors.Is(err, kv.ErrNotFound), errors.Is(err, kv.ErrBucketType):
 		return http.StatusNotFound
-	case errors.Is(err, kv.ErrInvalid), errors.Is(err, kv.ErrContext):
+	case errors.Is(err, kv.ErrDataType):
+		return http.StatusForbidden
+	case errors.Is(err, kv.ErrInvalid), errors.Is(err, kv.ErrContext), errors.Is(err, kv.ErrPrecondition), errors.Is(err, kv.ErrOverflow):
 		return http.StatusBadRequest
 	case errors.Is(err, kv.ErrTooManySiblings), errors.Is(err, kv.ErrModified):
 		return http.StatusConflict

@@ -22,6 +22,7 @@ import (
 // was given, and fails when told to.
 type fake struct {
 	Properties
+	kv.DataTypes
 	kvtest.Memory
 	registry *prometheus.Registry
 	fail     error      // what every operation ends with; nil: none
@@ -36,7 +37,7 @@ type fake struct {
 	orders []string // what was asked of the cluster, as a call would be written
 }
 
-// The tests of properties are on a real node: see props_test.go.
+// The tests of properties and data types are on a real node: see props_test.go.
 var _ Node = (*fake)(nil)
 
 func newFake() *fake { return &fake{registry: prometheus.NewRegistry()} }

@@ -6,6 +6,7 @@
 //	GET                    /buckets/B/keys?keys=true|stream
 //	POST                   /buckets/B/keys                  a write whose key the server chooses
 //	GET HEAD PUT POST DEL  /buckets/B/keys/K
+//	GET HEAD POST          /types/T/buckets/B/datatypes/K, and /buckets/B/counters/K; see data.go
 //	GET PUT DELETE         /buckets/B/props, and /types/T/props; see props.go
 //	GET HEAD PUT POST DEL  /riak/B and /riak/B/K            Riak's old names; see old.go
 //	GET                    /_tanodb/ping  /_tanodb/status  /_tanodb/metrics
@@ -46,6 +47,7 @@ import (
 // Node is what is served. *tanodb.Node is one.
 type Node interface {
 	kv.Store
+	kv.DataTypes
 	Cluster
 	Properties
 
@@ -136,6 +138,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.bucket(w, r, t)
 	case oldBucket:
 		h.oldBucket(w, r, t)
+	case data:
+		h.dataType(w, r, t)
+	case counter:
+		h.counter(w, r, t)
 	case explain:
 		h.explain(w, t)
 	case bucketProps:

@@ -47,6 +47,8 @@ func (h *handler) health(w http.ResponseWriter, r *http.Request) {
 // resources are what is served, by the names that clients look for.
 var resources = map[string]string{
 	"riak_kv_wm_bucket_type": "/types",
+	"riak_kv_wm_counter":     "/buckets",
+	"riak_kv_wm_crdt":        "/types",
 	"riak_kv_wm_object":      "/buckets",
 	"riak_kv_wm_keylist":     "/buckets",
 	"riak_kv_wm_ping":        "/ping",
@@ -56,6 +58,6 @@ var resources = map[string]string{
 
 // root answers with the resources.
 func (h *handler) root(w http.ResponseWriter) {
-	w.Header()["Link"] = []string{`</buckets>; rel="riak_kv_wm_object", </buckets>; rel="riak_kv_wm_keylist", </ping>; rel="riak_kv_wm_ping", </stats>; rel="riak_kv_wm_stats", </types>; rel="riak_kv_wm_bucket_type", </buckets>; rel="riak_kv_wm_props"`}
+	w.Header()["Link"] = []string{`</buckets>; rel="riak_kv_wm_object", </buckets>; rel="riak_kv_wm_keylist", </ping>; rel="riak_kv_wm_ping", </stats>; rel="riak_kv_wm_stats", </buckets>; rel="riak_kv_wm_counter", </types>; rel="riak_kv_wm_crdt", </types>; rel="riak_kv_wm_bucket_type", </buckets>; rel="riak_kv_wm_props"`}
 	writeJSON(w, http.StatusOK, resources)
 }

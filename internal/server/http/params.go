@@ -17,12 +17,14 @@ import (
 //	node_confirms   a number of distinct nodes
 //	basic_quorum notfound_ok sloppy_quorum returnbody   true, false or default
 //	timeout         milliseconds for the whole request
+//	include_context true or false: show the context of a data type; true
 //
 // On Riak's routes, where others than these are ignored, as there:
 //
 //	vtag            choose this sibling
 //	keys            true or stream: how a bucket is listed
 //	props           false: a bucket's old name does not show its properties
+//	returnvalue     true: answer an increment of a counter with its value
 //
 // And on our own routes, where others are refused:
 //
@@ -34,27 +36,29 @@ import (
 //	limit token     a page of keys
 //	replicas        true: every vnode's own keys
 type params struct {
-	n            int
-	r, pr        kv.Quorum
-	w, dw, pw    kv.Quorum
-	rw           kv.Quorum
-	nodeConfirms int
-	basicQuorum  kv.Toggle
-	notFoundOK   kv.Toggle
-	sloppyQuorum kv.Toggle
-	returnBody   bool
-	timeout      time.Duration
-	linger       time.Duration
-	vtag         string
-	keys         string
-	noProps      bool
-	head         bool
-	tombstones   bool
+	n              int
+	r, pr          kv.Quorum
+	w, dw, pw      kv.Quorum
+	rw             kv.Quorum
+	nodeConfirms   int
+	basicQuorum    kv.Toggle
+	notFoundOK     kv.Toggle
+	sloppyQuorum   kv.Toggle
+	returnBody     bool
+	returnValue    bool
+	includeContext kv.Toggle
+	timeout        time.Duration
+	linger         time.Duration
+	vtag           string
+	keys           string
+	noProps        bool
+	head           bool
+	tombstones     bool
+	limit          int
+	token          string
+	replicas       bool
 
 	ifNoneMatch, ifNotModified bool
-	limit                      int
-	token                      string
-	replicas                   bool
 }
 
 // The values of the parameter keys.
@@ -124,6 +128,8 @@ func (p *params) set(name, value string) (known bool, err error) {
 		p.sloppyQuorum, err = parseToggle(name, value)
 	case "returnbody":
 		p.returnBody, err = parseBool(name, value)
+	case "include_context":
+		p.includeContext, err = parseToggle(name, value)
 	case "timeout":
 		p.timeout, err = parseTimeout(value)
 	default:
@@ -141,6 +147,8 @@ func (p *params) setRiak(name, value string) {
 		p.keys = value
 	case "props":
 		p.noProps = value == "false"
+	case "returnvalue":
+		p.returnValue = value == "true"
 	}
 }
 

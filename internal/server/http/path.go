@@ -20,10 +20,12 @@ const (
 	stats
 	metrics
 	status
-	bucket  // the keys of a bucket
-	object  // a key
-	explain // a key's preference list
-	oldBucket
+	bucket    // the keys of a bucket
+	object    // a key
+	explain   // a key's preference list
+	oldBucket // a bucket by its old name
+	data      // a data type; of a bucket, without a name
+	counter   // a counter as in Riak 1.4
 
 	clusterState
 	clusterTransfers
@@ -129,7 +131,8 @@ func parsePath(escaped string) (target, error) {
 	return t.names(rest)
 }
 
-// names reads [types/T/]buckets/B/keys[/K], [types/T/]buckets/B/props or types/T/props.
+// names reads [types/T/]buckets/B/keys[/K], [types/T/]buckets/B/datatypes[/K],
+// buckets/B/counters/K, [types/T/]buckets/B/props or types/T/props.
 func (t target) names(path string) (target, error) {
 	var err error
 	word, rest, _ := strings.Cut(path, "/")
@@ -157,7 +160,7 @@ func (t target) names(path string) (target, error) {
 		}
 		return t, t.bucket().Validate()
 	}
-	if word != "buckets" || !found || keys != "keys" || strings.Contains(rest, "/") {
+	if word != "buckets" || !found || !t.holds(keys, rest) || strings.Contains(rest, "/") {
 		return target{own: t.own}, errNoRoute
 	}
 	if t.key.Bucket, err = t.unescape("bucket", name); err != nil {
@@ -167,13 +170,31 @@ func (t target) names(path string) (target, error) {
 		if t.resource == explain {
 			return target{own: true}, errNoRoute
 		}
-		t.resource = bucket
+		if t.resource == object {
+			t.resource = bucket
+		}
 		return t, t.bucket().Validate()
 	}
 	if t.key.Name, err = t.unescape("key", rest); err != nil {
 		return t, err
 	}
 	return t, t.key.Validate()
+}
+
+// holds reads what of a bucket a path is about.
+func (t *target) holds(word, key string) bool {
+	switch {
+	case word == "keys":
+		return true
+	case t.resource == explain:
+	case word == "datatypes":
+		t.resource = data
+		return true
+	case word == "counters" && t.key.Type == "" && !t.own && key != "":
+		t.resource = counter
+		return true
+	}
+	return false
 }
 
 // unescape reads one name of a path.
@@ -234,6 +255,8 @@ func (t target) allowed() []string {
 	case t.resource == object:
 		return objectMethods
 	case t.resource == bucket && !t.own:
+		return bucketMethods
+	case t.resource == data || t.resource == counter:
 		return bucketMethods
 	case t.resource == bucketProps:
 		return propsMethods

@@ -116,7 +116,7 @@ func (h *handler) operate(w http.ResponseWriter, r *http.Request, t target, p *p
 		return
 	}
 	if status == http.StatusCreated {
-		w.Header()["Location"] = []string{bucketPath(t.bucket()) + "/datatypes/" + t.key.Name}
+		w.Header()["Location"] = []string{t.bucketPath() + "/datatypes/" + t.key.Name}
 	}
 	if t.own || p.returnBody {
 		h.showData(w, t, p, d, p.returnBody, status)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ import (
 // A path that is understood names a key within the limits, and the path that we
 // would write for this key names it again.
 func FuzzPath(f *testing.F) {
-	for _, path := range []string{"/", "/ping", k1, "/types/t/buckets/%00/keys/%ff", "/_tanodb/explain/buckets/a+b/keys/..", "/_tanodb/buckets/b/keys?"} {
+	for _, path := range []string{"/", "/ping", k1, "/types/t/buckets/%00/keys/%ff", "/_tanodb/explain/buckets/a+b/keys/..", "/_tanodb/buckets/b/keys?", "/riak/b/k"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -35,7 +36,7 @@ func FuzzPath(f *testing.F) {
 		if err := got.key.Validate(); err != nil {
 			t.Fatalf("%q: %v", path, err)
 		}
-		again := bucketPath(got.bucket()) + "/keys/" + riakEscape(got.key.Name)
+		again := got.keyPath(got.key.Name)
 		if back, err := parsePath(again); err != nil || back.key != got.key {
 			t.Fatalf("%q: %+v became %+v through %q, error %v", path, got.key, back.key, again, err)
 		}
@@ -121,6 +122,32 @@ func FuzzConnection(f *testing.F) {
 		<-done
 		if strings.Contains(panics.String(), "panic") {
 			t.Fatalf("%q: %s", request, panics)
+		}
+	})
+}
+
+// Links are understood or refused; those that are understood are written so that they
+// are understood again.
+func FuzzLinks(f *testing.F) {
+	for _, header := range []string{
+		`</buckets/b/keys/k>; riaktag="t", </buckets/b>; rel="up"`, `</riak/a%2Fb/%00>;riaktag=t,`, `</types/t/buckets/b/keys/k>; x="," ; riaktag=""`, "<", `<>;=`,
+	} {
+		f.Add(header, false)
+		f.Add(header, true)
+	}
+	f.Fuzz(func(t *testing.T, header string, old bool) {
+		at := target{resource: object, old: old, key: kv.Key{Bucket: "b", Name: "k"}}
+		links, err := parseLinks(http.Header{"Link": {header}}, at)
+		if err != nil {
+			if err != error(errLink) {
+				t.Fatalf("%q: error %v", header, err)
+			}
+			return
+		}
+		again := http.Header{}
+		setLinks(again, at, links)
+		if back, err := parseLinks(again, at); err != nil || !slices.Equal(back, links) || !fits(again["Link"][0]) {
+			t.Fatalf("%q: %q became %q through %q, error %v", header, links, back, again, err)
 		}
 	})
 }

@@ -10,6 +10,7 @@
 //	GET HEAD PUT POST DEL  /buckets/B/keys/K
 //	GET HEAD POST          /types/T/buckets/B/datatypes/K, and /buckets/B/counters/K; see data.go
 //	GET PUT DELETE         /buckets/B/props, and /types/T/props; see props.go
+//	GET HEAD PUT POST DEL  /riak/B and /riak/B/K            Riak's old names; see old.go
 //	GET                    /_tanodb/ping  /_tanodb/status  /_tanodb/metrics
 //	GET                    /_tanodb/buckets?limit&token
 //	GET                    /_tanodb/buckets/B/keys?limit&token, or ?replicas=true
@@ -24,8 +25,8 @@
 // Every /buckets may be /types/T/buckets; the type "default" is the default
 // one. Names are percent-encoded and may hold any bytes, an escaped slash too;
 // in Riak's routes a plus sign stands for a space, as there. The parameters are
-// described in params.go, the headers of a value in headers.go. JSON is that of
-// package api.
+// described in params.go, the headers of a value in headers.go and links.go. JSON is
+// that of package api.
 //
 // Errors on Riak's routes are text, word by word Riak's where Riak has the
 // error. What Riak has no words for stands in headers beside it:
@@ -141,6 +142,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.object(w, r, t)
 	case bucket:
 		h.bucket(w, r, t)
+	case oldBucket:
+		h.oldBucket(w, r, t)
 	case data:
 		h.dataType(w, r, t)
 	case counter:
@@ -208,9 +211,9 @@ func (h *handler) bucket(w http.ResponseWriter, r *http.Request, t target) {
 	case t.own:
 		h.listPage(w, r, t, p)
 	case p.keys == keysAll:
-		h.listAll(w, r, t, p)
+		h.listAll(w, r, t, p, nil)
 	case p.keys == keysStream:
-		h.listStream(w, r, t, p)
+		h.listStream(w, r, t, p, nil)
 	default:
 		h.refuse(w, t, errKeysParam)
 	}

@@ -171,16 +171,12 @@ func setContext(h http.Header, c kv.Context) {
 }
 
 // setObject writes what is true of all values of a key.
-func setObject(h http.Header, t target, o *kv.Object) {
+func setObject(h http.Header, o *kv.Object) {
 	setContext(h, o.Context)
-	h["Link"] = []string{link(t.bucket())}
 	h["Vary"] = varyAccept
 }
 
 var varyAccept = []string{"Accept"} // siblings are sent as text or as multipart
-
-// link points from a key to its bucket.
-func link(b kv.Bucket) string { return "<" + bucketPath(b) + `>; rel="up"` }
 
 // setValue writes the headers of one value. It is also the head of a part of
 // siblings.
@@ -206,6 +202,9 @@ func setValue(h http.Header, v *kv.Value) {
 func setPairs(h http.Header, v *kv.Value) {
 	omitted := 0
 	for _, p := range v.Meta {
+		if _, ok := shownLink(p); ok {
+			continue // setLinks writes it
+		}
 		if !isToken(p.Name) || !fits(p.Value) {
 			omitted++
 			continue

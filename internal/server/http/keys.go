@@ -21,8 +21,9 @@ const (
 // riakKeys is a listing on Riak's routes. Keys that are not UTF-8, which no
 // JSON string can hold, stand apart.
 type riakKeys struct {
-	Keys   []string `json:"keys"`
-	Base64 [][]byte `json:"keys_base64,omitempty"`
+	Props  *namedProps `json:"props,omitempty"` // on the old routes
+	Keys   []string    `json:"keys"`
+	Base64 [][]byte    `json:"keys_base64,omitempty"`
 }
 
 func (l *riakKeys) add(key string) {
@@ -33,9 +34,10 @@ func (l *riakKeys) add(key string) {
 	l.Base64 = append(l.Base64, []byte(key))
 }
 
-// listAll answers ?keys=true: all keys at once, or an error.
-func (h *handler) listAll(w http.ResponseWriter, r *http.Request, t target, p *params) {
-	all := riakKeys{Keys: []string{}}
+// listAll answers ?keys=true: all keys at once, after the properties if there are any, or
+// an error.
+func (h *handler) listAll(w http.ResponseWriter, r *http.Request, t target, p *params, props *namedProps) {
+	all := riakKeys{Props: props, Keys: []string{}}
 	size := 0
 	o := kv.ListOptions{Limit: kv.MaxPage, Timeout: p.timeout}
 	for key, err := range kv.AllKeys(r.Context(), h.node, t.bucket(), o) {
@@ -54,8 +56,8 @@ func (h *handler) listAll(w http.ResponseWriter, r *http.Request, t target, p *p
 
 // listStream answers ?keys=stream: pieces of the listing as they come. The
 // status is out before an error can be known, so that an error is the last
-// piece, {"error":"…"}, and the connection breaks off there.
-func (h *handler) listStream(w http.ResponseWriter, r *http.Request, t target, p *params) {
+// piece, {"error":"…"}, and the connection breaks off there. Properties are with the first.
+func (h *handler) listStream(w http.ResponseWriter, r *http.Request, t target, p *params, props *namedProps) {
 	o := kv.ListOptions{Limit: listPage, Timeout: p.timeout}
 	control := http.NewResponseController(w)
 	for begun := false; ; begun = true {
@@ -67,7 +69,11 @@ func (h *handler) listStream(w http.ResponseWriter, r *http.Request, t target, p
 		if !begun {
 			w.Header()["Content-Type"] = applicationJSON
 		}
-		var piece any = newRiakKeys(page.Keys)
+		keys := newRiakKeys(page.Keys)
+		if !begun {
+			keys.Props = props
+		}
+		var piece any = keys
 		if err != nil {
 			piece = map[string]string{"error": err.Error()}
 		}

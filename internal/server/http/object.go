@@ -36,7 +36,8 @@ func (h *handler) conditionFailed(w http.ResponseWriter, t target, obj *kv.Objec
 		return
 	}
 	head := w.Header()
-	setObject(head, t, obj)
+	setObject(head, obj)
+	setLinks(head, t, nil)
 	head["Etag"] = []string{etag(obj)}
 	head["Last-Modified"] = []string{httpDate(lastModified(obj.Values))}
 	w.WriteHeader(http.StatusNotModified)
@@ -56,8 +57,9 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request, t target, p *para
 		return
 	}
 	head := w.Header()
-	setObject(head, t, obj)
+	setObject(head, obj)
 	setValue(head, v)
+	setLinks(head, t, v.Meta)
 	if r.Method != http.MethodHead {
 		head["Content-Length"] = []string{strconv.Itoa(len(v.Data))}
 	}
@@ -99,7 +101,7 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, t target, p *pa
 		h.fail(w, t, err, nil, receipt.Replies)
 		return
 	}
-	w.Header()["Location"] = []string{bucketPath(t.bucket()) + "/keys/" + t.key.Name}
+	w.Header()["Location"] = []string{t.keyPath(t.key.Name)}
 	h.written(w, r, t, p, receipt, http.StatusCreated)
 }
 
@@ -128,6 +130,11 @@ func (h *handler) write(w http.ResponseWriter, r *http.Request, t target, p *par
 	if err != nil {
 		return kv.Receipt{}, err
 	}
+	links, err := parseLinks(head, t)
+	if err != nil {
+		return kv.Receipt{}, err
+	}
+	v.Meta = append(v.Meta, links...)
 	seen, err := parseContext(head)
 	if err != nil {
 		return kv.Receipt{}, err

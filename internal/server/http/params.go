@@ -23,6 +23,7 @@ import (
 //
 //	vtag            choose this sibling
 //	keys            true or stream: how a bucket is listed
+//	props           false: a bucket's old name does not show its properties
 //	returnvalue     true: answer an increment of a counter with its value
 //	buckets         true or stream: how the buckets of a type are listed
 //	max_results continuation return_terms stream term_regex pagination_sort   a query of an index
@@ -53,6 +54,7 @@ type params struct {
 	linger         time.Duration
 	vtag           string
 	keys           string
+	noProps        bool
 	head           bool
 	tombstones     bool
 	limit          int
@@ -150,6 +152,8 @@ func (p *params) setRiak(name, value string) {
 		p.vtag = value
 	case "keys":
 		p.keys = value
+	case "props":
+		p.noProps = value == "false"
 	case "returnvalue":
 		p.returnValue = value == "true"
 	case "buckets":

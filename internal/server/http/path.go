@@ -20,13 +20,14 @@ const (
 	stats
 	metrics
 	status
-	bucket  // the keys of a bucket
-	object  // a key
-	explain // a key's preference list
-	data    // a data type; of a bucket, without a name
-	counter // a counter as in Riak 1.4
-	buckets // the buckets of a type
-	index   // a query of a bucket's index
+	bucket    // the keys of a bucket
+	object    // a key
+	explain   // a key's preference list
+	oldBucket // a bucket by its old name
+	data      // a data type; of a bucket, without a name
+	counter   // a counter as in Riak 1.4
+	buckets   // the buckets of a type
+	index     // a query of a bucket's index
 
 	clusterState
 	clusterTransfers
@@ -59,6 +60,7 @@ const (
 type target struct {
 	resource resource
 	own      bool   // below /_tanodb/: JSON, and no leniency
+	old      bool   // below /riak/: answers have Riak's old names, too
 	key      kv.Key // of an object; of a bucket, without a name
 
 	// Of an index.
@@ -122,6 +124,9 @@ func parsePath(escaped string) (target, error) {
 		return t, nil
 	}
 	rest := strings.TrimPrefix(escaped, "/")
+	if after, ok := strings.CutPrefix(rest, oldPrefix); ok {
+		return oldNames(after)
+	}
 	t.resource = object
 	if t.own {
 		rest = strings.TrimPrefix(rest, ownPrefix+"/")
@@ -260,13 +265,24 @@ func riakEscape(s string) string {
 	return strings.ReplaceAll(url.PathEscape(s), "+", "%2B")
 }
 
-// path is the escaped path of a bucket on Riak's routes.
-func bucketPath(b kv.Bucket) string {
-	p := "/buckets/" + riakEscape(b.Name)
-	if b.Type != "" {
-		p = "/types/" + riakEscape(b.Type) + p
+// bucketPath is the escaped path of a bucket on Riak's routes, by its old name if the
+// request has used that.
+func (t target) bucketPath() string {
+	switch {
+	case t.old:
+		return "/" + oldPrefix + riakEscape(t.key.Bucket)
+	case t.key.Type != "":
+		return "/types/" + riakEscape(t.key.Type) + "/buckets/" + riakEscape(t.key.Bucket)
 	}
-	return p
+	return "/buckets/" + riakEscape(t.key.Bucket)
+}
+
+// keyPath is the same of a key in the bucket.
+func (t target) keyPath(key string) string {
+	if t.old {
+		return t.bucketPath() + "/" + riakEscape(key)
+	}
+	return t.bucketPath() + "/keys/" + riakEscape(key)
 }
 
 var (
@@ -293,6 +309,8 @@ func (t target) allowed() []string {
 		return propsMethods
 	case t.resource == typeProps:
 		return typeMethods
+	case t.resource == oldBucket:
+		return oldMethods
 	case orders[t.resource] != nil:
 		return orderMethods
 	}

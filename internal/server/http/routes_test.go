@@ -91,6 +91,14 @@ func TestPaths(t *testing.T) {
 		"/types/t/b/keys/k":                          {},
 		"/bucket/b/keys/k":                           {},
 		"*":                                          {},
+		"/riak/b":                                    {resource: oldBucket, old: true, key: kv.Key{Bucket: "b"}},
+		"/riak/b/":                                   {resource: oldBucket, old: true, key: kv.Key{Bucket: "b"}},
+		"/riak/a+b/%2Fk":                             {resource: object, old: true, key: kv.Key{Bucket: "a b", Name: "/k"}},
+		"/riak/keys/props":                           {resource: object, old: true, key: kv.Key{Bucket: "keys", Name: "props"}},
+		"/riak/b/k/x":                                {},
+		"/riak//k":                                   {},
+		"/riak/":                                     {},
+		"/_tanodb/riak/b/k":                          {},
 	} {
 		got, err := parsePath(path)
 		if want == (target{}) {
@@ -131,6 +139,8 @@ func TestMethodsThatAreNotThere(t *testing.T) {
 		k1:                           "GET, HEAD, PUT, POST, DELETE",
 		"/_tanodb" + k1:              "GET, HEAD, PUT, DELETE",
 		"/types/t/buckets/b/keys/":   "GET, HEAD, POST",
+		"/riak/b":                    "GET, HEAD, PUT, POST",
+		"/riak/b/k":                  "GET, HEAD, PUT, POST, DELETE",
 		"/_tanodb/cluster":           "GET, HEAD",
 		"/_tanodb/cluster/transfers": "GET, HEAD",
 		"/_tanodb/cluster/plan":      "GET, HEAD",

@@ -14,7 +14,8 @@ import (
 // with ?vtag=, or if the client prefers it all values as multipart/mixed.
 func showSiblings(w http.ResponseWriter, r *http.Request, t target, obj *kv.Object) {
 	head := w.Header()
-	setObject(head, t, obj)
+	setObject(head, obj)
+	setLinks(head, t, nil)
 	head["Etag"] = []string{etag(obj)}
 	head["Last-Modified"] = []string{httpDate(lastModified(obj.Values))}
 	var body []byte
@@ -51,8 +52,9 @@ func multipartBody(t target, vs []kv.Value, boundary string) []byte {
 	b := make([]byte, 0, size)
 	for i := range vs {
 		b = append(b, "\r\n--"+boundary+"\r\n"...)
-		head := http.Header{"Link": {link(t.bucket())}}
+		head := http.Header{}
 		setValue(head, &vs[i])
+		setLinks(head, t, vs[i].Meta)
 		b = appendHeader(b, head)
 		b = append(b, "\r\n"...)
 		b = append(b, vs[i].Data...)

@@ -1,0 +1,78 @@
+package httpd
+
+import (
+	"net/http"
+	"strings"
+)
+
+// Riak's first names of its routes, which old clients still use. They know no bucket
+// types, and a bucket shows its properties and its keys in one answer:
+//
+//	GET PUT             /riak/B              the properties; ?props=false leaves them out
+//	GET                 /riak/B?keys=true    the keys too; with stream, in pieces
+//	POST                /riak/B              a write whose key the server chooses
+//	GET HEAD PUT POST DEL  /riak/B/K
+
+// oldPrefix begins their paths.
+const oldPrefix = "riak/"
+
+var oldMethods = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost}
+
+// oldNames reads B or B/K.
+func oldNames(path string) (target, error) {
+	t := target{old: true, resource: oldBucket}
+	name, key, _ := strings.Cut(path, "/")
+	var err error
+	if t.key.Bucket, err = t.unescape("bucket", name); err != nil {
+		return t, err
+	}
+	if key == "" { // Riak overlooks a slash at the end
+		return t, t.bucket().Validate()
+	}
+	if strings.Contains(key, "/") {
+		return target{}, errNoRoute
+	}
+	t.resource = object
+	if t.key.Name, err = t.unescape("key", key); err != nil {
+		return t, err
+	}
+	return t, t.key.Validate()
+}
+
+// oldBucket serves a bucket under its old name.
+func (h *handler) oldBucket(w http.ResponseWriter, r *http.Request, t target) {
+	p, err := parseParams(r.URL.RawQuery, false)
+	if err != nil {
+		h.refuse(w, t, err)
+		return
+	}
+	listed := p.keys == keysAll || p.keys == keysStream
+	switch {
+	case r.Method == http.MethodPost:
+		h.create(w, r, t, p)
+	case r.Method == http.MethodPut || !listed && !p.noProps:
+		h.bucketProps(w, r, t)
+	case !listed:
+		h.refuse(w, t, errNoRoute) // neither keys nor properties are asked for
+	default:
+		h.oldList(w, r, t, p)
+	}
+}
+
+// oldList answers with the keys, and the properties unless they are left out.
+func (h *handler) oldList(w http.ResponseWriter, r *http.Request, t target, p *params) {
+	var shown *namedProps
+	if !p.noProps {
+		props, err := h.node.BucketProps(r.Context(), t.bucket())
+		if err != nil {
+			h.refuse(w, t, err)
+			return
+		}
+		shown = &namedProps{t.key.Bucket, props}
+	}
+	if p.keys == keysAll {
+		h.listAll(w, r, t, p, shown)
+		return
+	}
+	h.listStream(w, r, t, p, shown)
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -118,18 +119,14 @@ func cmdVTag(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("no sibling is %q", args[2])
 }
 
-// freePorts finds ports of loopback that follow one another and are all free,
-// and returns the first.
+// freePorts finds so many ports in a row that are free. They are below those that systems
+// give to connections that are made, so that nobody is given one before it is used.
 func freePorts(n int) (int, error) {
-	const tries = 100
+	const tries, lowest, highest = 100, 10_000, 30_000
 	for range tries {
-		first, err := net.Listen("tcp", anyPort)
-		if err != nil {
-			return 0, err
-		}
-		base := first.Addr().(*net.TCPAddr).Port
-		held := []net.Listener{first}
-		for i := 1; i < n && base+n < 1<<16; i++ {
+		base := lowest + rand.IntN(highest-lowest-n)
+		var held []net.Listener
+		for i := range n {
 			l, err := net.Listen("tcp", loopback(base+i))
 			if err != nil {
 				break

@@ -49,7 +49,7 @@ var budgets = []struct {
 	{planted.FilledEarly, 100, changing},
 	{planted.DropUnconfirmed, 100, standing},
 	{planted.DropChanged, 100, standing},
-	{planted.DropKeepsActor, 100, standing},
+	{planted.DropKeepsActor, 400, standing},
 	{planted.FallbackAbsent, 100, standing},
 	{planted.FallbackTwice, 100, standing},
 	{planted.FallbackEarly, 100, standing},

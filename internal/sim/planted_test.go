@@ -75,7 +75,7 @@ var budgets = []struct {
 	{planted.GraveKept, 20, nil},
 	{planted.OutdatedMerged, 400, reaping},
 	{planted.LatestByDot, 60, latest},
-	{planted.LatestListsAll, 100, latest},
+	{planted.LatestListsAll, 600, latest},
 	{planted.ClockUnguarded, 100, latest},
 	{planted.Unguarded, 100, conditional},
 	{planted.FirstStateOnly, 20, typed},

@@ -18,7 +18,7 @@ type BucketType struct {
 // BucketProps are the properties that requests of a bucket go by. The error is
 // kv.ErrBucketType if this node knows of no such type that is active.
 func (n *Node) BucketProps(_ context.Context, b kv.Bucket) (kv.Properties, error) {
-	b.Type = plainType(b.Type)
+	b.Type = kv.PlainType(b.Type)
 	if err := b.Validate(); err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (n *Node) BucketType(_ context.Context, name string) (BucketType, error) {
 	if err != nil {
 		return BucketType{}, err
 	}
-	t := BucketType{Name: name, Active: plainType(name) == "", Props: p.List()}
+	t := BucketType{Name: name, Active: kv.PlainType(name) == "", Props: p.List()}
 	for _, x := range s.Types() {
 		if x.Name == name {
 			t.Active = x.Active
@@ -126,12 +126,4 @@ func (n *Node) known(epoch uint64) bool {
 		}
 	}
 	return true
-}
-
-// plainType is a type's name as keys have it: the default type has none.
-func plainType(name string) string {
-	if name == membership.DefaultType {
-		return ""
-	}
-	return name
 }

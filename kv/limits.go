@@ -24,6 +24,18 @@ const (
 	MaxLinger      = 10 * time.Second
 )
 
+// DefaultType is the name of the bucket type of buckets that name none.
+const DefaultType = "default"
+
+// PlainType is the name of a bucket type as keys have it: that of the default type is
+// empty.
+func PlainType(name string) string {
+	if name == DefaultType {
+		return ""
+	}
+	return name
+}
+
 // Validate reports whether the key is within the limits.
 func (k Key) Validate() error {
 	if err := (Bucket{k.Type, k.Bucket}).Validate(); err != nil {

@@ -52,7 +52,7 @@ func (b *Buckets) Step(now time.Duration, ev Event, out []Effect) []Effect {
 // prepare reads the token.
 func (b *Buckets) prepare(now time.Duration, out []Effect) []Effect {
 	o := &b.req.Options
-	b.req.Type = plainType(b.req.Type)
+	b.req.Type = kv.PlainType(b.req.Type)
 	err := kv.Bucket{Type: b.req.Type, Name: "b"}.Validate()
 	if err != nil {
 		return b.end(err, out)

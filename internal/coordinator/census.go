@@ -90,7 +90,7 @@ func (c *Census) Step(now time.Duration, ev Event, out []Effect) []Effect {
 
 func (c *Census) prepare(out []Effect) []Effect {
 	o := &c.req.Options
-	c.req.Bucket.Type = plainType(c.req.Bucket.Type)
+	c.req.Bucket.Type = kv.PlainType(c.req.Bucket.Type)
 	if c.err = c.req.Bucket.Validate(); c.err != nil {
 		return c.end(out)
 	}

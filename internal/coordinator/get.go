@@ -348,21 +348,13 @@ func (g *Get) decode(enc []byte) (object.Object, error) {
 
 // live reports whether a reader would find a value in the object.
 func (g *Get) live(now time.Duration, o object.Object) bool {
-	return shown(o, g.props).Live(g.wallMs(now))
-}
-
-// shown is the object as the readers of its bucket see it.
-func shown(o object.Object, p *kv.Props) object.Object {
-	if p.Latest() {
-		return o.Latest()
-	}
-	return o
+	return o.Shown(g.props).Live(g.wallMs(now))
 }
 
 // values are what the readers of a bucket see of an object; of a data type it is one
 // value.
 func values(o object.Object, p *kv.Props, k kv.Key, nowMs int64, tombstones, head bool) ([]kv.Value, error) {
-	o, err := crdt.Shown(shown(o, p), nowMs)
+	o, err := crdt.Shown(o.Shown(p), nowMs)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %v", kv.ErrInternal, k, err)
 	}

@@ -59,7 +59,7 @@ func (x *Index) Step(now time.Duration, ev Event, out []Effect) []Effect {
 // prepare reads the query and the token.
 func (x *Index) prepare(now time.Duration, out []Effect) []Effect {
 	q := &x.req.Query
-	x.req.Bucket.Type = plainType(x.req.Bucket.Type)
+	x.req.Bucket.Type = kv.PlainType(x.req.Bucket.Type)
 	err := x.req.Bucket.Validate()
 	if err != nil {
 		return x.end(err, out)

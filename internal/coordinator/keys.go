@@ -81,7 +81,7 @@ func (k *Keys) Step(now time.Duration, ev Event, out []Effect) []Effect {
 // prepare reads the token.
 func (k *Keys) prepare(now time.Duration, out []Effect) []Effect {
 	o := &k.req.Options
-	k.req.Bucket.Type = plainType(k.req.Bucket.Type)
+	k.req.Bucket.Type = kv.PlainType(k.req.Bucket.Type)
 	err := k.req.Bucket.Validate()
 	if err != nil {
 		return k.end(err, out)

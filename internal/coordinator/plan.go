@@ -50,7 +50,7 @@ type asked struct {
 // init takes what every request says, and refuses what cannot be meant.
 func (p *plan) init(op string, k kv.Key, n int, timeout, linger time.Duration) error {
 	v := &p.view
-	k.Type = plainType(k.Type)
+	k.Type = kv.PlainType(k.Type)
 	p.op, p.key, p.n, p.start, p.linger = op, k, n, v.Now, linger
 	err := k.Validate()
 	if err != nil {
@@ -74,14 +74,6 @@ func (p *plan) init(op string, k kv.Key, n int, timeout, linger time.Duration) e
 	p.deadline = v.Now + timeout
 	p.home = v.Ring.Home(k)
 	return nil
-}
-
-// plainType is the bucket type as keys have it: the default type has no name.
-func plainType(name string) string {
-	if name == "default" {
-		return ""
-	}
-	return name
 }
 
 // limitTimeout is the timeout that holds: the default for 0.

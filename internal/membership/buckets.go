@@ -32,7 +32,7 @@ const (
 )
 
 // DefaultType is the name of the type of buckets that name none.
-const DefaultType = "default"
+const DefaultType = kv.DefaultType
 
 // BucketType is a bucket type and what is set of it.
 type BucketType struct {
@@ -118,7 +118,7 @@ func unknownType(name string) error {
 
 // TypeProps are the properties of a type, active or not.
 func (s *State) TypeProps(name string) (*kv.Props, error) {
-	if t := s.properties.find(name); t != nil || typeKey(name) == "" {
+	if t := s.properties.find(name); t != nil || kv.PlainType(name) == "" {
 		p, err := s.resolveType(name)
 		return &p, err
 	}
@@ -146,24 +146,16 @@ func (s *State) BucketsSet() []kv.Bucket {
 
 // find is the type of that name, or nil.
 func (p *properties) find(name string) *BucketType {
-	i := slices.IndexFunc(p.types, func(t BucketType) bool { return typeKey(t.Name) == typeKey(name) })
+	i := slices.IndexFunc(p.types, func(t BucketType) bool { return kv.PlainType(t.Name) == kv.PlainType(name) })
 	if i < 0 {
 		return nil
 	}
 	return &p.types[i]
 }
 
-// typeKey is a type's name as buckets have it: the default type's is empty.
-func typeKey(name string) string {
-	if name == DefaultType {
-		return ""
-	}
-	return name
-}
-
 // resolveType is what comes of a type's properties.
 func (s *State) resolveType(name string) (kv.Props, error) {
-	base := kv.DefaultProps(s.replicas, typeKey(name) != "")
+	base := kv.DefaultProps(s.replicas, kv.PlainType(name) != "")
 	t := s.properties.find(name)
 	if t == nil {
 		return base, nil
@@ -185,7 +177,7 @@ func (s *State) index() error {
 		if err != nil {
 			return fmt.Errorf("bucket type %s: %w", quote(name), err)
 		}
-		all[typeKey(name)] = &props
+		all[kv.PlainType(name)] = &props
 	}
 	for name, props := range all { //det:ok from one map to another
 		if t := p.find(name); name == "" || t.Active {
@@ -243,7 +235,7 @@ func (d *draft) setType(c SetType) *ChangeError {
 	if err != nil {
 		return refused(codeInvalid, "bucket type %s: %v", quote(c.Name), err)
 	}
-	name := cmp.Or(typeKey(c.Name), DefaultType)
+	name := cmp.Or(kv.PlainType(c.Name), DefaultType)
 	d.properties = d.properties.clone()
 	t := d.properties.find(name)
 	if t == nil && name == DefaultType {
@@ -293,7 +285,7 @@ func typeNameError(name string) *ChangeError {
 // settleProps makes what requests go by, if all that follows from a change of the
 // type can be.
 func (d *draft) settleProps(name string) *ChangeError {
-	before, known := d.before.byType[typeKey(name)]
+	before, known := d.before.byType[kv.PlainType(name)]
 	d.dropBare()
 	if err := d.index(); err != nil {
 		return refused(codeInvalid, "%v", err)
@@ -307,7 +299,7 @@ func (d *draft) settleProps(name string) *ChangeError {
 	if d.properties.size() > maxPropsBytes {
 		return refused(codeTooMany, "the properties of types and buckets would take more than %d bytes", maxPropsBytes)
 	}
-	after := d.properties.byType[typeKey(name)]
+	after := d.properties.byType[kv.PlainType(name)]
 	if known && after != nil {
 		if what := changesFixed(before, after); what != "" {
 			return refused(codeInvalid, "bucket type %s is active: its %s cannot change any more", quote(name), what)
@@ -332,7 +324,7 @@ func changesFixed(before, after *kv.Props) string {
 
 // setBucket carries a SetBucket out.
 func (d *draft) setBucket(c SetBucket) *ChangeError {
-	c.Bucket.Type = typeKey(c.Bucket.Type)
+	c.Bucket.Type = kv.PlainType(c.Bucket.Type)
 	if err := c.Bucket.Validate(); err != nil {
 		return refused(codeInvalid, "%v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/tanodb/tanodb/internal/planted"
+	"github.com/tanodb/tanodb/kv"
 )
 
 // Latest is the object as a reader sees it for whom the last write wins: of its
@@ -26,6 +27,14 @@ func (o Object) Latest() Object {
 		}
 	}
 	return Object{Clock: o.Clock, Siblings: o.Siblings[last : last+1 : last+1]}
+}
+
+// Shown is the object as the readers of a bucket with these properties see it.
+func (o Object) Shown(p *kv.Props) Object {
+	if p.Latest() {
+		return o.Latest()
+	}
+	return o
 }
 
 // newer reports whether x was written after y, as far as stamps tell.

@@ -234,7 +234,7 @@ func (t *turn) keep(i int, dk []byte, m *Coordinate, head stored, obj object.Obj
 		t.refuse(i, CodeTooLarge, fmt.Sprintf("%s would be %d bytes; the limit is %d", m.Key, len(enc), props.SizeMax))
 		return
 	}
-	live := seenBy(props, head.Object).Live(t.wallMs)
+	live := head.Shown(props).Live(t.wallMs)
 	if err := t.write(dk, head, obj, enc, m.Write.Deleted); err != nil {
 		t.refuseRead(i, m.Key, err)
 		return
@@ -251,14 +251,6 @@ func (m *Coordinate) props() *kv.Props {
 	}
 	p := kv.DefaultProps(1, true)
 	return &p
-}
-
-// seenBy is the object as the readers of a bucket see it.
-func seenBy(p *kv.Props, o object.Object) object.Object {
-	if p.Latest() {
-		return o.Latest()
-	}
-	return o
 }
 
 // warn tells of a key that grows towards a limit.
@@ -315,7 +307,7 @@ func (t *turn) repeat(i int, dk []byte, m *Coordinate, head object.Object) {
 		return
 	}
 	t.out.Early = append(t.out.Early, Answer{i, &Minted{Object: enc}})
-	t.stored(i, seenBy(m.props(), head).Live(t.wallMs))
+	t.stored(i, head.Shown(m.props()).Live(t.wallMs))
 }
 
 // survives reports whether any sibling was not seen.

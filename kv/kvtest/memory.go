@@ -52,7 +52,7 @@ type sibling struct {
 
 // Get reads a key.
 func (m *Memory) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
-	k.Type = plainType(k.Type)
+	k.Type = kv.PlainType(k.Type)
 	if err := firstError(ctx.Err(), k.Validate(), known(k.Type), checkRead(o)); err != nil {
 		return kv.Object{}, err
 	}
@@ -77,7 +77,7 @@ func (m *Memory) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object
 
 // Put writes a value.
 func (m *Memory) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
-	k.Type = plainType(k.Type)
+	k.Type = kv.PlainType(k.Type)
 	seen, seenErr := readContext(k, o.Context)
 	if err := firstError(ctx.Err(), k.Validate(), known(k.Type), v.Validate(), v.ValidateIndexes(), checkWrite(o), seenErr, confirms("put", o.NodeConfirms)); err != nil {
 		return kv.Receipt{}, err
@@ -122,7 +122,7 @@ func (m *Memory) meets(k kv.Key, seen uint64, o kv.WriteOptions) (uint64, error)
 
 // Delete replaces what was seen by a tombstone.
 func (m *Memory) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Receipt, error) {
-	k.Type = plainType(k.Type)
+	k.Type = kv.PlainType(k.Type)
 	seen, seenErr := readContext(k, o.Context)
 	read := kv.ReadOptions{N: o.N, R: o.R, PR: o.PR}
 	if err := firstError(ctx.Err(), k.Validate(), known(k.Type), checkWrite(o), checkRead(read), seenErr, confirms("delete", o.NodeConfirms)); err != nil {
@@ -149,7 +149,7 @@ func (m *Memory) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Re
 
 // Keys lists a page of a bucket.
 func (m *Memory) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyPage, error) {
-	b.Type = plainType(b.Type)
+	b.Type = kv.PlainType(b.Type)
 	after, err := readToken(o.Token)
 	if err := firstError(ctx.Err(), b.Validate(), known(b.Type), err, between("limit", o.Limit, kv.MaxPage), between("timeout", o.Timeout, kv.MaxTimeout)); err != nil {
 		return kv.KeyPage{}, err
@@ -178,7 +178,7 @@ func (m *Memory) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.Ke
 
 // Index answers a page of a query, by looking at every value.
 func (m *Memory) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.IndexPage, error) {
-	b.Type = plainType(b.Type)
+	b.Type = kv.PlainType(b.Type)
 	field, start, end, spanErr := q.Span()
 	if err := firstError(ctx.Err(), b.Validate(), known(b.Type), spanErr, between("limit", q.Limit, kv.MaxPage), between("timeout", q.Timeout, kv.MaxTimeout)); err != nil {
 		return kv.IndexPage{}, err
@@ -215,7 +215,7 @@ func (m *Memory) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.In
 
 // Buckets lists a page of the buckets of a type.
 func (m *Memory) Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (kv.BucketPage, error) {
-	bucketType = plainType(bucketType)
+	bucketType = kv.PlainType(bucketType)
 	if err := firstError(ctx.Err(), known(bucketType), between("limit", o.Limit, kv.MaxPage), between("timeout", o.Timeout, kv.MaxTimeout)); err != nil {
 		return kv.BucketPage{}, err
 	}
@@ -393,18 +393,11 @@ func readContext(k kv.Key, c kv.Context) (uint64, error) {
 	return 0, fmt.Errorf("%w for %v", kv.ErrContext, k)
 }
 
-func plainType(name string) string {
-	if name == "default" {
-		return ""
-	}
-	return name
-}
-
 // propsOf are the properties of a type.
 func propsOf(name string) kv.Props {
 	p := kv.DefaultProps(memoryReplicas, true)
 	for _, t := range Types() {
-		if plainType(t.Name) == name {
+		if kv.PlainType(t.Name) == name {
 			p, _ = p.With(t.Props)
 		}
 	}

@@ -21,7 +21,8 @@ import (
 type request struct {
 	node     *Node
 	machine  coordinator.Machine
-	answered func() // called once, when the machine has its result or has panicked
+	answered func()  // called once, when the machine has its result or has panicked
+	trace    *tracer // changed under the lock; nil: nobody watches
 
 	mu       sync.Mutex
 	stepping bool
@@ -36,8 +37,8 @@ type request struct {
 
 // start registers the request and begins it. It returns false if the node is
 // closing or has as many requests as it may.
-func (n *Node) start(m coordinator.Machine, answered func()) (*request, error) {
-	r := &request{node: n, machine: m, answered: answered}
+func (n *Node) start(m coordinator.Machine, t *tracer, answered func()) (*request, error) {
+	r := &request{node: n, machine: m, trace: t, answered: answered}
 	if err := n.requests.admit(r, n); err != nil {
 		return nil, err
 	}
@@ -82,7 +83,14 @@ func (r *request) step(ev coordinator.Event) (effects []coordinator.Effect) {
 			r.finish()
 		}
 	}()
-	r.effects = r.machine.Step(r.node.elapsed(), ev, r.effects[:0])
+	now := r.node.elapsed()
+	if r.trace == nil {
+		r.effects = r.machine.Step(now, ev, r.effects[:0])
+	} else {
+		before := phaseOf(r.machine)
+		r.effects = r.machine.Step(now, ev, r.effects[:0])
+		r.trace.step(now, before, ev, r.effects, r.machine)
+	}
 	if r.machine.Done() {
 		r.finish()
 	}
@@ -92,6 +100,7 @@ func (r *request) step(ev coordinator.Event) (effects []coordinator.Effect) {
 // finish lets go of the machine; the caller holds the lock.
 func (r *request) finish() {
 	r.over = true
+	r.trace.end(r.node.elapsed())
 	if r.timer != nil {
 		r.timer.Stop()
 	}
@@ -276,7 +285,7 @@ func (n *Node) drive(ctx context.Context, m coordinator.Machine) (begun bool, er
 		return false, cancelled(ctx)
 	}
 	answered := make(chan struct{})
-	r, err := n.start(m, func() { close(answered) })
+	r, err := n.start(m, newTracer(ctx, n.elapsed()), func() { close(answered) })
 	if err != nil {
 		return false, err
 	}

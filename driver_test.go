@@ -110,7 +110,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 		return nil
 	}}
 	answered := make(chan struct{})
-	r, err := n.start(m, func() { close(answered) })
+	r, err := n.start(m, nil, func() { close(answered) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,12 @@ const (
 	orderResume = "resume"
 	orderVerify = "verify"
 	orderRoots  = "roots"
+
+	orderDescribe = "describe" // the whole NodeState
 )
+
+// errNodeDown is why a node is not asked.
+var errNodeDown = errors.New("the node is down")
 
 const (
 	verifyPoll    = 200 * time.Millisecond // how often a verification of other nodes is looked at
@@ -202,7 +207,7 @@ func (n *Node) order(ctx context.Context, node, do string, into any) error {
 	case node == n.self:
 		answer = n.ordered(&transport.Order{Do: do})
 	case n.network == nil || !n.live.up(node):
-		return errors.New("the node is down")
+		return errNodeDown
 	default:
 		var err error
 		if answer, err = n.askNode(ctx, node, &transport.Order{Do: do}); err != nil {
@@ -260,6 +265,12 @@ func (n *Node) ordered(o *transport.Order) vnode.Message {
 			return &vnode.Failure{Code: vnode.CodeStorage, Text: err.Error()}
 		}
 		answer = roots
+	case orderDescribe:
+		state, err := n.describe()
+		if err != nil {
+			return &vnode.Failure{Code: vnode.CodeInternal, Text: err.Error()}
+		}
+		answer = state
 	default:
 		return &vnode.Refusal{Code: vnode.CodeUnsupported, Text: fmt.Sprintf("this node knows no order %q", o.Do)}
 	}

@@ -24,7 +24,7 @@ type Holding struct {
 	Clock     []ClockEntry  // what it has seen of the key; empty: it has nothing, not even a tombstone
 	Values    int           // live ones
 	Dead      int           // tombstones and expired values
-	Bytes     int           // of all values
+	Bytes     int64         // of all values
 	Behind    bool          // some other vnode of the answer has seen something that this one has not
 	Elapsed   time.Duration // until it had answered
 }
@@ -161,7 +161,7 @@ func (h *Holding) take(m vnode.Message, err error, nowMs int64) object.Vector {
 		return nil
 	}
 	for i := range o.Siblings {
-		h.Bytes += o.Siblings[i].Size
+		h.Bytes += int64(o.Siblings[i].Size)
 		if o.Siblings[i].Live(nowMs) {
 			h.Values++
 			h.Result = kv.Found

@@ -21,6 +21,7 @@ import (
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/server/console"
 	httpd "github.com/tanodb/tanodb/internal/server/http"
 	"github.com/tanodb/tanodb/internal/server/pb"
 )
@@ -193,9 +194,11 @@ func (c *serveCmd) open(o tanodb.Options, signals chan os.Signal) (*serving, err
 		}
 		riak := pb.NewServer(ans.node, pb.Options{Logger: o.Logger, Properties: ans.node, Buckets: ans.node, Cluster: ans.node})
 		limits := httpd.Options{Logger: o.Logger, Metrics: riak.Metrics()}
+		views := console.New(ans.node, console.Options{Logger: o.Logger})
 		return &serving{
 			node:    ans.node,
-			http:    httpd.NewServer(c.handler(httpd.New(ans.node, limits)), limits),
+			console: views,
+			http:    httpd.NewServer(c.handler(httpd.New(ans.node, limits), views), limits),
 			pb:      riak,
 			drain:   c.Drain,
 			log:     o.Logger,
@@ -346,10 +349,11 @@ func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// handler serves the database, and profiles if that was asked for.
-func (c *serveCmd) handler(db http.Handler) http.Handler {
-	if !c.Pprof {
-		return db
+// handler serves the database, its console, and profiles if that was asked for.
+func (c *serveCmd) handler(db, views http.Handler) http.Handler {
+	below := func(r *http.Request, prefix string) bool {
+		rest, ok := strings.CutPrefix(r.URL.EscapedPath(), prefix)
+		return ok && (rest == "" || rest[0] == '/')
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -358,11 +362,14 @@ func (c *serveCmd) handler(db http.Handler) http.Handler {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
+		switch {
+		case below(r, console.Prefix):
+			views.ServeHTTP(w, r)
+		case c.Pprof && below(r, "/debug/pprof"):
 			mux.ServeHTTP(w, r)
-			return
+		default:
+			db.ServeHTTP(w, r)
 		}
-		db.ServeHTTP(w, r)
 	})
 }
 
@@ -398,6 +405,7 @@ func (r ready) String() string {
 // serving is a node and its servers while they run.
 type serving struct {
 	node    *tanodb.Node
+	console *console.Console
 	http    *httpd.Server
 	pb      *pb.Server // without a listener where it is off
 	drain   time.Duration
@@ -465,8 +473,10 @@ func (s *serving) serve(d doors) <-chan error {
 	return failed
 }
 
-// shutdown stops the servers, all at once.
+// shutdown stops the servers, all at once. The streams of the console would never end by
+// themselves.
 func (s *serving) shutdown(ctx context.Context) error {
+	s.console.Close()
 	other := make(chan error, 1)
 	go func() { other <- s.pb.Shutdown(ctx) }()
 	return errors.Join(s.http.Shutdown(ctx), <-other)

@@ -11,6 +11,7 @@
 //	GET /_tanodb/status                                  tanodb.Status
 //	GET /_tanodb/cluster                                 tanodb.ClusterState
 //	GET /_tanodb/cluster/transfers                       Transfers
+//	GET /_tanodb/cluster/nodes                           Nodes
 //	GET /_tanodb/cluster/plan                            tanodb.Plan
 //	POST /_tanodb/cluster/stage                          tanodb.Change, and the same as answer
 //	POST /_tanodb/cluster/join and so on                 Join, Commit, Clear, Down, Recover, Repair, Limits, Deletes

@@ -86,6 +86,11 @@ func NewTransfers(ts []tanodb.TransferState, err error) Transfers {
 	return out
 }
 
+// Nodes are all nodes of a cluster, by their own account.
+type Nodes struct {
+	Nodes []tanodb.NodeState `json:"nodes"`
+}
+
 // RepairOrder names the node whose anti-entropy is meant; empty: all members.
 type RepairOrder struct {
 	Node string `json:"node,omitempty"`

@@ -21,6 +21,7 @@ import (
 //
 //	GET  /_tanodb/cluster            what this node knows of the cluster
 //	GET  /_tanodb/cluster/transfers  the transfers of all nodes, with their progress
+//	GET  /_tanodb/cluster/nodes      how all nodes are, by their own account; one that does not answer has an error
 //	GET  /_tanodb/cluster/plan       what a commit would do now
 //	POST /_tanodb/cluster/join       {"address", "zone", "weight", "auto"}: this node into that cluster
 //	POST /_tanodb/cluster/stage      {"kind", "node", "with", "zone", "weight"}; leave and set without a node mean this one
@@ -46,6 +47,9 @@ type Cluster interface {
 	// ClusterTransfers are those of all nodes that answer; an error says which
 	// did not.
 	ClusterTransfers(ctx context.Context) ([]tanodb.TransferState, error)
+
+	// Nodes ask all members how they are; those that do not answer soon have an error.
+	Nodes(ctx context.Context) []tanodb.NodeState
 
 	Join(ctx context.Context, address string, o tanodb.JoinOptions) error
 	Stage(ctx context.Context, c tanodb.Change) error
@@ -119,6 +123,8 @@ func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 			return nil, err
 		}
 		return api.NewTransfers(ts, err), nil
+	case clusterNodes:
+		return api.Nodes{Nodes: h.node.Nodes(ctx)}, nil
 	case clusterPlan:
 		return h.node.ClusterPlan(ctx)
 	case typeList:

@@ -127,6 +127,10 @@ func (f *fake) ClusterTransfers(context.Context) ([]tanodb.TransferState, error)
 	return f.moving, f.fail
 }
 
+func (f *fake) Nodes(context.Context) []tanodb.NodeState {
+	return []tanodb.NodeState{{Node: "n1"}, {Node: "n2", Error: "the node is down"}}
+}
+
 // ordered notes what was asked of the cluster.
 func (f *fake) ordered(format string, args ...any) error {
 	f.mu.Lock()

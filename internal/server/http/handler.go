@@ -17,7 +17,7 @@
 //	GET                    /_tanodb/buckets/B/index/F/V[/V]?limit&token&sort&regex
 //	GET PUT DELETE         /_tanodb/buckets/B/keys/K        with each replica's reply
 //	GET                    /_tanodb/explain/buckets/B/keys/K
-//	GET                    /_tanodb/cluster  and below it  /transfers  /plan
+//	GET                    /_tanodb/cluster  and below it  /transfers  /nodes  /plan
 //	POST                   /_tanodb/cluster/join  and so on; see cluster.go
 //	GET                    /_tanodb/repair
 //	POST                   /_tanodb/repair/pause  /resume  /verify

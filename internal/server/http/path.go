@@ -31,6 +31,7 @@ const (
 
 	clusterState
 	clusterTransfers
+	clusterNodes
 	clusterPlan
 	clusterStage
 	clusterJoin
@@ -86,6 +87,7 @@ var simple = map[string]resource{
 
 	ownPrefix + "/cluster":           clusterState,
 	ownPrefix + "/cluster/transfers": clusterTransfers,
+	ownPrefix + "/cluster/nodes":     clusterNodes,
 	ownPrefix + "/cluster/plan":      clusterPlan,
 	ownPrefix + "/cluster/stage":     clusterStage,
 	ownPrefix + "/cluster/join":      clusterJoin,

@@ -42,6 +42,7 @@ func TestPaths(t *testing.T) {
 		"/_tanodb/explain/buckets/b/keys/k": {resource: explain, own: true, key: kv.Key{Bucket: "b", Name: "k"}},
 		"/_tanodb/cluster":                  {resource: clusterState, own: true},
 		"/_tanodb/cluster/":                 {resource: clusterState, own: true},
+		"/_tanodb/cluster/nodes":            {resource: clusterNodes, own: true},
 		"/_tanodb/cluster/plan":             {resource: clusterPlan, own: true},
 		"/_tanodb/cluster/join":             {resource: clusterJoin, own: true},
 		"/_tanodb/cluster/explode":          {},

@@ -1,0 +1,416 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/kv"
+)
+
+const (
+	maxForm       = 1 << 20 // bytes of the form
+	maxTold       = 256     // events that may wait to be shown
+	maxEvents     = 400     // events that are shown
+	redraw        = 200 * time.Millisecond
+	repairWithin  = 5 * time.Second // after the answer, for what a read still does
+	watchPatience = 10 * time.Second
+)
+
+// watchPage is the form, and below it the story.
+type watchPage struct {
+	Form  watchForm
+	Types []tanodb.BucketType
+	Error string
+	Story *story
+}
+
+// watchForm is what is to be done.
+type watchForm struct {
+	Op, Type, Bucket, Key string
+	Escaped               bool
+	Value                 string
+	Quorum, Primaries     string // R and PR, or W and PW
+}
+
+// watchForm serves the empty form, or that of a key.
+func (c *Console) watchForm(w http.ResponseWriter, r *http.Request) {
+	p := watchPage{Form: watchForm{Op: "get"}}
+	k, err := readNames(r.URL.Query().Get)
+	if err == nil {
+		p.Types, err = c.node.BucketTypes(r.Context())
+	}
+	p.Form.Type = k.Type
+	p.Form.Bucket, p.Form.Key, p.Form.Escaped = typed(k)
+	status := http.StatusOK
+	if err != nil {
+		p.Error, status = err.Error(), statusOf(err)
+	}
+	c.write(w, status, page{Name: "watch", Body: p})
+}
+
+// watched is a request that is to be watched.
+type watched struct {
+	key               kv.Key
+	put               bool
+	value             []byte
+	quorum, primaries kv.Quorum
+}
+
+// readWatched reads the form.
+func readWatched(get func(string) string) (q watched, err error) {
+	if q.key, err = readNames(get); err != nil {
+		return q, err
+	}
+	if err = q.key.Validate(); err != nil {
+		return q, err
+	}
+	switch get("op") {
+	case "get":
+	case "put":
+		q.put, q.value = true, []byte(get("value"))
+	default:
+		return q, &kv.InvalidError{What: "operation", Problem: "must be get or put"}
+	}
+	for name, into := range map[string]*kv.Quorum{"quorum": &q.quorum, "primaries": &q.primaries} {
+		if get(name) == "" {
+			continue
+		}
+		if *into, err = kv.ParseQuorum(get(name)); err != nil {
+			return q, err
+		}
+	}
+	return q, nil
+}
+
+// watch runs a request. A page with scripts is sent its story as it happens; to another, all of
+// it is shown when it is over.
+func (c *Console) watch(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "the form is not understood, or too large: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	q, err := readWatched(r.PostForm.Get)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	leave := c.stream(w)
+	if leave == nil {
+		return
+	}
+	defer leave()
+	if !strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		s := c.follow(r.Context(), q, func(*story) error { return nil })
+		f := watchForm{Op: r.PostForm.Get("op"), Type: q.key.Type, Value: string(q.value), Quorum: r.PostForm.Get("quorum"), Primaries: r.PostForm.Get("primaries")}
+		f.Bucket, f.Key, f.Escaped = typed(q.key)
+		c.write(w, http.StatusOK, page{Name: "watch", Body: watchPage{Form: f, Story: s}})
+		return
+	}
+	stream := newSSE(w)
+	s := c.follow(r.Context(), q, func(s *story) error {
+		return stream.send("story", map[string]string{"html": render("story", s)})
+	})
+	if s.Over {
+		// Whoever has asked is gone if this fails.
+		_ = stream.send("end", struct{}{})
+	}
+}
+
+// outcome is how a request has ended.
+type outcome struct {
+	object  kv.Object
+	receipt kv.Receipt
+	err     error
+}
+
+// follow runs a request and shows its story, until it is over or show fails. What is shown
+// has the times at which it happened here, not those at which it was sent on.
+func (c *Console) follow(ctx context.Context, q watched, show func(*story) error) *story {
+	events := make(chan tanodb.TraceEvent, maxTold)
+	done := make(chan outcome, 1)
+	begun := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		done <- c.request(tanodb.WithTrace(ctx, func(e tanodb.TraceEvent) {
+			select {
+			case events <- e:
+			default: // it is shown that some are missing: their numbers are
+			}
+		}), q)
+	}()
+	s := newStory(q)
+	tick := time.NewTicker(redraw)
+	defer tick.Stop()
+	var late <-chan time.Time
+	for !s.Over {
+		select {
+		case e := <-events:
+			s.add(e)
+			s.drain(events)
+		case o := <-done:
+			s.answered(o, time.Since(begun))
+			late = time.After(repairWithin)
+		case <-tick.C:
+		case <-late:
+			s.Over = true
+		case <-ctx.Done():
+			return s
+		case <-c.closed:
+			return s
+		}
+		s.draw(time.Since(begun))
+		if show(s) != nil {
+			return s
+		}
+	}
+	return s
+}
+
+// request does what is watched.
+func (c *Console) request(ctx context.Context, q watched) (o outcome) {
+	if q.put {
+		v := kv.Value{Data: q.value, ContentType: "text/plain"}
+		o.receipt, o.err = c.node.Put(ctx, q.key, v, kv.WriteOptions{W: q.quorum, PW: q.primaries, Timeout: watchPatience})
+		return o
+	}
+	o.object, o.err = c.node.Get(ctx, q.key, kv.ReadOptions{R: q.quorum, PR: q.primaries, Timeout: watchPatience})
+	return o
+}
+
+// story is what has happened to a request so far.
+type story struct {
+	Op, Key string
+	Phases  []phaseMark
+	Events  []told
+	Bars    []bar
+	Ticks   []tick
+	Height  int
+	Answer  *answer
+	Over    bool
+	Missing bool // there were more events than are shown
+
+	ended    bool          // the request has told all
+	last     time.Duration // of the newest event
+	answerAt time.Duration
+}
+
+// told is an event in words.
+type told struct {
+	tanodb.TraceEvent
+	Who string
+	New string // how the counting stands, if it has changed
+}
+
+// phaseMark is one of the steps of a request, and whether it has come to it.
+type phaseMark struct {
+	Name    string
+	Reached bool
+	Now     bool
+}
+
+// bar is one question to a replica in the picture.
+type bar struct {
+	Who, Text, Result string
+	Class             string // open, ok, bad or sent
+	X, Width, Y       float64
+	from, to          time.Duration
+	ask               int
+	open              bool
+}
+
+// tick is a mark of the time axis.
+type tick struct {
+	X    float64
+	Text string
+}
+
+// answer is what the client has got.
+type answer struct {
+	After   time.Duration
+	Good    bool
+	Text    string
+	Values  []shownValue
+	Clock   []tanodb.ClockEntry
+	Replies []kv.Reply
+}
+
+func newStory(q watched) *story {
+	s := &story{Op: "get", Key: q.key.String()}
+	if q.put {
+		s.Op = "put"
+	}
+	for _, name := range []string{"prepare", "execute", "waiting", "answer", "repairing"} {
+		if q.put && name == "repairing" {
+			continue // a put has nothing to repair
+		}
+		s.Phases = append(s.Phases, phaseMark{Name: name})
+	}
+	return s
+}
+
+// drain takes what else has happened already, so that it is shown at once.
+func (s *story) drain(events <-chan tanodb.TraceEvent) {
+	for {
+		select {
+		case e := <-events:
+			s.add(e)
+		default:
+			return
+		}
+	}
+}
+
+// add adds an event.
+func (s *story) add(e tanodb.TraceEvent) {
+	s.last = max(s.last, e.At)
+	s.reach(e)
+	switch e.Kind {
+	case tanodb.TraceEnd:
+		s.ended = true
+		s.Over = s.Answer != nil
+		return
+	case tanodb.TraceAsk:
+		b := bar{Who: whose(e.Replica), Text: e.Text, Class: "open", from: e.At, to: e.At, ask: e.Ask, open: true}
+		if e.Phase == "repairing" {
+			b.Class, b.open, b.Result = "sent", false, "sent; nobody waits for the answer"
+		}
+		s.Bars = append(s.Bars, b)
+	case tanodb.TraceReply, tanodb.TraceLost, tanodb.TraceNotSent:
+		s.close(e)
+	case tanodb.TraceAnswer:
+		s.answerAt = e.At
+	}
+	if len(s.Events) == maxEvents {
+		s.Missing = true
+		return
+	}
+	t := told{TraceEvent: e}
+	if e.Replica.Node != "" {
+		t.Who = whose(e.Replica)
+	}
+	if e.Tally != "" && (len(s.Events) == 0 || s.Events[len(s.Events)-1].Tally != e.Tally) {
+		t.New = e.Tally
+	}
+	if e.Kind == tanodb.TraceBegin {
+		t.Text = "the preference list is made, and the requirement"
+	}
+	s.Events = append(s.Events, t)
+}
+
+// reach notes how far the request is.
+func (s *story) reach(e tanodb.TraceEvent) {
+	name := e.Phase
+	if e.Kind == tanodb.TraceAnswer {
+		name = "answer"
+	}
+	for i := range s.Phases {
+		if s.Phases[i].Name != name {
+			continue
+		}
+		for j := range s.Phases {
+			s.Phases[j].Now = j == i
+		}
+		s.Phases[i].Reached = true
+	}
+}
+
+// close ends the bar of a question. A write's first vnode answers twice: when it has made
+// the version, and when that is durable.
+func (s *story) close(e tanodb.TraceEvent) {
+	for i := range s.Bars {
+		b := &s.Bars[i]
+		if b.ask != e.Ask {
+			continue
+		}
+		b.to = e.At
+		if b.Result != "" {
+			b.Result += ", "
+		}
+		b.Result += e.Text
+		b.Class, b.open = "ok", strings.HasPrefix(e.Text, "made")
+		if !e.OK {
+			b.Class, b.open = "bad", false
+		}
+	}
+}
+
+// answered notes what the client has got.
+func (s *story) answered(o outcome, after time.Duration) {
+	a := &answer{After: s.answerAt, Good: o.err == nil || errors.Is(o.err, kv.ErrNotFound)}
+	if a.After == 0 {
+		a.After = after // it was refused before it was begun
+	}
+	a.Replies = o.object.Replies
+	for _, v := range o.object.Values[:min(len(o.object.Values), maxSiblings)] {
+		a.Values = append(a.Values, showValue(v))
+	}
+	if s.Op == "put" {
+		a.Replies = o.receipt.Replies
+	}
+	switch {
+	case o.err != nil:
+		a.Text = o.err.Error()
+	case s.Op == "put":
+		a.Text = "written"
+	case len(a.Values) == 1:
+		a.Text = "one value"
+	default:
+		a.Text = fmt.Sprintf("%d values that were written concurrently", len(o.object.Values))
+	}
+	s.Answer = a
+	// A request that was refused before it was begun tells nothing.
+	s.Over = s.ended || s.last == 0 && len(s.Events) == 0
+}
+
+// The picture of the questions, in units of its view: names to the left, and then time.
+const (
+	barsLeft, barsWidth = 190.0, 560.0
+	barHeight           = 26
+)
+
+// draw places the bars along the time that has passed.
+func (s *story) draw(now time.Duration) {
+	end := s.last
+	for _, b := range s.Bars {
+		if b.open && !s.Over {
+			end = max(end, now)
+		}
+	}
+	end = max(end, 100*time.Microsecond)
+	at := func(d time.Duration) float64 { return barsLeft + barsWidth*float64(d)/float64(end) }
+	for i := range s.Bars {
+		b := &s.Bars[i]
+		to := b.to
+		if b.open && b.Class == "open" {
+			to = end
+		}
+		b.X, b.Y = at(b.from), float64(24+i*barHeight)
+		b.Width = max(at(to)-b.X, 3)
+	}
+	s.Height = 32 + len(s.Bars)*barHeight
+	s.Ticks = nil
+	for i := range 5 {
+		d := end * time.Duration(i) / 4
+		s.Ticks = append(s.Ticks, tick{at(d), short(max(d, 1))})
+	}
+}
+
+// AnswerX is where the answer is in the picture.
+func (s *story) AnswerX() float64 {
+	end := max(s.last, 100*time.Microsecond)
+	return barsLeft + barsWidth*min(float64(s.answerAt)/float64(end), 1)
+}
+
+func whose(r tanodb.Replica) string {
+	if r.Role == "" {
+		return r.Node
+	}
+	return fmt.Sprintf("%s, partition %d, %s", r.Node, r.Partition, r.Role)
+}

@@ -28,19 +28,20 @@ var piecesOf = map[string][]string{
 const maxRows = 200
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"prefix":  func() string { return Prefix },
-	"hue":     func(i int) string { return "c" + strconv.Itoa(i%palette) },
-	"short":   short,
-	"ago":     func(d time.Duration) string { return rough(d) },
-	"bytes":   bytesText,
-	"rate":    rateText,
-	"show":    show,
-	"join":    func(s []string) string { return strings.Join(s, ", ") },
-	"pct":     func(part, of int) string { return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(max(of, 1))) },
-	"less":    func(a, b int) int { return a - b },
-	"micros":  func(d time.Duration) string { return fmt.Sprintf("%.3f", millis(d)) },
-	"quorums": func() []string { return []string{"one", "quorum", "all"} },
-	"keysAt":  keysAt, "watchAt": watchAt,
+	"prefix":    func() string { return Prefix },
+	"hue":       func(i int) string { return "c" + strconv.Itoa(i%palette) },
+	"short":     short,
+	"ago":       func(d time.Duration) string { return rough(d) },
+	"bytes":     bytesText,
+	"bytesrate": func(f float64) string { return bytesText(int64(f)) },
+	"rate":      rateText,
+	"show":      show,
+	"join":      func(s []string) string { return strings.Join(s, ", ") },
+	"pct":       func(part, of int) string { return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(max(of, 1))) },
+	"less":      func(a, b int) int { return a - b },
+	"micros":    func(d time.Duration) string { return fmt.Sprintf("%.3f", millis(d)) },
+	"quorums":   func() []string { return []string{"one", "quorum", "all"} },
+	"keysAt":    keysAt, "watchAt": watchAt,
 }).ParseFS(files, "templates/*.html"))
 
 // page is what every page is made of.

@@ -177,7 +177,7 @@ func (d *drawing) words(s view.Snapshot, arcs []view.Arc) {
 		what string
 	}{{down, "owner down"}, {routed, "routed around"}, {waiting, "hints wait"}, {moving, "to move"}} {
 		if c.n > 0 {
-			d.Center = append(d.Center, fmt.Sprintf("%d %s", c.n, c.what))
+			d.Center = append(d.Center, fmt.Sprintf("%s: %d", c.what, c.n))
 		}
 	}
 	d.Label = fmt.Sprintf("The ring: %s. The page of the ring has the same as a table.", strings.Join(d.Center, ", "))

@@ -298,8 +298,11 @@ func (s *story) add(e tanodb.TraceEvent) {
 	if e.Tally != "" && (len(s.Events) == 0 || s.Events[len(s.Events)-1].Tally != e.Tally) {
 		t.New = e.Tally
 	}
-	if e.Kind == tanodb.TraceBegin {
-		t.Text = "the preference list is made, and the requirement"
+	switch e.Kind {
+	case tanodb.TraceBegin:
+		t.Text = "the replicas are chosen, and how many must agree"
+	case tanodb.TraceAnswer:
+		t.Text = "the client is answered"
 	}
 	s.Events = append(s.Events, t)
 }
@@ -371,7 +374,7 @@ func (s *story) answered(o outcome, after time.Duration) {
 
 // The picture of the questions, in units of its view: names to the left, and then time.
 const (
-	barsLeft, barsWidth = 190.0, 560.0
+	barsLeft, barsWidth = 210.0, 880.0
 	barHeight           = 26
 )
 

@@ -31,8 +31,12 @@ type Alert struct {
 func Alerts(s Snapshot, rates []Rate) []Alert {
 	var all []Alert
 	all = append(all, reach(s)...)
+	moving := len(Ownership(s)) > 0
 	for _, m := range Members(s) {
 		all = append(all, ofMember(m)...)
+		if m.Known && m.Repair.Failing > 0 && !moving { // while owners change, comparisons are broken off
+			all = append(all, Alert{Warning, fmt.Sprintf("%s could not compare, or not mend, %d of %d pairs of replicas.", m.Name, m.Repair.Failing, m.Repair.Pairs), "tanodb repair status shows the errors."})
+		}
 	}
 	all = append(all, ofRequests(rates)...)
 	all = append(all, ofTopology(s)...)
@@ -66,7 +70,7 @@ func reach(s Snapshot) []Alert {
 	}
 	if minor > 0 {
 		all = append(all, Alert{Critical,
-			fmt.Sprintf("For %s of %d, fewer than half of the owners are up: requests that ask for primaries (PR, PW) fail, and one more failure may hide data.", partitions(minor), len(s.Routes)),
+			fmt.Sprintf("For %s of %d, no majority of the owners is up: requests that ask for primaries (PR, PW) fail, and one more failure may hide data.", partitions(minor), len(s.Routes)),
 			"Bring back the nodes that are down, before anything else."})
 	}
 	return all
@@ -118,9 +122,6 @@ func ofMember(m Member) []Alert {
 	}
 	if m.Repair.Paused {
 		add(Info, "makes no comparisons of replicas: they are paused.", "tanodb repair resume "+m.Name)
-	}
-	if m.Repair.Failing > 0 {
-		add(Warning, fmt.Sprintf("could not compare, or not mend, %d of %d pairs of replicas.", m.Repair.Failing, m.Repair.Pairs), "tanodb repair status shows the errors.")
 	}
 	return all
 }

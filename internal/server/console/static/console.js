@@ -67,13 +67,23 @@
       return o && (o[field] > 0 || zero) ? o[field] : null;
     });
 
-    const options = (el, series, unit, log) => ({
+    const clock = (t) => new Date(t * 1000).toLocaleTimeString([], { hour12: false });
+    const tens = (u, all) => all.map((v) => (Number.isInteger(Math.round(Math.log10(v) * 1e6) / 1e6) ? v : null));
+    const axis = (filter) => ({
+      stroke: color("--soft"), grid: { stroke: color("--grid"), width: 1, filter }, ticks: { stroke: color("--grid"), width: 1, filter },
+    });
+    const lately = (u, min, max) => [Math.min(min, max - 60), max]; // a minute at least
+
+    const options = (el, series, log) => ({
       width: el.clientWidth, height: 170, series, cursor: { y: false }, legend: { live: false },
-      scales: log ? { y: { distr: 3 } } : { y: { range: (u, min, max) => [0, Math.max(max * 1.1, 1)] } },
+      scales: {
+        x: { range: lately },
+        y: log ? { distr: 3, range: (u, min, max) => [10 ** Math.floor(Math.log10(min || 0.1)), 10 ** Math.ceil(Math.log10(max || 10))] }
+          : { range: (u, min, max) => [0, Math.max(max * 1.1, 1)] },
+      },
       axes: [
-        { stroke: color("--soft"), grid: { stroke: color("--grid") }, ticks: { stroke: color("--grid") } },
-        { stroke: color("--soft"), grid: { stroke: color("--grid") }, ticks: { stroke: color("--grid") }, size: 56,
-          values: (u, all) => all.map((v) => (v === null ? "" : v + unit)) },
+        { ...axis(), incrs: [5, 10, 30, 60], space: 70, values: (u, all) => all.map(clock) },
+        { ...axis(log ? tens : undefined), size: 56, filter: log ? tens : undefined, values: (u, all) => all.map((v) => v ?? "") },
       ],
     });
 
@@ -94,8 +104,8 @@
       const rateData = () => [points.map((p) => p.at), ...all.map((op) => column(op, "rate", true))];
       const timeData = () => [points.map((p) => p.at), ...all.flatMap((op) => [column(op, "p50"), column(op, "p99")])];
       drawn = [
-        { data: rateData, chart: new uPlot(options(rate, [{}, ...rates], "", false), rateData(), rate) },
-        { data: timeData, chart: new uPlot(options(time, [{}, ...times], "", true), timeData(), time) },
+        { data: rateData, chart: new uPlot(options(rate, [{}, ...rates], false), rateData(), rate) },
+        { data: timeData, chart: new uPlot(options(time, [{}, ...times], true), timeData(), time) },
       ];
       rate.dataset.points = time.dataset.points = at.length;
     };

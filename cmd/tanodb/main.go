@@ -68,6 +68,7 @@ type cli struct {
 	Buckets    bucketsCmd    `cmd:"" help:"List the buckets of a type that have keys."`
 	Index      indexCmd      `cmd:"" help:"Find keys by what their values have in an index."`
 	Status     statusCmd     `cmd:"" help:"Show a node, and the cluster as it sees it."`
+	Top        topCmd        `cmd:"" help:"Watch a cluster in the terminal: members, load, transfers, hints, repair."`
 	Cluster    clusterCmd    `cmd:"" help:"Show the members of a cluster, and change them."`
 	BucketType bucketTypeCmd `cmd:"" name:"bucket-type" help:"Show bucket types, and change them."`
 	Bucket     bucketCmd     `cmd:"" help:"Show the properties of a bucket, and change them."`

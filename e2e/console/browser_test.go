@@ -23,7 +23,7 @@ import (
 var programs = []string{"chromium", "chromium-browser", "google-chrome"}
 
 // patience is how long anything may take.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // browser is one page of a browser of its own.
 type browser struct {

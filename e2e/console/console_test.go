@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,6 +33,29 @@ func (b *browser) shoot(name string) {
 	b.dark(false)
 }
 
+// lookLong waits, where pictures are taken, until the charts have so many points.
+func (b *browser) lookLong(points int) {
+	b.t.Helper()
+	if *shots != "" {
+		b.waitFor("the charts have a past", fmt.Sprintf("Number(document.getElementById('chart-rate').dataset.points) >= %d", points))
+	}
+}
+
+// busy keeps the cluster busy, where pictures are taken, until the test ends.
+func (c *cluster) busy() {
+	if *shots == "" {
+		return
+	}
+	bench := exec.Command(c.program, "bench", "--addr", strings.Join(c.bases[:2], ","), "--workers", "2", "--keys", "500", "--duration", "10m")
+	if err := bench.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		_ = bench.Process.Kill()
+		_ = bench.Wait() // it says that it was killed
+	})
+}
+
 // updated waits until the page was brought up to date so many times since it was opened.
 func (b *browser) updated(times int) {
 	b.t.Helper()
@@ -42,6 +66,7 @@ func (b *browser) updated(times int) {
 // home.
 func TestFailureIsVisible(t *testing.T) {
 	c := start(t, 4, "--partitions", "32")
+	c.busy()
 	b := newBrowser(t, c.bases[0])
 	b.open("/")
 	b.shows("summary", "4 of 4 members up")
@@ -58,6 +83,7 @@ func TestFailureIsVisible(t *testing.T) {
 	}
 	b.waitFor("puts have a rate", "/put/.test(document.getElementById('rates').textContent)")
 	b.waitFor("the charts are drawn", "document.querySelectorAll('.chart canvas').length === 2 && Number(document.getElementById('chart-rate').dataset.points) > 2")
+	b.lookLong(60)
 	b.shoot("healthy")
 
 	c.dev("kill", "3")
@@ -70,6 +96,7 @@ func TestFailureIsVisible(t *testing.T) {
 		c.put("shop", fmt.Sprintf("basket%d", i), "pears")
 	}
 	b.waitFor("hints wait", "document.querySelectorAll('#ring path.hint').length > 0")
+	b.lookLong(75)
 	b.shoot("failed")
 	b.open("/activity")
 	b.shows("hints", "waits for n3")
@@ -88,6 +115,7 @@ func TestFailureIsVisible(t *testing.T) {
 // TestTransfersAreVisible adds a node and sees partitions go to it.
 func TestTransfersAreVisible(t *testing.T) {
 	c := start(t, 3, "--partitions", "64")
+	c.busy()
 	c.run("cluster", "limits", "--per-node", "1", "--addr", c.bases[0])
 	for i := range 60 {
 		c.put("shop", fmt.Sprintf("basket%d", i), strings.Repeat("apples ", 2000))
@@ -98,6 +126,7 @@ func TestTransfersAreVisible(t *testing.T) {
 	c.dev("add")
 	b.waitFor("the next owners are shown", "document.querySelectorAll('#ring path.next').length > 0")
 	b.shows("summary", "4 of 4 members up")
+	b.lookLong(20)
 	b.shoot("transfer")
 	b.open("/activity")
 	b.waitFor("a transfer has progress", "document.querySelector('#transfers progress') !== null")

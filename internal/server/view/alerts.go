@@ -22,9 +22,9 @@ const (
 // Alert is something that an operator should know, and what to do about it. Its text changes only
 // with the matter: it is read aloud to those who cannot see it, and each change is.
 type Alert struct {
-	Level Level
-	Text  string
-	Do    string
+	Level Level  `json:"level"`
+	Text  string `json:"text"`
+	Do    string `json:"do,omitempty"`
 }
 
 // Alerts are all that is to be told of a cluster, the worst first.

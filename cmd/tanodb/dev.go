@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tanodb/tanodb/internal/server/console"
 )
 
 // defaultDevDir is where a dev cluster lives unless --dir says otherwise.
@@ -239,6 +241,7 @@ func nextSteps(dir string, state *devState, program string) string {
 	for _, s := range steps {
 		fmt.Fprintf(&b, "    %s %s\n", program, s)
 	}
+	fmt.Fprintf(&b, "\nWatch it in a browser at %s%s, or in a terminal: %s top%s\n", state.Nodes[0].base(), console.Prefix, program, addr)
 	fmt.Fprintf(&b, "\nData, ports and logs are kept in %s. Stop with Ctrl-C.\n", dir)
 	return b.String()
 }

@@ -97,7 +97,7 @@ func (b *browser) check() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.errors) > 0 {
-		b.t.Errorf("the browser has errors: %q", b.errors)
+		b.t.Errorf("the browser has %d errors: %q", len(b.errors), b.errors[:min(len(b.errors), 3)])
 	}
 	if len(b.strange) > 0 {
 		b.t.Errorf("the page has asked others: %q", b.strange)

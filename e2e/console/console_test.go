@@ -66,7 +66,6 @@ func (b *browser) updated(times int) {
 // home.
 func TestFailureIsVisible(t *testing.T) {
 	c := start(t, 4, "--partitions", "32")
-	c.busy()
 	b := newBrowser(t, c.bases[0])
 	b.open("/")
 	b.shows("summary", "4 of 4 members up")
@@ -78,6 +77,7 @@ func TestFailureIsVisible(t *testing.T) {
 	if n := value[int](b, "document.querySelectorAll('#ring .gone, #ring .spare, #ring .hint').length"); n != 0 {
 		t.Errorf("a healthy ring shows %d signs of trouble", n)
 	}
+	c.busy()
 	for i := range 40 {
 		c.put("shop", fmt.Sprintf("basket%d", i), "apples")
 	}

@@ -93,7 +93,7 @@ func New(n Node, o Options) *Console {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Console{
-		node: n, watcher: newWatcher(n, o.Every), log: o.Logger,
+		node: n, watcher: newWatcher(n, o.Every, o.Logger), log: o.Logger,
 		streams: make(chan struct{}, o.MaxStreams), closed: make(chan struct{}),
 		guard: http.NewCrossOriginProtection(), mux: http.NewServeMux(),
 	}

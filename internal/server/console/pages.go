@@ -77,10 +77,10 @@ type move struct {
 	Work tanodb.TransferState
 }
 
-// pieces makes all pieces of a moment.
-func pieces(m *moment) map[string]string {
+// newPiece gathers what the pieces of a moment are made of.
+func newPiece(m *moment) *piece {
 	s := m.snapshot
-	p := piece{
+	p := &piece{
 		Snapshot: s, Members: view.Members(s), Alerts: view.Alerts(s, m.rates), Rates: m.rates, Measuring: m.rates == nil,
 		Drawing: draw(s), Arcs: view.Ring(s), Colors: view.Colors(s), Hints: view.HintsByNode(s), Fills: first(view.Fills(s)),
 	}
@@ -93,15 +93,7 @@ func pieces(m *moment) map[string]string {
 			p.Up++
 		}
 	}
-	out := map[string]string{}
-	for _, ids := range piecesOf {
-		for _, id := range ids {
-			if _, made := out[id]; !made {
-				out[id] = render("piece-"+id, p)
-			}
-		}
-	}
-	return out
+	return p
 }
 
 func first[T any](all []T) []T { return all[:min(len(all), maxRows)] }
@@ -145,7 +137,7 @@ func (c *Console) live(name string) http.HandlerFunc {
 		m := c.watcher.now()
 		p := page{Name: name, Pieces: map[string]template.HTML{}}
 		for _, id := range piecesOf[name] {
-			p.Pieces[id] = template.HTML(m.pieces[id]) // made by a template
+			p.Pieces[id] = template.HTML(m.piece(id)) // made by a template
 		}
 		c.write(w, http.StatusOK, p)
 	}

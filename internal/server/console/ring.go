@@ -37,8 +37,14 @@ type drawing struct {
 	Lanes  []stroke // one for each lane and colour
 	Spare  []stroke // path over what stand-ins serve, one for each lane
 	Hints  []stroke // one for each colour
-	Center []string
+	Center []line
 	Label  string // all of it in words
+}
+
+// line is a line of text in the middle.
+type line struct {
+	Text    string
+	Trouble bool
 }
 
 // stroke is some arcs of one colour.
@@ -171,14 +177,19 @@ func (d *drawing) words(s view.Snapshot, arcs []view.Arc) {
 		}
 	}
 	all := len(arcs)
-	d.Center = append(d.Center, fmt.Sprintf("%d partitions", all), fmt.Sprintf("%d copies each", s.Cluster.Replicas))
+	d.Center = append(d.Center, line{Text: fmt.Sprintf("%d partitions", all)}, line{Text: fmt.Sprintf("%d copies each", s.Cluster.Replicas)})
 	for _, c := range []struct {
-		n    int
-		what string
-	}{{down, "owner down"}, {routed, "routed around"}, {waiting, "hints wait"}, {moving, "to move"}} {
+		n       int
+		what    string
+		trouble bool
+	}{{down, "owner down", true}, {routed, "routed around", true}, {waiting, "hints wait", true}, {moving, "to move", false}} {
 		if c.n > 0 {
-			d.Center = append(d.Center, fmt.Sprintf("%s: %d", c.what, c.n))
+			d.Center = append(d.Center, line{fmt.Sprintf("%s: %d", c.what, c.n), c.trouble})
 		}
 	}
-	d.Label = fmt.Sprintf("The ring: %s. The page of the ring has the same as a table.", strings.Join(d.Center, ", "))
+	var words []string
+	for _, l := range d.Center {
+		words = append(words, l.Text)
+	}
+	d.Label = fmt.Sprintf("The ring: %s. The page of the ring has the same as a table.", strings.Join(words, ", "))
 }

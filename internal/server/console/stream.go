@@ -90,7 +90,7 @@ func changed(m *moment, wanted []string, sent map[string]string) map[string]stri
 		return out
 	}
 	for _, id := range wanted {
-		if html := m.pieces[id]; html != sent[id] {
+		if html := m.piece(id); html != sent[id] {
 			out[id], sent[id] = html, html
 		}
 	}

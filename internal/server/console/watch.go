@@ -222,6 +222,7 @@ type bar struct {
 	X, Width, Y       float64
 	from, to          time.Duration
 	ask               int
+	node              string
 	open              bool
 }
 
@@ -277,13 +278,15 @@ func (s *story) add(e tanodb.TraceEvent) {
 		s.Over = s.Answer != nil
 		return
 	case tanodb.TraceAsk:
-		b := bar{Who: whose(e.Replica), Text: e.Text, Class: "open", from: e.At, to: e.At, ask: e.Ask, open: true}
+		b := bar{Who: whose(e.Replica), node: e.Replica.Node, Text: e.Text, Class: "open", from: e.At, to: e.At, ask: e.Ask, open: true}
 		if e.Phase == "repairing" {
 			b.Class, b.open, b.Result = "sent", false, "sent; nobody waits for the answer"
 		}
 		s.Bars = append(s.Bars, b)
 	case tanodb.TraceReply, tanodb.TraceLost, tanodb.TraceNotSent:
 		s.close(e)
+	case tanodb.TraceDown:
+		s.lose(e)
 	case tanodb.TraceAnswer:
 		s.answerAt = e.At
 	}
@@ -301,6 +304,8 @@ func (s *story) add(e tanodb.TraceEvent) {
 	switch e.Kind {
 	case tanodb.TraceBegin:
 		t.Text = "the replicas are chosen, and how many must agree"
+	case tanodb.TraceDown:
+		t.Text = "the node is held to be down"
 	case tanodb.TraceAnswer:
 		t.Text = "the client is answered"
 	}
@@ -340,6 +345,15 @@ func (s *story) close(e tanodb.TraceEvent) {
 		b.Class, b.open = "ok", strings.HasPrefix(e.Text, "made")
 		if !e.OK {
 			b.Class, b.open = "bad", false
+		}
+	}
+}
+
+// lose ends the bars of a node that is down.
+func (s *story) lose(e tanodb.TraceEvent) {
+	for i := range s.Bars {
+		if b := &s.Bars[i]; b.open && b.node == e.Replica.Node {
+			b.to, b.open, b.Class, b.Result = e.At, false, "bad", "the node went down"
 		}
 	}
 }

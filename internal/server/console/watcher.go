@@ -2,6 +2,8 @@ package console
 
 import (
 	"context"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -24,7 +26,25 @@ const (
 type moment struct {
 	snapshot view.Snapshot
 	rates    []view.Rate
-	pieces   map[string]string // HTML by the id of what it belongs into
+
+	mu     sync.Mutex        // guards what follows
+	model  *piece            // what pieces are made of; nil: nobody has asked for any
+	pieces map[string]string // HTML by the id of what it belongs into
+}
+
+// piece is a piece of HTML, made when the first page asks for it.
+func (m *moment) piece(id string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.model == nil {
+		m.model, m.pieces = newPiece(m), map[string]string{}
+	}
+	html, made := m.pieces[id]
+	if !made {
+		html = render("piece-"+id, m.model)
+		m.pieces[id] = html
+	}
+	return html
 }
 
 // point is what the charts show of a moment.
@@ -55,6 +75,7 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 type watcher struct {
 	node  Node
 	every time.Duration
+	log   *slog.Logger
 	ctx   context.Context
 	stop  context.CancelFunc
 	loops sync.WaitGroup
@@ -69,8 +90,8 @@ type watcher struct {
 	next    chan struct{} // closed when there is a newer moment
 }
 
-func newWatcher(n Node, every time.Duration) *watcher {
-	w := &watcher{node: n, every: every, next: make(chan struct{})}
+func newWatcher(n Node, every time.Duration, log *slog.Logger) *watcher {
+	w := &watcher{node: n, every: every, log: log, next: make(chan struct{})}
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	return w
 }
@@ -99,12 +120,13 @@ func (w *watcher) join() (leave func()) {
 
 // loop looks again and again, as long as anybody watches.
 func (w *watcher) loop() {
-	tick := time.NewTicker(w.every)
-	defer tick.Stop()
+	pause := time.NewTimer(w.every)
+	defer pause.Stop()
 	for {
-		w.look()
+		w.lookSafely()
+		pause.Reset(w.every) // two looks in a row would give rates of a moment
 		select {
-		case <-tick.C:
+		case <-pause.C:
 		case <-w.ctx.Done():
 		}
 		w.mu.Lock()
@@ -115,6 +137,16 @@ func (w *watcher) loop() {
 		}
 		w.mu.Unlock()
 	}
+}
+
+// lookSafely looks, and survives a panic: a mistake of the console must not end the database.
+func (w *watcher) lookSafely() {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("a look at the cluster has panicked; please report this", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	w.look()
 }
 
 // look looks at the cluster once. It takes as long as the slowest node may take to describe
@@ -134,7 +166,6 @@ func (w *watcher) look() *moment {
 	if before != nil {
 		m.rates = view.Rates(before.snapshot, m.snapshot)
 	}
-	m.pieces = pieces(m)
 
 	w.mu.Lock()
 	defer w.mu.Unlock()

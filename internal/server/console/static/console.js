@@ -69,6 +69,7 @@
 
     const clock = (t) => new Date(t * 1000).toLocaleTimeString([], { hour12: false });
     const tens = (u, all) => all.map((v) => (Number.isInteger(Math.round(Math.log10(v) * 1e6) / 1e6) ? v : null));
+    const all = (u, values) => values;
     const axis = (filter) => ({
       stroke: color("--soft"), grid: { stroke: color("--grid"), width: 1, filter }, ticks: { stroke: color("--grid"), width: 1, filter },
     });
@@ -82,8 +83,8 @@
           : { range: (u, min, max) => [0, Math.max(max * 1.1, 1)] },
       },
       axes: [
-        { ...axis(), incrs: [5, 10, 30, 60], space: 70, values: (u, all) => all.map(clock) },
-        { ...axis(log ? tens : undefined), size: 56, filter: log ? tens : undefined, values: (u, all) => all.map((v) => v ?? "") },
+        { ...axis(all), incrs: [5, 10, 30, 60], space: 70, values: (u, all) => all.map(clock) },
+        { ...axis(log ? tens : all), size: 56, filter: log ? tens : all, values: (u, all) => all.map((v) => v ?? "") },
       ],
     });
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -17,12 +18,27 @@ import (
 
 // program is built once, when the first test needs it.
 var program = sync.OnceValues(func() (string, error) {
+	if err := seeSources(); err != nil {
+		return "", err
+	}
 	path := filepath.Join(folder, "tanodb")
 	if out, err := exec.Command("go", "build", "-o", path, "github.com/tanodb/tanodb/cmd/tanodb").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil
 })
+
+// seeSources reads all folders of the module. "go test" takes note of what tests read, and
+// could not know otherwise that these depend on the sources of the program.
+func seeSources() error {
+	const root = "../.."
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root {
+			return fs.SkipDir
+		}
+		return err
+	})
+}
 
 // folder holds the program.
 var folder string

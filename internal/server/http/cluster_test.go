@@ -29,6 +29,12 @@ func TestWhatANodeKnowsOfTheCluster(t *testing.T) {
 	if state.Node != "n1" || state.Epoch != 7 || !slices.Equal(state.Owners, []string{"n1", "n2"}) {
 		t.Errorf("the cluster is %+v", state)
 	}
+	var nodes api.Nodes
+	decode(t, c.want(200, "GET", clusterPath+"/nodes", ""), &nodes)
+	if len(nodes.Nodes) != 2 || nodes.Nodes[0].Node != "n1" || nodes.Nodes[1].Error != "the node is down" {
+		t.Errorf("the nodes are %+v", nodes)
+	}
+	c.want(405, "POST", clusterPath+"/nodes", "{}", jsonType)
 	var plan tanodb.Plan
 	decode(t, c.want(200, "GET", clusterPath+"/plan?timeout=1000", ""), &plan)
 	if plan.ID != "p1" || plan.Transfers() != 3 {

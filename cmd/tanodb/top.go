@@ -91,6 +91,7 @@ func (a *app) look() sawMsg {
 		s.err = a.get(ctx, "/cluster/nodes", &nodes)
 	}
 	s.snapshot.At, s.snapshot.Nodes = time.Now(), nodes.Nodes
+	s.snapshot.Reach = view.Reach{Dark: nodes.NoOwner, Minor: nodes.NoMajority}
 	return s
 }
 
@@ -365,7 +366,9 @@ func (m topModel) showRates(b *strings.Builder, st styles) {
 	for _, r := range m.rates {
 		t.row(r.Op, fmt.Sprintf("%.1f", r.PerSecond), fmt.Sprintf("%.1f", r.Failed), latency(r.P50), latency(r.P99))
 	}
-	if len(m.rates) == 0 {
+	if m.looks < 2 {
+		t.row("being measured")
+	} else if len(m.rates) == 0 {
 		t.row("none yet")
 	}
 	writeTable(b, st, t)

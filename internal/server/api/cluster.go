@@ -89,6 +89,10 @@ func NewTransfers(ts []tanodb.TransferState, err error) Transfers {
 // Nodes are all nodes of a cluster, by their own account.
 type Nodes struct {
 	Nodes []tanodb.NodeState `json:"nodes"`
+
+	// How many partitions have too few owners that are up, for the keys that begin there.
+	NoOwner    int `json:"partitions_without_owner"`    // none
+	NoMajority int `json:"partitions_without_majority"` // some, and no majority
 }
 
 // RepairOrder names the node whose anti-entropy is meant; empty: all members.

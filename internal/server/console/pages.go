@@ -61,6 +61,7 @@ type piece struct {
 	Measuring bool
 	Drawing   drawing
 	Arcs      []view.Arc
+	MoreArcs  int
 	Colors    map[string]int
 	Moves     []move
 	MoreMoves int
@@ -85,6 +86,8 @@ func newPiece(m *moment) *piece {
 		Drawing: draw(s), Arcs: view.Ring(s), Colors: view.Colors(s), Hints: view.HintsByNode(s), Fills: first(view.Fills(s)),
 	}
 	p.Moves, p.MoreMoves = moves(s)
+	p.MoreArcs = max(0, len(p.Arcs)-maxDrawn)
+	p.Arcs = p.Arcs[:len(p.Arcs)-p.MoreArcs]
 	p.HintRows = view.Hints(s)
 	p.MoreHints = max(0, len(p.HintRows)-maxRows)
 	p.HintRows = first(p.HintRows)

@@ -10,6 +10,10 @@ import (
 	"github.com/tanodb/tanodb/kv"
 )
 
+// maxDrawn is how many partitions are drawn, and listed, at most. Of a larger ring one in so many is
+// drawn: an arc of less than a dot tells nobody anything.
+const maxDrawn = 2048
+
 // palette is how many colours there are for nodes; console.css has them. More nodes share
 // them: names tell them apart.
 const palette = 12
@@ -73,27 +77,43 @@ func arc(i, of int, radius float64) string {
 
 // draw makes the picture.
 func draw(s view.Snapshot) drawing {
-	arcs, colors := view.Ring(s), view.Colors(s)
+	all, colors := view.Ring(s), view.Colors(s)
 	var d drawing
+	d.words(s, all)
+	arcs, step := thinned(all)
+	if step > 1 {
+		d.Center = append(d.Center, line{Text: fmt.Sprintf("1 of %d is drawn", step)})
+	}
 	var gone strings.Builder
 	next, hints := map[int]*strings.Builder{}, map[int]*strings.Builder{}
-	for _, a := range arcs {
-		d.Own = append(d.Own, stroke{Path: arc(a.Index, len(arcs), ownRadius), Color: colors[a.Owner], Title: describe(a)})
+	for i, a := range arcs {
+		d.Own = append(d.Own, stroke{Path: arc(i, len(arcs), ownRadius), Color: colors[a.Owner], Title: describe(a)})
 		if a.OwnerDown {
-			gone.WriteString(arc(a.Index, len(arcs), ownRadius))
+			gone.WriteString(arc(i, len(arcs), ownRadius))
 		}
 		if a.Next != "" {
-			collect(next, colors[a.Next], arc(a.Index, len(arcs), nextRadius))
+			collect(next, colors[a.Next], arc(i, len(arcs), nextRadius))
 		}
 		if len(a.Waiting) > 0 {
-			collect(hints, colors[a.Waiting[0]], arc(a.Index, len(arcs), hintRadius))
+			collect(hints, colors[a.Waiting[0]], arc(i, len(arcs), hintRadius))
 		}
 	}
 	d.Gone = gone.String()
 	d.Next, d.Hints = strokes(next, nextWidth), strokes(hints, hintWidth)
 	d.lanes(arcs, colors)
-	d.words(s, arcs)
 	return d
+}
+
+// thinned is every so many-th arc, and how many that is.
+func thinned(all []view.Arc) (arcs []view.Arc, step int) {
+	step = (len(all) + maxDrawn - 1) / maxDrawn
+	if step <= 1 {
+		return all, 1
+	}
+	for i := 0; i < len(all); i += step {
+		arcs = append(arcs, all[i])
+	}
+	return arcs, step
 }
 
 // lanes draws who serves what.
@@ -107,12 +127,12 @@ func (d *drawing) lanes(arcs []view.Arc, colors map[string]int) {
 		radius := lanesFrom - width*float64(lane) - width/2
 		byColor := map[int]*strings.Builder{}
 		var spare strings.Builder
-		for _, a := range arcs {
+		for i, a := range arcs {
 			if lane >= len(a.Replicas) {
 				continue
 			}
 			r := a.Replicas[lane]
-			path := arc(a.Index, len(arcs), radius)
+			path := arc(i, len(arcs), radius)
 			collect(byColor, colors[r.Node], path)
 			if r.Role == kv.Fallback {
 				spare.WriteString(path)

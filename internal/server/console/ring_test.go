@@ -84,7 +84,7 @@ func TestLargeRings(t *testing.T) {
 	for _, partitions := range []int{8, 1024, 65536} {
 		m := &moment{snapshot: large(partitions)}
 		html := m.piece("ring")
-		if most := 600 * max(partitions, 16); len(html) > most {
+		if most := 600 * min(max(partitions, 16), maxDrawn); len(html) > most {
 			t.Errorf("%d partitions: %d bytes, more than %d", partitions, len(html), most)
 		}
 		for _, s := range number.FindAllString(html, 1000) {
@@ -92,8 +92,11 @@ func TestLargeRings(t *testing.T) {
 				t.Fatalf("%d partitions: %s is outside of the picture", partitions, s)
 			}
 		}
-		if table := m.piece("ringtable"); strings.Count(table, "<tr>") != partitions+1 {
+		if table := m.piece("ringtable"); strings.Count(table, "<tr>") != min(partitions, maxDrawn)+1 {
 			t.Errorf("%d partitions: the table has %d rows", partitions, strings.Count(table, "<tr>")-1)
+		}
+		if drawn, want := strings.Count(html, `class="own `), min(partitions, maxDrawn); drawn != want {
+			t.Errorf("%d partitions: %d are drawn, want %d", partitions, drawn, want)
 		}
 	}
 }

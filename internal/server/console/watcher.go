@@ -160,6 +160,7 @@ func (w *watcher) look() *moment {
 	m := &moment{snapshot: view.Snapshot{
 		Nodes: w.node.Nodes(w.ctx), Cluster: w.node.Cluster(), Routes: w.node.Routes(), At: time.Now(),
 	}}
+	m.snapshot.Reach = view.ReachOf(m.snapshot.Routes, m.snapshot.Cluster.Replicas)
 	if before != nil && m.snapshot.At.Sub(before.snapshot.At) > stale*w.every {
 		before = nil // nobody has watched for a while: a mean over that would tell nothing
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/api"
+	"github.com/tanodb/tanodb/internal/server/view"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -50,6 +51,9 @@ type Cluster interface {
 
 	// Nodes ask all members how they are; those that do not answer soon have an error.
 	Nodes(ctx context.Context) []tanodb.NodeState
+
+	// Routes are who serves the keys of each partition now.
+	Routes() [][]tanodb.Replica
 
 	Join(ctx context.Context, address string, o tanodb.JoinOptions) error
 	Stage(ctx context.Context, c tanodb.Change) error
@@ -124,7 +128,8 @@ func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 		}
 		return api.NewTransfers(ts, err), nil
 	case clusterNodes:
-		return api.Nodes{Nodes: h.node.Nodes(ctx)}, nil
+		reach := view.ReachOf(h.node.Routes(), h.node.Status().Replicas)
+		return api.Nodes{Nodes: h.node.Nodes(ctx), NoOwner: reach.Dark, NoMajority: reach.Minor}, nil
 	case clusterPlan:
 		return h.node.ClusterPlan(ctx)
 	case typeList:

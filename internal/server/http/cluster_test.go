@@ -31,7 +31,7 @@ func TestWhatANodeKnowsOfTheCluster(t *testing.T) {
 	}
 	var nodes api.Nodes
 	decode(t, c.want(200, "GET", clusterPath+"/nodes", ""), &nodes)
-	if len(nodes.Nodes) != 2 || nodes.Nodes[0].Node != "n1" || nodes.Nodes[1].Error != "the node is down" {
+	if len(nodes.Nodes) != 2 || nodes.Nodes[0].Node != "n1" || nodes.Nodes[1].Error != "the node is down" || nodes.NoOwner != 1 || nodes.NoMajority != 1 {
 		t.Errorf("the nodes are %+v", nodes)
 	}
 	c.want(405, "POST", clusterPath+"/nodes", "{}", jsonType)

@@ -131,6 +131,10 @@ func (f *fake) Nodes(context.Context) []tanodb.NodeState {
 	return []tanodb.NodeState{{Node: "n1"}, {Node: "n2", Error: "the node is down"}}
 }
 
+func (f *fake) Routes() [][]tanodb.Replica {
+	return [][]tanodb.Replica{{{Node: "n1", Role: kv.Primary}, {Node: "n2", Role: kv.Fallback}}, {{Node: "n2", Role: kv.Fallback}}}
+}
+
 // ordered notes what was asked of the cluster.
 func (f *fake) ordered(format string, args ...any) error {
 	f.mu.Lock()

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/tanodb/tanodb/kv"
 )
 
 // Level says how bad it is.
@@ -47,30 +45,16 @@ func Alerts(s Snapshot, rates []Rate) []Alert {
 
 // reach tells of keys too few of whose owners are up.
 func reach(s Snapshot) []Alert {
-	dark, minor := 0, 0
-	for _, route := range s.Routes {
-		primaries := 0
-		for _, r := range route {
-			if r.Role == kv.Primary {
-				primaries++
-			}
-		}
-		switch {
-		case primaries == 0:
-			dark++
-		case primaries <= s.Cluster.Replicas/2:
-			minor++
-		}
-	}
+	of := s.Cluster.Partitions
 	var all []Alert
-	if dark > 0 {
+	if s.Reach.Dark > 0 {
 		all = append(all, Alert{Critical,
-			fmt.Sprintf("For %s of %d, no owner is up: what was stored there cannot be read, and new writes go to stand-ins.", partitions(dark), len(s.Routes)),
+			fmt.Sprintf("For %s of %d, no owner is up: what was stored there cannot be read, and new writes go to stand-ins.", partitions(s.Reach.Dark), of),
 			"Bring back any node that is down; each of them has some of it."})
 	}
-	if minor > 0 {
+	if s.Reach.Minor > 0 {
 		all = append(all, Alert{Critical,
-			fmt.Sprintf("For %s of %d, no majority of the owners is up: requests that ask for primaries (PR, PW) fail, and one more failure may hide data.", partitions(minor), len(s.Routes)),
+			fmt.Sprintf("For %s of %d, no majority of the owners is up: requests that ask for primaries (PR, PW) fail, and one more failure may hide data.", partitions(s.Reach.Minor), of),
 			"Bring back the nodes that are down, before anything else."})
 	}
 	return all

@@ -19,6 +19,32 @@ type Snapshot struct {
 	Cluster tanodb.ClusterState
 	Nodes   []tanodb.NodeState
 	Routes  [][]tanodb.Replica // by partition; nil: not asked for
+	Reach   Reach
+}
+
+// Reach is how many partitions have too few owners that are up, for the keys that begin there.
+type Reach struct {
+	Dark  int // none
+	Minor int // some, and no majority
+}
+
+// ReachOf is that of the routes of a cluster with so many replicas of each key.
+func ReachOf(routes [][]tanodb.Replica, replicas int) (r Reach) {
+	for _, route := range routes {
+		primaries := 0
+		for _, p := range route {
+			if p.Role == kv.Primary {
+				primaries++
+			}
+		}
+		switch {
+		case primaries == 0:
+			r.Dark++
+		case primaries <= min(replicas, len(route))/2:
+			r.Minor++
+		}
+	}
+	return r
 }
 
 // node is what a node has said of itself; nil: it is none that was asked.

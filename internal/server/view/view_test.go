@@ -77,7 +77,7 @@ func TestRatesComeInOrder(t *testing.T) {
 
 // broken is a cluster of n1 to n3 and n10, in which n2 is down, n3 is silent, and n10 takes over.
 func broken() Snapshot {
-	return Snapshot{
+	s := Snapshot{
 		At: noon,
 		Cluster: tanodb.ClusterState{
 			Node: "n1", Partitions: 4, Replicas: 3, Voters: []string{"n1", "n2", "n3"},
@@ -111,6 +111,8 @@ func broken() Snapshot {
 			{{Partition: 3, Node: "n1", Role: kv.Primary}, {Partition: 0, Node: "n1", Role: kv.Primary}, {Partition: 1, Node: "n10", Role: kv.Fallback}},
 		},
 	}
+	s.Reach = ReachOf(s.Routes, s.Cluster.Replicas)
+	return s
 }
 
 func TestMembers(t *testing.T) {
@@ -123,6 +125,16 @@ func TestMembers(t *testing.T) {
 	}
 	if c := Colors(broken()); c["n1"] != 0 || c["n4"] != 3 || c["n10"] != 4 {
 		t.Errorf("the colours are %v", c)
+	}
+}
+
+func TestReach(t *testing.T) {
+	primary, spare := tanodb.Replica{Role: kv.Primary}, tanodb.Replica{Role: kv.Fallback}
+	got := ReachOf([][]tanodb.Replica{
+		{primary, primary, primary}, {primary, primary, spare}, {primary, spare, spare}, {spare, spare, spare}, {primary}, {spare},
+	}, 3)
+	if want := (Reach{Dark: 2, Minor: 1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// takeWithin is how long a client may take for a piece of a stream, before it is cut off. A
+// takeWithin is how long a client may take for a piece of a stream, or to send a form, before it is cut off. A
 // server may be more patient.
 const takeWithin = 10 * time.Second
 

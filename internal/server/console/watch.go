@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tanodb/tanodb"
@@ -91,7 +92,12 @@ func readWatched(get func(string) string) (q watched, err error) {
 // it is shown when it is over.
 func (c *Console) watch(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
+	control := http.NewResponseController(w)
+	// A connection without deadlines, as in tests, has no slow clients either.
+	_ = control.SetReadDeadline(time.Now().Add(takeWithin))
+	err := r.ParseForm()
+	_ = control.SetReadDeadline(time.Time{})
+	if err != nil {
 		http.Error(w, "the form is not understood, or too large: "+err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -135,16 +141,18 @@ func (c *Console) follow(ctx context.Context, q watched, show func(*story) error
 	events := make(chan tanodb.TraceEvent, maxTold)
 	done := make(chan outcome, 1)
 	begun := time.Now()
+	var running sync.WaitGroup
+	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() {
+	running.Go(func() {
 		done <- c.request(tanodb.WithTrace(ctx, func(e tanodb.TraceEvent) {
 			select {
 			case events <- e:
-			default: // it is shown that some are missing: their numbers are
+			default: // more than a request should ever tell; what is shown has a gap
 			}
 		}), q)
-	}()
+	})
 	s := newStory(q)
 	tick := time.NewTicker(redraw)
 	defer tick.Stop()

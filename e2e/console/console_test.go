@@ -149,12 +149,18 @@ func TestKeysAndRequests(t *testing.T) {
 		t.Errorf("the address is %q", at)
 	}
 	b.do("looking at a name that is no text", chromedp.Click(`//a[contains(text(),"script")]`, chromedp.BySearch), chromedp.WaitVisible(`//h2[text()="The value"]`, chromedp.BySearch))
+	if at := value[string](b, "document.activeElement.id"); at != "explorer" {
+		t.Errorf("the keyboard goes on from %q", at)
+	}
+	b.do("going back", chromedp.Evaluate("history.back()", nil), chromedp.WaitVisible(`//h2[text()="Keys in shop"]`, chromedp.BySearch))
+	b.do("and forth", chromedp.Evaluate("history.forward()", nil), chromedp.WaitVisible(`//h2[text()="The value"]`, chromedp.BySearch))
 	if n := value[int](b, "document.querySelectorAll('#explorer script').length"); n != 0 {
 		t.Errorf("a key has become %d scripts", n)
 	}
 	b.do("watching it", chromedp.Click(`//a[text()="Watch a request for this key"]`, chromedp.BySearch), chromedp.WaitVisible("#watch-form"))
 	b.do("running it", chromedp.Click("#watch-form button"))
 	b.shows("story", "one value")
+	b.shows("verdict", "Answered")
 
 	b.open("/keys?bucket=shop&key=basket")
 	b.waitFor("all replicas hold it", "document.querySelectorAll('#explorer table tbody tr').length === 3 && !/behind|nothing/.test(document.querySelector('#explorer table').textContent)")

@@ -146,6 +146,12 @@
     }
   }
 
+  // tell has the verdict read aloud when it has changed, and not the whole story each time.
+  const tell = (text) => {
+    const verdict = document.getElementById("verdict");
+    if (verdict.textContent !== text) verdict.textContent = text;
+  };
+
   const form = document.getElementById("watch-form");
   if (form) {
     form.addEventListener("submit", async (e) => {
@@ -160,7 +166,10 @@
           method: "POST", body: new URLSearchParams(new FormData(form)), headers: { Accept: "text/event-stream" },
         });
         if (!response.ok) throw new Error(await response.text());
-        for await (const s of events(response)) story.innerHTML = s.html;
+        for await (const s of events(response)) {
+          story.innerHTML = s.html;
+          tell(story.querySelector(".verdict").textContent);
+        }
       } catch (err) {
         const p = document.createElement("p");
         p.className = "alert critical";
@@ -174,6 +183,11 @@
       }
     });
   }
+
+  // ---- the key explorer ---------------------------------------------------------------
+
+  // Who goes by the keyboard, or listens, goes on where the new piece begins.
+  document.body.addEventListener("htmx:afterSettle", () => document.getElementById("explorer")?.focus({ preventScroll: true }));
 
   listen();
 })();

@@ -172,6 +172,9 @@ func (r *request) send(e coordinator.Ask) {
 	busy.Add(1)
 	r.node.network.Ask(e.To.Node, transport.Requests, f, time.Now().Add(left), func(m vnode.Message, err error) {
 		busy.Add(-1)
+		if store, ok := e.Msg.(*vnode.Store); ok && !confirmed(m, err) {
+			r.node.menders.unconfirmed(store.Home)
+		}
 		switch {
 		case err == nil:
 			r.feed(coordinator.Replied{I: e.I, Msg: m})
@@ -182,6 +185,13 @@ func (r *request) send(e coordinator.Ask) {
 			r.feed(coordinator.Lost{I: e.I, Why: err.Error()})
 		}
 	})
+}
+
+// confirmed reports whether a replica has stored what it was sent. Of one that has not
+// the machine may be done already.
+func confirmed(m vnode.Message, err error) bool {
+	_, stored := m.(*vnode.Stored)
+	return err == nil && stored
 }
 
 // messageLife is how long a message that nobody waits for any more, such as a

@@ -78,6 +78,10 @@ func Parse(b []byte) (*Job, error) {
 	return j, nil
 }
 
+// BucketType is that of the bucket that the inputs are of; empty: the default one, or they
+// are of none.
+func (j *Job) BucketType() string { return j.inputs.bucket.Type }
+
 // kept are the phases that keep. The inputs of a job without phases are its answer.
 func (j *Job) kept() []int {
 	kept := []int{}

@@ -25,7 +25,7 @@ import (
 //	["between", V, V] ["between", V, V, false]    without its ends
 //	["eq", V] ["neq", V] ["set_member", V, …]
 //	["matches", REGEX] ["similar_to", TEXT, DISTANCE] ["starts_with", TEXT] ["ends_with", TEXT]
-//	["and", [FILTER, …], …] ["or", [FILTER, …], …] ["not", [FILTER, …]]    of chains
+//	["and", CHAIN, …] ["or", CHAIN, …] ["not", CHAIN]    a chain of one may be the filter itself
 
 // The limits of key filters.
 const (
@@ -139,6 +139,10 @@ func parseJoint(at, name string, parts []json.RawMessage, depth int) (filter, er
 	}
 	var chains []filter
 	for _, raw := range parts {
+		var name string
+		if first := []json.RawMessage(nil); json.Unmarshal(raw, &first) == nil && len(first) > 0 && json.Unmarshal(first[0], &name) == nil {
+			raw = slices.Concat([]byte("["), raw, []byte("]")) // one filter stands for a chain of it
+		}
 		f, err := parseFilters(at, raw, depth+1)
 		if err != nil {
 			return nil, err

@@ -62,7 +62,7 @@ func Parse(b []byte) (*Job, error) {
 	}
 	j := &Job{timeout: kv.DefaultTimeout}
 	if parts.Timeout != nil {
-		j.timeout = timeoutOf(*parts.Timeout)
+		j.timeout = time.Duration(min(*parts.Timeout, int64(kv.MaxTimeout/time.Millisecond))) * time.Millisecond
 	}
 	var err error
 	if j.inputs, err = parseInputs(parts.Inputs); err != nil {

@@ -114,7 +114,9 @@ func TestKeyFilters(t *testing.T) {
 		{`["ends_with","bc"]`, "abc bc c", "abc bc"},
 		{`["and",[["starts_with","a"]],[["ends_with","c"]]]`, "abc ab bc", "abc"},
 		{`["or",[["starts_with","a"]],[["ends_with","c"]]]`, "abc ab bc b", "abc ab bc"},
+		{`["or",["starts_with","a"],["ends_with","c"]]`, "abc ab bc b", "abc ab bc"},
 		{`["not",[["starts_with","a"]]]`, "abc b", "b"},
+		{`["not",["not",["starts_with","a"]]]`, "abc b", "abc"},
 		{`["and",[["tokenize","-",1],["eq","a"]],[["tokenize","-",2],["string_to_int"],["or",[["less_than",2]],[["greater_than",8]]]]]`, "a-1 a-5 a-9 b-1", "a-1 a-9"},
 	} {
 		in, err := parseInputs([]byte(`{"bucket":"b","key_filters":[` + c.filters + `]}`))
@@ -149,7 +151,8 @@ func TestKeyFiltersThatAreNone(t *testing.T) {
 		`[["eq","a"],["eq","a"]]`:         "must have one condition, and at its end",
 		`[["and"]]`:                       "[0] of and has the wrong number of lists of filters",
 		`[["not",[["eq",1]],[["eq",1]]]]`: "[0] of not has the wrong number of lists of filters",
-		`[["or",["eq",1]]]`:               `[0] must be a list of filters, ["NAME", ARGUMENT, …]`,
+		`[["or",[]]]`:                     "must be from 1 to 256 filters, at most 8 lists within each other",
+		`[["or",7]]`:                      `[0] must be a list of filters, ["NAME", ARGUMENT, …]`,
 		`[["dance"]]`:                     `[0] is "dance"; there are and, not, or, between,`,
 		`[["eq"]]`:                        "[0] of eq: it has the wrong arguments",
 		`[["eq",1e999]]`:                  `[0] has the number "1e999", which is out of range`,

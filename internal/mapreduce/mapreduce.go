@@ -35,23 +35,23 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/tanodb/tanodb/kv"
 )
 
 // The limits of jobs.
 const (
-	MaxJob    = 16 << 20 // bytes in a job
-	MaxInputs = 100_000  // keys that a job names one by one
-	MaxPhases = 32
-	MaxArg    = 64 << 10 // bytes in the argument of a phase
-	MaxJSON   = 4 << 20  // bytes in a value that a phase parses
-	MaxHeld   = 64 << 20 // bytes, about, that each reduce of a job holds, and each answer that is kept whole
-	MaxJobs   = 32       // that a Runner runs at once
-	fetches   = 16       // keys that a job reads at once
-	partBytes = 64 << 10 // a part of an answer goes out once it has so many
-	longInput = 256      // bytes of an input or value that an error shows
+	MaxJob     = 16 << 20 // bytes in a job
+	MaxInputs  = 100_000  // keys that a job names one by one
+	MaxPhases  = 32
+	MaxArg     = 64 << 10 // bytes in the argument of a phase
+	MaxJSON    = 4 << 20  // bytes in a value that a phase parses
+	MaxHeld    = 64 << 20 // bytes, about, that each reduce of a job holds, and each answer that is kept whole
+	MaxJobs    = 32       // that a Runner runs at once
+	fetches    = 16       // keys that a job reads at once
+	pieceBytes = 1 << 20  // what comes of a map goes on once it is so many
+	partBytes  = 64 << 10 // a part of an answer goes out once it has so many
+	longInput  = 256      // bytes of an input or value that an error shows
 )
 
 // Store is what a job reads.
@@ -174,12 +174,4 @@ func (r *Runner) Collect(ctx context.Context, j *Job) ([]byte, error) {
 		return []byte(b.String()), nil
 	}
 	return []byte("[" + b.String() + "]"), nil
-}
-
-// timeoutOf is a number of milliseconds, as the timeout of a job.
-func timeoutOf(n int64) time.Duration {
-	if n <= 0 {
-		return kv.DefaultTimeout
-	}
-	return time.Duration(min(n, int64(kv.MaxTimeout/time.Millisecond))) * time.Millisecond
 }

@@ -206,26 +206,39 @@ func Fetch(ctx context.Context, s Store, keys []kv.Key, o kv.ReadOptions) ([]kv.
 	return objects, errs
 }
 
-// mapPiece runs a map or a link over a piece of its inputs.
-func (p *phase) mapPiece(ctx context.Context, s Store, number int, in []any) ([]any, error) {
+// mapPiece runs a map or a link over a piece of its inputs, and hands on what comes of it:
+// at once, unless that is a lot.
+func (p *phase) mapPiece(ctx context.Context, s Store, number int, in []any, handOn func([]any) error) error {
 	refs, keys := make([]ref, len(in)), make([]kv.Key, len(in))
 	for i, v := range in {
 		var err error
 		if refs[i], err = asRef(v); err != nil {
-			return nil, &Error{number, p.name, shortly(v), err}
+			return &Error{number, p.name, shortly(v), err}
 		}
 		keys[i] = refs[i].key
 	}
 	objects, errs := Fetch(ctx, s, keys, kv.ReadOptions{Head: p.link != nil})
 	var out []any
+	size := 0
 	for i, r := range refs {
-		made, err := p.apply(r, &objects[i], errs[i])
+		object := objects[i]
+		objects[i] = kv.Object{} // it may be large, and here it is not needed any more
+		made, err := p.apply(r, &object, errs[i])
 		if err != nil {
-			return nil, &Error{number, p.name, shortly(r), err}
+			return &Error{number, p.name, shortly(r), err}
 		}
-		out = append(out, made...)
+		for _, v := range made {
+			size += sizeOf(v)
+		}
+		if out = append(out, made...); size < pieceBytes {
+			continue
+		}
+		if err := handOn(out); err != nil {
+			return err
+		}
+		out, size = nil, 0
 	}
-	return out, nil
+	return handOn(out)
 }
 
 // apply makes results of one key.

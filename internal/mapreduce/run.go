@@ -37,13 +37,7 @@ func (p *phase) stage(ctx context.Context, s Store, a *answer, number int, next 
 		return feedPieces(ctx, out, next)
 	}
 	if p.reducer == nil {
-		return func(in []any) error {
-			out, err := p.mapPiece(ctx, s, number, in)
-			if err != nil {
-				return err
-			}
-			return handOn(out)
-		}, nextEnd
+		return func(in []any) error { return p.mapPiece(ctx, s, number, in, handOn) }, nextEnd
 	}
 	r := p.reducer()
 	take = func(in []any) error {

@@ -298,13 +298,17 @@ func fields(m map[string]any) []any {
 
 func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// sizeOf is about how many bytes of memory a plain value takes.
+// sizeOf is about how many bytes of memory a value takes.
 func sizeOf(v any) int {
 	const each = 16 // what holds it
 	size := each
 	switch v := v.(type) {
 	case string:
 		size += len(v)
+	case found:
+		for i := range v.obj.Values {
+			size += len(v.obj.Values[i].Data)
+		}
 	case []any:
 		for _, e := range v {
 			size += sizeOf(e)

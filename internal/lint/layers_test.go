@@ -19,6 +19,7 @@ type line struct {
 var table = []line{
 	{packages: []string{"cmd/tanodb"}},
 	{packages: []string{"internal/server/http", "internal/server/pb", "internal/server/console", "client"}},
+	{packages: []string{"internal/mapreduce"}},                            // what both servers run
 	{packages: []string{"internal/server/api", "internal/server/riakpb"}}, // what server and client say to each other
 	{packages: []string{"."}},
 	{packages: []string{"internal/transport", "storage/disk"}},
@@ -37,7 +38,7 @@ var table = []line{
 var testPackages = []string{"kv/kvtest", "storage/storagetest", "internal/sim", "internal/sim/check", "internal/lint", "e2e", "e2e/compat"}
 
 // edge packages are written on the public API only, as a user's program is.
-var edge = []string{"internal/server/http", "internal/server/pb", "internal/server/console", "internal/server/api", "internal/server/riakpb", "client"}
+var edge = []string{"internal/server/http", "internal/server/pb", "internal/server/console", "internal/server/api", "internal/server/riakpb", "internal/mapreduce", "client"}
 
 // public are the packages that a user's program can import.
 var public = []string{".", "kv", "storage", "storage/disk", "client"}

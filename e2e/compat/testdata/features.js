@@ -359,29 +359,40 @@ exports.features = {
 
     async 'MapReduce'(c) {
         for (const n of ['3', '1', '2']) {
-            await call(c, 'storeValue', { ...place('mapred', 'k' + n), value: stored(n) });
+            const value = stored(n);
+            value.addToIndex('n_int', Number(n));
+            await call(c, 'storeValue', { ...place('mapred', 'k' + n), value });
         }
-        const query = JSON.stringify({
-            inputs: 'mapred',
-            query: [
-                { map: { language: 'erlang', module: 'riak_kv_mapreduce', function: 'map_object_value' } },
-                { reduce: { language: 'erlang', module: 'riak_kv_mapreduce', function: 'reduce_sort', keep: true } },
-            ],
-        });
-        const answers = await new Promise((resolve, reject) => {
-            const all = [];
-            c.mapReduce(query, (err, part) => {
+        const erlang = (name, more) => ({ language: 'erlang', module: 'riak_kv_mapreduce', function: name, ...more });
+        const javascript = (name, more) => ({ language: 'javascript', name: 'Riak.' + name, ...more });
+        // What each phase has answered.
+        const run = (inputs, ...query) => new Promise((resolve, reject) => {
+            const all = {};
+            c.mapReduce(JSON.stringify({ inputs, query }), (err, part) => {
                 if (err) {
                     reject(new Error(String(err)));
                     return;
                 }
-                all.push(...(part.response || []));
+                if (part.response) {
+                    all[part.phase] = (all[part.phase] || []).concat(part.response);
+                }
                 if (part.done) {
                     resolve(all);
                 }
             }, true);
         });
-        assert.deepStrictEqual(answers, ['1', '2', '3']);
+        const values = { map: erlang('map_object_value') };
+        assert.deepStrictEqual(await run('mapred', values, { reduce: erlang('reduce_sort', { keep: true }) }), { 1: ['1', '2', '3'] });
+        assert.deepStrictEqual(await run('mapred', { map: javascript('mapValuesJson') }, { reduce: javascript('reduceSum') }), { 1: [6] });
+        assert.deepStrictEqual(
+            await run([['mapred', 'k2'], ['mapred', 'none']], { map: erlang('map_object_value', { keep: true }) }, { reduce: erlang('reduce_count_inputs') }),
+            { 0: ['2'], 1: [1] });
+        assert.deepStrictEqual(
+            await run({ bucket: 'mapred', index: 'n_int', start: 2, end: 3 }, values, { reduce: erlang('reduce_string_to_integer') }, { reduce: erlang('reduce_sort') }),
+            { 2: [2, 3] });
+        assert.deepStrictEqual(await run({ bucket: 'mapred', key_filters: [['ends_with', '3']] }, values), { 0: ['3'] });
+        await assert.rejects(run('mapred', { map: { language: 'javascript', source: 'function(v) { return [v]; }' } }), /source is not supported/);
+        await assert.rejects(run('mapred', { map: erlang('map_object_value') }, { reduce: erlang('reduce_sum') }), /"phase":1/);
     },
 
     async 'search'(c) {

@@ -8,6 +8,8 @@
 //	GET                    /buckets/B/keys?keys=true|stream
 //	POST                   /buckets/B/keys                  a write whose key the server chooses
 //	GET HEAD PUT POST DEL  /buckets/B/keys/K
+//	GET HEAD               /buckets/B/keys/K/BUCKET,TAG,KEEP/…   a link walk; see walk.go
+//	GET HEAD POST          /mapred                          MapReduce; see mapred.go
 //	GET HEAD POST          /types/T/buckets/B/datatypes/K, and /buckets/B/counters/K; see data.go
 //	GET PUT DELETE         /buckets/B/props, and /types/T/props; see props.go
 //	GET HEAD PUT POST DEL  /riak/B and /riak/B/K            Riak's old names; see old.go
@@ -45,6 +47,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/mapreduce"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -110,6 +113,7 @@ func (o *Options) ensureDefaults() {
 // handler serves requests.
 type handler struct {
 	node    Node
+	jobs    *mapreduce.Runner
 	metrics prometheus.Gatherer // the node's and others
 	o       Options
 	bodies  atomic.Int64 // bytes of request bodies in memory. Invariant: 0 <= bodies <= o.MaxBodies
@@ -122,7 +126,7 @@ func New(n Node, o Options) http.Handler {
 	if o.Metrics != nil {
 		all = append(all, o.Metrics)
 	}
-	return &handler{node: n, metrics: all, o: o}
+	return &handler{node: n, jobs: mapreduce.New(n), metrics: all, o: o}
 }
 
 // ServeHTTP answers one request.
@@ -152,6 +156,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.buckets(w, r, t)
 	case index:
 		h.index(w, r, t)
+	case walk:
+		h.walk(w, r, t)
+	case mapred:
+		h.mapReduce(w, r)
 	case explain:
 		h.explain(w, t)
 	case bucketProps:

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -169,44 +168,27 @@ func (h *handler) indexAll(w http.ResponseWriter, r *http.Request, t target, q i
 // continuation. An error after the first part is the last one, and the connection
 // breaks off there.
 func (h *handler) indexStream(w http.ResponseWriter, r *http.Request, t target, q indexQuery) {
-	boundary := rand.Text()
-	control := http.NewResponseController(w)
-	begun := false
-	part := func(v any) error {
-		if !begun {
-			w.Header()["Content-Type"] = []string{"multipart/mixed;boundary=" + boundary}
-			begun = true
-		}
-		b, err := json.Marshal(v)
-		if err == nil {
-			_, err = w.Write([]byte("\r\n--" + boundary + "\r\nContent-Type: application/json\r\n\r\n" + string(b)))
-		}
-		if err == nil {
-			err = control.Flush()
-		}
-		return err
-	}
+	out := newParts(w)
 	next, err := h.pages(r, t, q, listPage, func(matches []kv.IndexMatch) error {
-		if len(matches) == 0 && begun {
+		if len(matches) == 0 && out.begun {
 			return nil
 		}
 		piece := newRiakMatches(q.terms)
 		piece.add(matches)
-		return part(piece)
+		return out.json(piece)
 	})
-	if err != nil && !begun {
+	if err != nil && !out.begun {
 		h.refuse(w, t, err)
 		return
 	}
 	if err == nil && next != "" {
-		err = part(riakMatches{Continuation: next})
+		err = out.json(riakMatches{Continuation: next})
 	}
 	if err == nil {
-		_, err = w.Write([]byte("\r\n--" + boundary + "--\r\n"))
+		err = out.end()
 	}
 	if err != nil {
-		_ = part(map[string]string{"error": err.Error()})
-		panic(http.ErrAbortHandler) // the way to break off a connection
+		out.breakOff(map[string]string{"error": err.Error()})
 	}
 }
 

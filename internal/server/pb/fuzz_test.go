@@ -27,6 +27,7 @@ func FuzzServe(f *testing.F) {
 	f.Add(every)
 	long := putOf("k", string(make([]byte, 1000)))
 	f.Add(bytes.Join([][]byte{frameOf(f, riakpb.PutReq, long), frameOf(f, riakpb.GetReq, getOf("k")), frameOf(f, riakpb.ListKeysReq, &riakpb.RpbListKeysReq{Bucket: []byte("b")})}, nil))
+	f.Add(frameOf(f, riakpb.MapRedReq, jobOf(`{"inputs":[["b","k"]],"query":[`+values+`,`+sorted+`]}`)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := &fake{props: map[string]kv.Properties{"/b": nil}}
 		s := NewServer(n, Options{Properties: n, Buckets: n, MaxFrames: 4 << 20})

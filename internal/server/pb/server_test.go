@@ -80,7 +80,7 @@ func TestMessagesThatAreNone(t *testing.T) {
 		{254, "", "Unknown message code: 254"},
 		{255, "", noSecurity},
 		{253, "\n\x01u\x12\x01p", noSecurity},
-		{23, "", "message code 23 (mapred): MapReduce is not supported by this server"},
+		{23, "", "Message decoding error: required field tanodb.riakpb.RpbMapRedReq.request not set"},
 		{25, "junk", "message code 25 (index): secondary index queries are not supported by this server"},
 		{80, "", "message code 80 (dt_fetch): data types are not supported by this server"},
 		{92, "", "message code 92 (time_series): time series, another product than Riak KV, are not supported by this server"},

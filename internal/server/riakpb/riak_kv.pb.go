@@ -1177,6 +1177,121 @@ func (x *RpbListKeysResp) GetTold() *TanoTold {
 	return nil
 }
 
+// Code 23.
+type RpbMapRedReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Request       []byte                 `protobuf:"bytes,1,req,name=request" json:"request,omitempty"`
+	ContentType   []byte                 `protobuf:"bytes,2,req,name=content_type,json=contentType" json:"content_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbMapRedReq) Reset() {
+	*x = RpbMapRedReq{}
+	mi := &file_riak_kv_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbMapRedReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbMapRedReq) ProtoMessage() {}
+
+func (x *RpbMapRedReq) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbMapRedReq.ProtoReflect.Descriptor instead.
+func (*RpbMapRedReq) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RpbMapRedReq) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *RpbMapRedReq) GetContentType() []byte {
+	if x != nil {
+		return x.ContentType
+	}
+	return nil
+}
+
+// Code 24, sent until done. The response is results of the phase, as the content type of
+// the request has them.
+type RpbMapRedResp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Phase         *uint32                `protobuf:"varint,1,opt,name=phase" json:"phase,omitempty"`
+	Response      []byte                 `protobuf:"bytes,2,opt,name=response" json:"response,omitempty"`
+	Done          *bool                  `protobuf:"varint,3,opt,name=done" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbMapRedResp) Reset() {
+	*x = RpbMapRedResp{}
+	mi := &file_riak_kv_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbMapRedResp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbMapRedResp) ProtoMessage() {}
+
+func (x *RpbMapRedResp) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbMapRedResp.ProtoReflect.Descriptor instead.
+func (*RpbMapRedResp) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RpbMapRedResp) GetPhase() uint32 {
+	if x != nil && x.Phase != nil {
+		return *x.Phase
+	}
+	return 0
+}
+
+func (x *RpbMapRedResp) GetResponse() []byte {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *RpbMapRedResp) GetDone() bool {
+	if x != nil && x.Done != nil {
+		return *x.Done
+	}
+	return false
+}
+
 // Code 33.
 type RpbGetBucketKeyPreflistReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1189,7 +1304,7 @@ type RpbGetBucketKeyPreflistReq struct {
 
 func (x *RpbGetBucketKeyPreflistReq) Reset() {
 	*x = RpbGetBucketKeyPreflistReq{}
-	mi := &file_riak_kv_proto_msgTypes[13]
+	mi := &file_riak_kv_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1316,7 @@ func (x *RpbGetBucketKeyPreflistReq) String() string {
 func (*RpbGetBucketKeyPreflistReq) ProtoMessage() {}
 
 func (x *RpbGetBucketKeyPreflistReq) ProtoReflect() protoreflect.Message {
-	mi := &file_riak_kv_proto_msgTypes[13]
+	mi := &file_riak_kv_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1329,7 @@ func (x *RpbGetBucketKeyPreflistReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RpbGetBucketKeyPreflistReq.ProtoReflect.Descriptor instead.
 func (*RpbGetBucketKeyPreflistReq) Descriptor() ([]byte, []int) {
-	return file_riak_kv_proto_rawDescGZIP(), []int{13}
+	return file_riak_kv_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RpbGetBucketKeyPreflistReq) GetBucket() []byte {
@@ -1248,7 +1363,7 @@ type RpbGetBucketKeyPreflistResp struct {
 
 func (x *RpbGetBucketKeyPreflistResp) Reset() {
 	*x = RpbGetBucketKeyPreflistResp{}
-	mi := &file_riak_kv_proto_msgTypes[14]
+	mi := &file_riak_kv_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1375,7 @@ func (x *RpbGetBucketKeyPreflistResp) String() string {
 func (*RpbGetBucketKeyPreflistResp) ProtoMessage() {}
 
 func (x *RpbGetBucketKeyPreflistResp) ProtoReflect() protoreflect.Message {
-	mi := &file_riak_kv_proto_msgTypes[14]
+	mi := &file_riak_kv_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1388,7 @@ func (x *RpbGetBucketKeyPreflistResp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RpbGetBucketKeyPreflistResp.ProtoReflect.Descriptor instead.
 func (*RpbGetBucketKeyPreflistResp) Descriptor() ([]byte, []int) {
-	return file_riak_kv_proto_rawDescGZIP(), []int{14}
+	return file_riak_kv_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RpbGetBucketKeyPreflistResp) GetPreflist() []*RpbBucketKeyPreflistItem {
@@ -1295,7 +1410,7 @@ type RpbBucketKeyPreflistItem struct {
 
 func (x *RpbBucketKeyPreflistItem) Reset() {
 	*x = RpbBucketKeyPreflistItem{}
-	mi := &file_riak_kv_proto_msgTypes[15]
+	mi := &file_riak_kv_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1422,7 @@ func (x *RpbBucketKeyPreflistItem) String() string {
 func (*RpbBucketKeyPreflistItem) ProtoMessage() {}
 
 func (x *RpbBucketKeyPreflistItem) ProtoReflect() protoreflect.Message {
-	mi := &file_riak_kv_proto_msgTypes[15]
+	mi := &file_riak_kv_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1435,7 @@ func (x *RpbBucketKeyPreflistItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RpbBucketKeyPreflistItem.ProtoReflect.Descriptor instead.
 func (*RpbBucketKeyPreflistItem) Descriptor() ([]byte, []int) {
-	return file_riak_kv_proto_rawDescGZIP(), []int{15}
+	return file_riak_kv_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RpbBucketKeyPreflistItem) GetPartition() int64 {
@@ -1458,7 +1573,14 @@ const file_riak_kv_proto_rawDesc = "" +
 	"\x0fRpbListKeysResp\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\fR\x04keys\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done\x12,\n" +
-	"\x04told\x18\xe8\a \x01(\v2\x17.tanodb.riakpb.TanoToldR\x04told\"Z\n" +
+	"\x04told\x18\xe8\a \x01(\v2\x17.tanodb.riakpb.TanoToldR\x04told\"K\n" +
+	"\fRpbMapRedReq\x12\x18\n" +
+	"\arequest\x18\x01 \x02(\fR\arequest\x12!\n" +
+	"\fcontent_type\x18\x02 \x02(\fR\vcontentType\"U\n" +
+	"\rRpbMapRedResp\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\rR\x05phase\x12\x1a\n" +
+	"\bresponse\x18\x02 \x01(\fR\bresponse\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"Z\n" +
 	"\x1aRpbGetBucketKeyPreflistReq\x12\x16\n" +
 	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x10\n" +
 	"\x03key\x18\x02 \x02(\fR\x03key\x12\x12\n" +
@@ -1482,7 +1604,7 @@ func file_riak_kv_proto_rawDescGZIP() []byte {
 	return file_riak_kv_proto_rawDescData
 }
 
-var file_riak_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_riak_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_riak_kv_proto_goTypes = []any{
 	(*RpbGetClientIdResp)(nil),          // 0: tanodb.riakpb.RpbGetClientIdResp
 	(*RpbSetClientIdReq)(nil),           // 1: tanodb.riakpb.RpbSetClientIdReq
@@ -1497,28 +1619,30 @@ var file_riak_kv_proto_goTypes = []any{
 	(*RpbListBucketsResp)(nil),          // 10: tanodb.riakpb.RpbListBucketsResp
 	(*RpbListKeysReq)(nil),              // 11: tanodb.riakpb.RpbListKeysReq
 	(*RpbListKeysResp)(nil),             // 12: tanodb.riakpb.RpbListKeysResp
-	(*RpbGetBucketKeyPreflistReq)(nil),  // 13: tanodb.riakpb.RpbGetBucketKeyPreflistReq
-	(*RpbGetBucketKeyPreflistResp)(nil), // 14: tanodb.riakpb.RpbGetBucketKeyPreflistResp
-	(*RpbBucketKeyPreflistItem)(nil),    // 15: tanodb.riakpb.RpbBucketKeyPreflistItem
-	(*TanoAsk)(nil),                     // 16: tanodb.riakpb.TanoAsk
-	(*TanoTold)(nil),                    // 17: tanodb.riakpb.TanoTold
-	(*RpbPair)(nil),                     // 18: tanodb.riakpb.RpbPair
+	(*RpbMapRedReq)(nil),                // 13: tanodb.riakpb.RpbMapRedReq
+	(*RpbMapRedResp)(nil),               // 14: tanodb.riakpb.RpbMapRedResp
+	(*RpbGetBucketKeyPreflistReq)(nil),  // 15: tanodb.riakpb.RpbGetBucketKeyPreflistReq
+	(*RpbGetBucketKeyPreflistResp)(nil), // 16: tanodb.riakpb.RpbGetBucketKeyPreflistResp
+	(*RpbBucketKeyPreflistItem)(nil),    // 17: tanodb.riakpb.RpbBucketKeyPreflistItem
+	(*TanoAsk)(nil),                     // 18: tanodb.riakpb.TanoAsk
+	(*TanoTold)(nil),                    // 19: tanodb.riakpb.TanoTold
+	(*RpbPair)(nil),                     // 20: tanodb.riakpb.RpbPair
 }
 var file_riak_kv_proto_depIdxs = []int32{
-	16, // 0: tanodb.riakpb.RpbGetReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	18, // 0: tanodb.riakpb.RpbGetReq.ask:type_name -> tanodb.riakpb.TanoAsk
 	7,  // 1: tanodb.riakpb.RpbGetResp.content:type_name -> tanodb.riakpb.RpbContent
-	17, // 2: tanodb.riakpb.RpbGetResp.told:type_name -> tanodb.riakpb.TanoTold
+	19, // 2: tanodb.riakpb.RpbGetResp.told:type_name -> tanodb.riakpb.TanoTold
 	7,  // 3: tanodb.riakpb.RpbPutReq.content:type_name -> tanodb.riakpb.RpbContent
-	16, // 4: tanodb.riakpb.RpbPutReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	18, // 4: tanodb.riakpb.RpbPutReq.ask:type_name -> tanodb.riakpb.TanoAsk
 	7,  // 5: tanodb.riakpb.RpbPutResp.content:type_name -> tanodb.riakpb.RpbContent
-	17, // 6: tanodb.riakpb.RpbPutResp.told:type_name -> tanodb.riakpb.TanoTold
-	16, // 7: tanodb.riakpb.RpbDelReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	19, // 6: tanodb.riakpb.RpbPutResp.told:type_name -> tanodb.riakpb.TanoTold
+	18, // 7: tanodb.riakpb.RpbDelReq.ask:type_name -> tanodb.riakpb.TanoAsk
 	8,  // 8: tanodb.riakpb.RpbContent.links:type_name -> tanodb.riakpb.RpbLink
-	18, // 9: tanodb.riakpb.RpbContent.usermeta:type_name -> tanodb.riakpb.RpbPair
-	18, // 10: tanodb.riakpb.RpbContent.indexes:type_name -> tanodb.riakpb.RpbPair
-	16, // 11: tanodb.riakpb.RpbListKeysReq.ask:type_name -> tanodb.riakpb.TanoAsk
-	17, // 12: tanodb.riakpb.RpbListKeysResp.told:type_name -> tanodb.riakpb.TanoTold
-	15, // 13: tanodb.riakpb.RpbGetBucketKeyPreflistResp.preflist:type_name -> tanodb.riakpb.RpbBucketKeyPreflistItem
+	20, // 9: tanodb.riakpb.RpbContent.usermeta:type_name -> tanodb.riakpb.RpbPair
+	20, // 10: tanodb.riakpb.RpbContent.indexes:type_name -> tanodb.riakpb.RpbPair
+	18, // 11: tanodb.riakpb.RpbListKeysReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	19, // 12: tanodb.riakpb.RpbListKeysResp.told:type_name -> tanodb.riakpb.TanoTold
+	17, // 13: tanodb.riakpb.RpbGetBucketKeyPreflistResp.preflist:type_name -> tanodb.riakpb.RpbBucketKeyPreflistItem
 	14, // [14:14] is the sub-list for method output_type
 	14, // [14:14] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
@@ -1539,7 +1663,7 @@ func file_riak_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_riak_kv_proto_rawDesc), len(file_riak_kv_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -40,6 +40,7 @@ const (
 	SetBucketReq       Code = 21
 	SetBucketResp      Code = 22
 	MapRedReq          Code = 23
+	MapRedResp         Code = 24
 	IndexReq           Code = 25
 	SearchQueryReq     Code = 27
 	ResetBucketReq     Code = 29

@@ -54,7 +54,7 @@ type outcome struct {
 }
 
 // types are the bucket types that the features use.
-var types = [][]string{{"plain"}, {"counters", "datatype=counter"}, {"sets", "datatype=set"}, {"maps", "datatype=map"}, {"hlls", "datatype=hll"}}
+var types = [][]string{{"plain"}, {"counters", "datatype=counter"}, {"sets", "datatype=set"}, {"gsets", "datatype=gset"}, {"maps", "datatype=map"}, {"hlls", "datatype=hll"}}
 
 // TestOfficialClient runs the official Node.js client: each of its features against a
 // node alone, and against three nodes of which one is killed meanwhile.

@@ -81,8 +81,7 @@ func TestMessagesThatAreNone(t *testing.T) {
 		{255, "", noSecurity},
 		{253, "\n\x01u\x12\x01p", noSecurity},
 		{23, "", "message code 23 (mapred): MapReduce is not supported by this server"},
-		{25, "junk", "message code 25 (index): secondary index queries are not supported by this server"},
-		{80, "", "message code 80 (dt_fetch): data types are not supported by this server"},
+		{40, "", "message code 40 (cs_bucket): folds over a bucket, which Riak CS makes, are not supported by this server"},
 		{92, "", "message code 92 (time_series): time series, another product than Riak KV, are not supported by this server"},
 		{231, "", "message code 231 (aae_fold): folds over anti-entropy trees are not supported by this server"},
 		{riakpb.GetReq, "\xff\xff\xff\xff", "Message decoding error: unexpected EOF"},
@@ -339,13 +338,21 @@ func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: 
 // inFakeTime runs a test with a connection to a server whose clock is fake.
 func inFakeTime(t *testing.T, n Node, test func(t *testing.T, c *client)) {
 	synctest.Test(t, func(t *testing.T) {
-		l := make(pipeListener)
-		s := NewServer(n, Options{})
-		done := make(chan error, 1)
-		go func() { done <- s.Serve(l) }()
-		ours, theirs := net.Pipe()
-		l <- theirs
-		test(t, &client{t, ours})
+		c, stop := inBubble(t, n, Options{})
+		test(t, c)
+		stop()
+	})
+}
+
+// inBubble starts a server and connects to it, in a bubble of synctest.
+func inBubble(t *testing.T, n Node, o Options) (c *client, stop func()) {
+	l := make(pipeListener)
+	s := NewServer(n, o)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	ours, theirs := net.Pipe()
+	l <- theirs
+	return &client{t, ours}, func() {
 		ours.Close()
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Error(err)
@@ -356,7 +363,7 @@ func inFakeTime(t *testing.T, n Node, test func(t *testing.T, c *client)) {
 		if n := s.frames.Load(); n != 0 {
 			t.Errorf("%d bytes are still counted", n)
 		}
-	})
+	}
 }
 
 func TestIdleConnectionsAreClosed(t *testing.T) {

@@ -45,7 +45,8 @@ function execute(client, command) {
     });
 }
 
-// Message is a command of the client's own messages, where it has no command for them.
+// Message is a command of the client's own messages, where it has no command for them. Of
+// an answer that comes in parts it is the first.
 class Message extends CommandBase {
     constructor(request, response, fields, done) {
         super(request, response, done);
@@ -87,6 +88,7 @@ function stored(value) {
 }
 
 exports.call = call;
+exports.parts = parts;
 
 exports.features = {
     async 'ping'(c) {
@@ -373,7 +375,7 @@ exports.features = {
         };
         const matching = (index, first, last, regex) => message(c, 'RpbIndexReq', 'RpbIndexResp', {
             type: Buffer.from('plain'), bucket: Buffer.from('terms'), index: Buffer.from(index), qtype: 1,
-            range_min: Buffer.from(first), range_max: Buffer.from(last), term_regex: Buffer.from(regex),
+            range_min: Buffer.from(first), range_max: Buffer.from(last), term_regex: Buffer.from(regex), stream: true,
         });
         assert.deepStrictEqual((await matching('w_bin', 'w', 'x', 'b$')).keys.map((k) => k.toString('utf8')).sort(), ['ab', 'bb']);
         assert.deepStrictEqual(await keys({ indexName: '$key', rangeStart: 'ab', rangeEnd: 'z', paginationSort: true }), ['ab', 'bb']);

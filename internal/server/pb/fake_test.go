@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb"
@@ -16,9 +15,6 @@ import (
 	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/kv/kvtest"
 )
-
-// No test leaves a goroutine behind.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fake is a node that holds its keys in memory, remembers the options that it
 // was given, and fails when told to.
@@ -226,6 +222,7 @@ func serveOn(t testing.TB, n Node, o Options) (*Server, string) {
 type client struct {
 	testing.TB
 	net.Conn
+	server *Server // of a bubble
 }
 
 // dial connects to a server of the node.
@@ -242,7 +239,7 @@ func connect(t testing.TB, addr string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &client{t, c}
+	return &client{TB: t, Conn: c}
 }
 
 // frameOf is a message as it stands on a connection.

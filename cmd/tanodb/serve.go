@@ -191,7 +191,7 @@ func (c *serveCmd) open(o tanodb.Options, signals chan os.Signal) (*serving, err
 		if ans.err != nil {
 			return nil, fmt.Errorf("cannot open %s: %w", c.Dir, ans.err)
 		}
-		riak := pb.NewServer(ans.node, pb.Options{Logger: o.Logger, Properties: ans.node, Buckets: ans.node, Cluster: ans.node})
+		riak := pb.NewServer(ans.node, pb.Options{Logger: o.Logger, Properties: ans.node, Buckets: ans.node, Data: ans.node, Indexes: ans.node, Cluster: ans.node})
 		limits := httpd.Options{Logger: o.Logger, Metrics: riak.Metrics()}
 		return &serving{
 			node:    ans.node,

@@ -27,6 +27,7 @@ type conn struct {
 	at, end  int       // the unread bytes of small
 	readBy   time.Time // the deadline for reading that is set; zero: none
 	writeBy  time.Time // the same for writing
+	broken   error     // of a write: a part of a frame may have gone, and no other may follow it
 	clientID []byte
 	req      request // the one that is served
 
@@ -156,8 +157,8 @@ func (c *conn) handle(r *request) (failed, fatal bool) {
 
 // flush writes what there is to answer.
 func (c *conn) flush() error {
-	if len(c.out.b) == 0 {
-		return nil
+	if len(c.out.b) == 0 || c.broken != nil {
+		return c.broken
 	}
 	patience := writeGrace + time.Duration(c.out.size())*time.Second/slowest
 	// A deadline costs more than the write of a small answer: it is set to
@@ -168,9 +169,9 @@ func (c *conn) flush() error {
 			return err
 		}
 	}
-	err := c.out.writeTo(c.net)
+	c.broken = c.out.writeTo(c.net)
 	c.out.reset()
-	return err
+	return c.broken
 }
 
 // next waits for a request and reads it.

@@ -10,7 +10,7 @@
 //
 // A get and a put are decoded and encoded by hand (decode.go, encode.go), and a
 // large value goes to the socket from where it is; all other messages go
-// through the generated code. What a request can ask for is the table of
+// through the generated code, but for listings and matches that are answered. What a request can ask for is the table of
 // handlers.go; how an error reads is that of errors.go.
 package pb
 
@@ -64,6 +64,10 @@ const (
 	listPage    = kv.DefaultPage       // keys or buckets in one message of a listing
 	maxClientID = 256                  // bytes, since a connection keeps it
 	maxBuckets  = 64 << 20             // bytes of names in a listing of buckets that is one message
+	maxMatches  = 64 << 20             // bytes of an answer to a query of an index that is one message
+	maxResults  = 1 << 30              // matches that are asked for; numbers past this are all the same
+	maxNesting  = 100                  // messages within each other in an operation: each map, of which the store takes kv.MaxMapDepth, is two
+	fieldMemory = 64                   // bytes that a field of an operation takes in memory, beside those of its frame, about
 	maxQuorum   = 1 << 20              // numbers past this are all the same: there are not so many replicas
 	idlePart    = 16                   // the idle deadline is renewed once one part in so many of it has passed
 	turnedAway  = "overload"           // what one connection too many is told
@@ -97,6 +101,14 @@ type Options struct {
 
 	// Buckets are listed if they are given, and refused otherwise.
 	Buckets kv.BucketLister
+
+	// Data are the data types, which are served if they are given, and refused
+	// otherwise.
+	Data kv.DataTypes
+
+	// Indexes answer queries of secondary indexes if they are given; they are
+	// refused otherwise.
+	Indexes kv.Indexer
 
 	// Cluster is what our own client is told of the ring if it is given.
 	Cluster Cluster

@@ -251,6 +251,8 @@ func (h *handler) buckets(w http.ResponseWriter, r *http.Request, t target) {
 			return
 		}
 		writeJSON(w, http.StatusOK, api.NewBuckets(page))
+	case (p.buckets == keysAll || p.buckets == keysStream) && !h.o.AllowsLists():
+		h.refuse(w, t, forbidden(p.buckets, "list_buckets"))
 	case p.buckets == keysAll || p.buckets == keysStream:
 		h.bucketsAll(w, r, t, p)
 	default:

@@ -170,14 +170,24 @@ const hidden = "(hidden)"
 func (c *Config) Settings() []Setting {
 	all := make([]Setting, 0, len(Options))
 	for _, o := range Options {
-		from := c.from[o.Name]
-		s := Setting{Option: o, Value: format(o.field(&c.Server)), Source: cmp.Or(from.source, Default), Where: from.where}
-		if o.Secret && s.Value != "" {
-			s.Value = hidden
-		}
-		all = append(all, s)
+		all = append(all, c.setting(o))
 	}
 	return all
+}
+
+// Setting is the one of that name; there must be such an option.
+func (c *Config) Setting(name string) Setting {
+	o, _ := Lookup(name)
+	return c.setting(o)
+}
+
+func (c *Config) setting(o Option) Setting {
+	from := c.from[o.Name]
+	s := Setting{Option: o, Value: format(o.field(&c.Server)), Source: cmp.Or(from.source, Default), Where: from.where}
+	if o.Secret && s.Value != "" {
+		s.Value = hidden
+	}
+	return s
 }
 
 // Lookup is the option of that name.

@@ -34,7 +34,7 @@ var samples = map[string]struct {
 	"listen":     {two: [2]string{"h:1", ":2"}, bad: map[string]string{"h": "HOST:PORT"}},
 	"advertise":  {two: [2]string{"h:1", "h:2"}, bad: map[string]string{"h": "HOST:PORT"}},
 	"bootstrap": {two: [2]string{"a=h:1,b=h:2", "c=h:3"}, other: map[string]string{" a=h:1 ,": "a=h:1"},
-		bad: map[string]string{"a": "NAME=HOST:PORT", "=h:1": "NAME=HOST:PORT", "a=h": "HOST:PORT"}},
+		bad: map[string]string{"a": "NAME=HOST:PORT", "=h:1": "NAME=HOST:PORT", "a=h": "HOST:PORT", "a=h:99999": "ports are"}},
 	"join":       {two: [2]string{"h:1,h:2", "h:3"}, bad: map[string]string{"h:1,h": `has "h"`}},
 	"auto-join":  {two: [2]string{"h:1", "h:3"}, bad: map[string]string{"h": "HOST:PORT"}},
 	"zone":       {two: [2]string{"a", `b"\c`}},
@@ -199,16 +199,11 @@ func TestPrecedence(t *testing.T) {
 				t.Errorf("%s, given in %03b: %v", o.Name, given, err)
 				continue
 			}
-			if got := settingOf(c, o.Name); got.Value != want.Value || got.Source != want.Source || got.Where != want.Where {
+			if got := c.Setting(o.Name); got.Value != want.Value || got.Source != want.Source || got.Where != want.Where {
 				t.Errorf("%s, given in %03b: %q from %s, %s, want %q from %s, %s", o.Name, given, got.Value, got.Source, got.Where, want.Value, want.Source, want.Where)
 			}
 		}
 	}
-}
-
-func settingOf(c *Config, name string) Setting {
-	all := c.Settings()
-	return all[slices.IndexFunc(all, func(s Setting) bool { return s.Option.Name == name })]
 }
 
 // tomlOf is a value as the file has it.
@@ -223,8 +218,8 @@ func tomlOf(t *testing.T, o Option, text string) string {
 
 func TestAnEmptyVariableIsNotGiven(t *testing.T) {
 	c, err := Load(Input{Env: func(name string) (string, bool) { return "", true }})
-	if err != nil || settingOf(c, "cache").Source != Default {
-		t.Errorf("error %v, %+v", err, settingOf(c, "cache"))
+	if err != nil || c.Setting("cache").Source != Default {
+		t.Errorf("error %v, %+v", err, c.Setting("cache"))
 	}
 }
 
@@ -339,10 +334,10 @@ func TestSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	next, err := c.Set("repair-rate", "2MiB")
-	if err != nil || next.RepairRate != 2<<20 || settingOf(next, "repair-rate").Source != Live {
-		t.Errorf("error %v, %v", err, settingOf(next, "repair-rate"))
+	if err != nil || next.RepairRate != 2<<20 || next.Setting("repair-rate").Source != Live {
+		t.Errorf("error %v, %v", err, next.Setting("repair-rate"))
 	}
-	if c.RepairRate != 1<<20 || settingOf(c, "repair-rate").Source != Flag {
+	if c.RepairRate != 1<<20 || c.Setting("repair-rate").Source != Flag {
 		t.Error("the configuration itself has changed")
 	}
 	for _, bad := range [][3]string{
@@ -368,10 +363,10 @@ func TestSecretsAreHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := settingOf(c, "zone").Value; got != hidden {
+	if got := c.Setting("zone").Value; got != hidden {
 		t.Errorf("it is shown as %q", got)
 	}
-	if got := settingOf(c, "name").Value; got != "" {
+	if got := c.Setting("name").Value; got != "" {
 		t.Errorf("one that is not set is shown as %q", got)
 	}
 }

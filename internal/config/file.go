@@ -121,7 +121,7 @@ func (r *reader) expression(e *unstable.Node) {
 // text is a value of the file as the text of an option. It must be of the type that an
 // option has in TOML, so that a file reads the same to every program.
 func (r *reader) text(o *Option, v *unstable.Node) (text, problem string) {
-	_, list := o.field(&Server{}).(*[]string)
+	list := o.IsList()
 	_, number := o.field(&Server{}).(*int)
 	_, size := o.field(&Server{}).(*Bytes)
 	switch {

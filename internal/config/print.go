@@ -49,7 +49,7 @@ func (o *Option) literalDefault() string {
 
 // example is a value in TOML that is not empty.
 func (o *Option) example() string {
-	if o.kind() == "list" {
+	if o.IsList() {
 		return `["` + strings.TrimSuffix(o.Sign, ",…") + `"]`
 	}
 	return o.literalDefault()

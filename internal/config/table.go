@@ -96,6 +96,9 @@ func (o Option) Env() string {
 // IsBool reports whether the option is a switch.
 func (o Option) IsBool() bool { _, ok := o.field(&Server{}).(*bool); return ok }
 
+// IsList reports whether the option is a list.
+func (o Option) IsList() bool { _, ok := o.field(&Server{}).(*[]string); return ok }
+
 // PBOff is the value of pb that turns it off.
 const PBOff = "off"
 
@@ -143,7 +146,7 @@ var Options = []Option{
 		Help:  "Where nodes of a cluster listen that a new directory is to join; its joining is staged there, for you to plan and commit. Nothing, if it is a member already.",
 		field: func(s *Server) any { return &s.Join }},
 	{Name: "auto-join", Group: "The cluster", Sign: "HOST:PORT,…", Check: CheckHostPort,
-		Help:  "The same, and the joining is committed too.",
+		Help:  "As join, and the joining is committed too.",
 		field: func(s *Server) any { return &s.AutoJoin }},
 	{Name: "zone", Group: "The cluster", Sign: "ZONE",
 		Help:  "Where a node that joins stands: copies of a key are kept in distinct zones.",
@@ -205,7 +208,7 @@ var Options = []Option{
 		Help:  "Bytes a second of values read and written of any one bucket through this node.",
 		field: func(s *Server) any { return &s.BucketBytes }},
 	{Name: "bucket-limits", Group: "Limits", Sign: "[TYPE/]BUCKET=N:BYTES,…", Check: checkBucketLimit, Live: true,
-		Help:  "Buckets with a limit of their own in place of the two before, both a second and 0 for none: logs=100:1MiB. Names are percent-encoded where they have a slash, a comma or an equals sign.",
+		Help:  "Buckets with a limit of their own in place of bucket-requests and bucket-bytes, 0 for none: logs=100:1MiB. Names are percent-encoded where they have a slash, a comma or an equals sign.",
 		field: func(s *Server) any { return &s.BucketLimits }},
 
 	{Name: "http-header-timeout", Group: "Slow clients", Sign: "DURATION", Default: "10s", Min: int64(time.Millisecond), Max: oneHour,
@@ -215,7 +218,7 @@ var Options = []Option{
 		Help:  "For the next request of an HTTP connection to begin.",
 		field: func(s *Server) any { return &s.HTTPIdleTimeout }},
 	{Name: "pb-idle-timeout", Group: "Slow clients", Sign: "DURATION", Default: "1h", Min: int64(time.Millisecond), Max: 24 * oneHour,
-		Help:  "The same for Protocol Buffers, whose clients keep connections.",
+		Help:  "For the next request of a Protocol Buffers connection to begin; Riak's clients keep theirs.",
 		field: func(s *Server) any { return &s.PBIdleTimeout }},
 	{Name: "read-timeout", Group: "Slow clients", Sign: "DURATION", Default: "10s", Min: int64(time.Millisecond), Max: oneHour,
 		Help:  "For the body of a request to arrive, and as long as slowest-client needs for its size.",
@@ -234,10 +237,10 @@ var Options = []Option{
 		Help:  "Each pair of replicas is compared once in so long; sooner when a node is back.",
 		field: func(s *Server) any { return &s.RepairEvery }},
 	{Name: "repair-rate", Group: "Work in the background", Sign: "BYTES", Default: "8MiB", Min: 1, Max: mostRate, Zero: "no limit", Live: true,
-		Help:  "Bytes a second for that, and for what it mends.",
+		Help:  "Bytes a second for comparing replicas, and for what that mends.",
 		field: func(s *Server) any { return &s.RepairRate }},
 	{Name: "repair-objects", Group: "Work in the background", Sign: "N", Default: "2000", Min: 1, Max: mostCount * 1000, Zero: "no limit", Live: true,
-		Help:  "Objects a second that it mends.",
+		Help:  "Objects a second that comparing replicas mends.",
 		field: func(s *Server) any { return &s.RepairObjects }},
 	{Name: "max-clock-offset", Group: "Work in the background", Sign: "DURATION", Default: "500ms", Min: int64(10 * time.Millisecond), Max: oneHour, Live: true,
 		Help:  "A wall clock that is farther than this from those of most nodes is off, and orders no writes where the last one wins; the same on every node.",
@@ -271,7 +274,7 @@ func checkPB(address string) error {
 		return nil
 	}
 	if err := CheckHostPort(address); err != nil {
-		return fmt.Errorf("%w; or off", err)
+		return fmt.Errorf("%w, or off", err)
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("overload: the bucket %q has had its %d %s of this second; the limit is that of the options bucket-requests, bucket-bytes and bucket-limits", clip(e.Bucket.Name), e.Rate, e.What)
+	return fmt.Sprintf("overload: the bucket %q has had its share for now, %d %s a second; see the options bucket-requests, bucket-bytes and bucket-limits", clip(e.Bucket.Name), e.Rate, e.What)
 }
 
 // clip is the beginning of a name from outside, for a message.

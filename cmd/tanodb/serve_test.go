@@ -1,24 +1,31 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
 	"math"
+	"net"
+	"net/http"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/limit"
 	"github.com/tanodb/tanodb/internal/server/api"
 	httpd "github.com/tanodb/tanodb/internal/server/http"
 	"github.com/tanodb/tanodb/internal/server/pb"
+	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -194,5 +201,84 @@ func TestSetOptionsHold(t *testing.T) {
 		if _, err := s.Set(name, value); !errors.Is(err, kv.ErrInvalid) {
 			t.Errorf("%s %s: %v", name, value, err)
 		}
+	}
+}
+
+// One request too many of a bucket is told so by both protocols, and counted; other
+// buckets do not notice.
+func TestBothProtocolsRefuseWhatIsPastTheLimit(t *testing.T) {
+	s, err := settingsFor(t, "--http 127.0.0.1:0 --pb 127.0.0.1:0 --bucket-limits b=0:1 --dir "+filepath.Join(t.TempDir(), "d"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := addresses{s.now().HTTP, s.now().PB}
+	d, err := at.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, err := s.open(make(chan os.Signal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := running.serve(d)
+	t.Cleanup(func() {
+		if err := errors.Join(running.close(), <-failed, running.node.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	base := "http://" + at.http
+	put := func(path, body string) *http.Response {
+		t.Helper()
+		resp, err := http.Post(base+path, "text/plain", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp
+	}
+	if resp := put("/buckets/b/keys/k", strings.Repeat("x", 600)); resp.StatusCode != http.StatusNoContent {
+		t.Fatalf("the first one: %s", resp.Status)
+	}
+	resp := put("/buckets/b/keys/k", "x")
+	after, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if resp.StatusCode != http.StatusServiceUnavailable || err != nil || after < 60 || after > 610 {
+		t.Errorf("one too many: %s, to come again after %q", resp.Status, resp.Header.Get("Retry-After"))
+	}
+	if resp := put("/buckets/other/keys/k", "x"); resp.StatusCode != http.StatusNoContent {
+		t.Errorf("another bucket: %s", resp.Status)
+	}
+	c, err := net.Dial("tcp", at.pb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	get, err := proto.Marshal(&riakpb.RpbListKeysReq{Bucket: []byte("b")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := binary.BigEndian.AppendUint32(nil, uint32(len(get)+1))
+	if _, err := c.Write(append(append(head, byte(riakpb.ListKeysReq)), get...)); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 4)
+	if _, err := io.ReadFull(c, answer); err != nil {
+		t.Fatal(err)
+	}
+	answer = make([]byte, binary.BigEndian.Uint32(answer))
+	if _, err := io.ReadFull(c, answer); err != nil {
+		t.Fatal(err)
+	}
+	var refusal riakpb.RpbErrorResp
+	if err := proto.Unmarshal(answer[1:], &refusal); riakpb.Code(answer[0]) != riakpb.Error || err != nil || string(refusal.Errmsg) != "overload" {
+		t.Errorf("Protocol Buffers answer %q, error %v", answer, err)
+	}
+	shown, err := http.Get(base + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shown.Body.Close()
+	page, err := io.ReadAll(shown.Body)
+	if want := `tanodb_refused_total{limit="bytes"} 2`; err != nil || !strings.Contains(string(page), want) {
+		t.Errorf("the metrics lack %s, error %v", want, err)
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -262,7 +261,7 @@ type badSetting struct{ error }
 func (e *badSetting) Unwrap() error { return e.error }
 
 // Is makes errors.Is(err, kv.ErrInvalid) true.
-func (e *badSetting) Is(target error) bool { return errors.Is(kv.ErrInvalid, target) }
+func (e *badSetting) Is(target error) bool { return target == kv.ErrInvalid }
 
 // show is an option for the one who has asked.
 func (s *settings) show(c *config.Config, x config.Setting) api.Setting {

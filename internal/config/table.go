@@ -183,7 +183,7 @@ var Options = []Option{
 		field: func(s *Server) any { return &s.Cache }},
 	{Name: "request-memory", Group: "Memory", Sign: "BYTES", Default: "0", Min: 1 << 20, Max: mostMemory,
 		Zero:  "an eighth of memory-limit but at most 1GiB, and 1GiB without one",
-		Help:  "Memory for the bodies of requests that are in progress, of HTTP and of Protocol Buffers each; a request past that is refused.",
+		Help:  "Memory for the bodies of requests that are in progress, of HTTP and of Protocol Buffers each; a request past that is refused, and one that is larger by itself is refused always.",
 		field: func(s *Server) any { return &s.RequestMemory }},
 
 	{Name: "max-requests", Group: "Limits", Sign: "N", Default: "10000", Min: 1, Max: mostCount, Live: true,
@@ -199,7 +199,7 @@ var Options = []Option{
 		Help:  "Values that a key may hold beside each other, whatever its bucket allows; a write that would leave more is refused.",
 		field: func(s *Server) any { return &s.MaxSiblings }},
 	{Name: "allow-key-lists", Group: "Limits", Default: "true", Live: true,
-		Help:  "Serve lists of all keys of a bucket, and of all buckets, in one request, as Riak's clients ask for them; false: only lists page by page, such as those of tanodb keys and tanodb buckets.",
+		Help:  "Serve lists of all keys of a bucket, and of all buckets, in one request, as Riak's clients ask for them, by an index too; false: only lists page by page, such as those of tanodb keys and tanodb buckets.",
 		field: func(s *Server) any { return &s.AllowKeyLists }},
 	{Name: "bucket-requests", Group: "Limits", Sign: "N", Default: "0", Min: 1, Max: mostCount * 1000, Zero: "no limit", Live: true,
 		Help:  "Requests a second of any one bucket through this node, with as many at once.",

@@ -38,7 +38,7 @@ func (l *riakKeys) add(key string) {
 func (h *handler) list(w http.ResponseWriter, r *http.Request, t target, p *params, props *namedProps) {
 	switch {
 	case !h.o.AllowsLists():
-		h.refuse(w, t, forbidden(p.keys, "list_keys"))
+		h.refuse(w, t, forbidden("list_keys", p.keys == keysStream))
 	case p.keys == keysAll:
 		h.listAll(w, r, t, p, props)
 	default:
@@ -47,8 +47,8 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request, t target, p *para
 }
 
 // forbidden is the answer to a list that is not allowed, in Riak's words.
-func forbidden(how, job string) error {
-	if how == keysStream {
+func forbidden(job string, stream bool) error {
+	if stream {
 		job = "stream_" + job
 	}
 	return &requestError{http.StatusForbidden, "Operation '{riak_kv," + job + "}' is not enabled"}

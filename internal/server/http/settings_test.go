@@ -75,6 +75,10 @@ func TestListsThatAreNotAllowed(t *testing.T) {
 		"/riak/b?keys=stream":          "stream_list_keys",
 		"/buckets?buckets=true":        "list_buckets",
 		"/buckets?buckets=stream":      "stream_list_buckets",
+
+		"/buckets/b/index/$bucket/_":                  "secondary_index",
+		"/buckets/b/index/$KEY/a/z?stream=true":       "stream_secondary_index",
+		"/buckets/b/index/$key/a/z?max_results=10001": "secondary_index",
 	} {
 		allowed = false
 		c.body(c.want(403, "GET", path, ""), "Operation '{riak_kv,"+job+"}' is not enabled")
@@ -84,6 +88,9 @@ func TestListsThatAreNotAllowed(t *testing.T) {
 	allowed = false
 	c.want(200, "GET", "/_tanodb/buckets/b/keys", "")
 	c.want(200, "GET", "/_tanodb/buckets", "")
+	c.want(200, "GET", "/buckets/b/index/$key/a/z?max_results=10000", "")
+	c.want(200, "GET", "/buckets/b/index/f_bin/a/z", "")
+	c.want(200, "GET", "/_tanodb/buckets/b/index/$bucket", "")
 	c.want(200, "GET", "/buckets/b/keys/k1", "")
 }
 

@@ -265,6 +265,13 @@ func TestFilesWithProblems(t *testing.T) {
 	}
 }
 
+func TestFilesOfOtherEditors(t *testing.T) {
+	c, err := Load(Input{Path: "f", Text: []byte("\ufeffzone = 'a'\r\nweight = 0x10\r\nmax-requests = 1_000 # x")})
+	if err != nil || c.Zone != "a" || c.Weight != 16 || c.MaxRequests != 1000 {
+		t.Errorf("error %v, %+v", err, c.Server)
+	}
+}
+
 func TestAllProblemsOfAllSourcesAtOnce(t *testing.T) {
 	_, err := Load(Input{
 		Path: "f", Text: []byte("cache = 1\nweight = -1"),

@@ -31,8 +31,9 @@ type reader struct {
 func (c *Config) readFile(path string, text []byte) Problems {
 	r := &reader{c: c, path: path, lines: map[string]int{}}
 	if len(text) > MaxFile {
-		return Problems{{Where: path, Text: fmt.Sprintf("has %d bytes; a configuration has at most %d", len(text), MaxFile)}}
+		return Problems{{Where: path, Text: fmt.Sprintf("has too many bytes; a configuration has at most %d", MaxFile)}}
 	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // some editors begin files with it
 	// The parser knows where it is by the capacities of slices.
 	r.parser.Reset(append(make([]byte, 0, len(text)), text...))
 	for r.parser.NextExpression() {

@@ -260,9 +260,22 @@ func (n *Node) view() coordinator.View {
 		Random:   n.random(),
 		Load:     n.load,
 		Skewed:   n.clocks.off,
-		Props:    s.Props,
+		Props:    n.props,
 		Fewest:   s.Fewest,
 	}
+}
+
+// props are the properties of a bucket, within the limits of this node.
+func (n *Node) props(b kv.Bucket) (*kv.Props, error) {
+	p, err := n.state().Props(b)
+	o := n.tuning()
+	if err != nil || p.SizeMax <= o.MaxObject && p.SiblingMax <= o.MaxSiblings {
+		return p, err
+	}
+	less := *p
+	less.SizeMax, less.SizeWarn = min(p.SizeMax, o.MaxObject), min(p.SizeWarn, o.MaxObject)
+	less.SiblingMax, less.SiblingWarn = min(p.SiblingMax, o.MaxSiblings), min(p.SiblingWarn, o.MaxSiblings)
+	return &less, nil
 }
 
 // run drives a machine until it answers, or the caller has had enough, or the
@@ -334,7 +347,7 @@ func (q *requests) admit(r *request, n *Node) error {
 	if n.closing.Load() {
 		return kv.ErrClosed
 	}
-	if open := len(q.set) - q.repairing; open >= n.o.MaxRequests {
+	if open := len(q.set) - q.repairing; open >= n.tuning().MaxRequests {
 		n.metrics.overload.Inc()
 		return fmt.Errorf("%w: %d requests are in progress on node %s, its limit", kv.ErrOverload, open, n.self)
 	}

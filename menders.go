@@ -54,11 +54,14 @@ func newMenders(n *Node) *menders {
 	return m
 }
 
-func (m *menders) fresh() *antientropy.Manager {
-	o := &m.node.o
-	return antientropy.New(m.node.self, antientropy.Limits{
+func (m *menders) fresh() *antientropy.Manager { return antientropy.New(m.node.self, m.limits()) }
+
+// limits are those of the options as they are now.
+func (m *menders) limits() antientropy.Limits {
+	o := m.node.tuning()
+	return antientropy.Limits{
 		Every: o.RepairEvery, BytesPerSecond: unlimited(o.RepairBytes), ObjectsPerSecond: unlimited(int64(o.RepairObjects)),
-	})
+	}
 }
 
 // unlimited turns the -1 of an option into the 0 of a machine.

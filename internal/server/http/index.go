@@ -19,6 +19,13 @@ type indexQuery struct {
 	stream bool
 }
 
+// listsKeys reports whether the query is a list of a bucket's keys by another name, and of
+// more of them than a page.
+func (q *indexQuery) listsKeys() bool {
+	all := strings.EqualFold(q.Field, kv.IndexBucket) || strings.EqualFold(q.Field, kv.IndexKey)
+	return all && (q.most == 0 || q.most > kv.MaxPage)
+}
+
 // parseIndex reads a query. The terms are shown of ranges only, as in Riak.
 func parseIndex(t target, p *params) (q indexQuery, err error) {
 	q.IndexQuery = t.indexQuery()
@@ -113,6 +120,8 @@ func (h *handler) index(w http.ResponseWriter, r *http.Request, t target) {
 	switch {
 	case err != nil:
 		h.refuse(w, t, err)
+	case q.listsKeys() && !h.o.AllowsLists():
+		h.refuse(w, t, forbidden("secondary_index", q.stream))
 	case q.stream:
 		h.indexStream(w, r, t, q)
 	default:
@@ -233,6 +242,8 @@ func (h *handler) buckets(w http.ResponseWriter, r *http.Request, t target) {
 			return
 		}
 		writeJSON(w, http.StatusOK, api.NewBuckets(page))
+	case (p.buckets == keysAll || p.buckets == keysStream) && !h.o.AllowsLists():
+		h.refuse(w, t, forbidden("list_buckets", p.buckets == keysStream))
 	case p.buckets == keysAll || p.buckets == keysStream:
 		h.bucketsAll(w, r, t, p)
 	default:

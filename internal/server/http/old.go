@@ -72,9 +72,5 @@ func (h *handler) oldList(w http.ResponseWriter, r *http.Request, t target, p *p
 		}
 		shown = &namedProps{t.key.Bucket, props}
 	}
-	if p.keys == keysAll {
-		h.listAll(w, r, t, p, shown)
-		return
-	}
-	h.listStream(w, r, t, p, shown)
+	h.list(w, r, t, p, shown)
 }

@@ -56,6 +56,9 @@ const (
 	repairPause
 	repairResume
 	repairVerify
+
+	settings
+	setSetting
 )
 
 // target is a path that was understood.
@@ -107,6 +110,9 @@ var simple = map[string]resource{
 	ownPrefix + "/types/activate": typeActivate,
 	ownPrefix + "/types/update":   typeUpdate,
 	ownPrefix + "/types/reset":    typeReset,
+
+	ownPrefix + "/settings":     settings,
+	ownPrefix + "/settings/set": setSetting,
 
 	ownPrefix + "/repair":        repairState,
 	ownPrefix + "/repair/pause":  repairPause,
@@ -320,7 +326,7 @@ func (t target) allowed() []string {
 		return typeMethods
 	case t.resource == oldBucket:
 		return oldMethods
-	case orders[t.resource] != nil:
+	case orders[t.resource] != nil || t.resource == setSetting:
 		return orderMethods
 	}
 	return readMethods

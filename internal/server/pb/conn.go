@@ -160,7 +160,8 @@ func (c *conn) flush() error {
 	if len(c.out.b) == 0 || c.broken != nil {
 		return c.broken
 	}
-	patience := writeGrace + time.Duration(c.out.size())*time.Second/slowest
+	o := &c.server.o
+	patience := o.patience(o.WriteGrace, c.out.size())
 	// A deadline costs more than the write of a small answer: it is set to
 	// twice the patience, and again when only one is left.
 	if now := time.Now(); c.writeBy.Before(now.Add(patience)) {
@@ -265,7 +266,8 @@ func (c *conn) fill(n, size int) error {
 // hurry sets the deadline for the rest of a frame of this size.
 func (c *conn) hurry(size int) error {
 	c.readBy = time.Time{} // that of an idle connection is to be set again
-	return c.net.SetReadDeadline(time.Now().Add(frameGrace + time.Duration(size)*time.Second/slowest))
+	o := &c.server.o
+	return c.net.SetReadDeadline(time.Now().Add(o.patience(o.ReadGrace, size)))
 }
 
 // large reads a frame that is longer than the small buffer, into memory of its

@@ -37,6 +37,11 @@ const (
 	errCoverContext = wireError("cover_context is not supported: there are no coverage plans")
 )
 
+// forbidden is the answer to a list that is not allowed, in Riak's words.
+func forbidden(job string) error {
+	return wireError("Operation '{riak_kv," + job + "}' is not enabled")
+}
+
 // decodingError is the answer to a message that is none. The library begins its
 // errors with its name and, by chance, one blank or another.
 func decodingError(why string) error {

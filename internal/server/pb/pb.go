@@ -15,6 +15,7 @@
 package pb
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -56,9 +57,6 @@ const (
 	maxFrame    = kv.MaxObject + 4<<20 // a frame's length: an object at its limit, and room for the rest
 	maxSkip     = 2 * maxFrame         // one past maxFrame, up to so long, is read and thrown away, and the connection goes on
 	firstRead   = 1 << 20              // how much memory a frame gets on the word of its length; the rest once so much has come
-	frameGrace  = 10 * time.Second     // for a frame whose first byte has come, and as long as slowest needs for its size
-	writeGrace  = 30 * time.Second     // for an answer to be taken, and as long as slowest needs for its size
-	slowest     = 64 << 10             // bytes a second
 	keptBuffer  = 64 << 10             // a buffer for answers that has grown past this is not used again
 	largeValue  = 16 << 10             // a value from this size on goes to the socket from where it is
 	listPage    = kv.DefaultPage       // keys or buckets in one message of a listing
@@ -78,6 +76,9 @@ const (
 	defaultMaxConnections = 10_000
 	defaultMaxFrames      = 1 << 30
 	defaultIdleTimeout    = time.Hour
+	defaultReadGrace      = 10 * time.Second
+	defaultWriteGrace     = 30 * time.Second
+	defaultSlowest        = 64 << 10
 )
 
 // Options are the limits of the server, and what it serves beside the Node. The
@@ -95,6 +96,17 @@ type Options struct {
 	// no such limit, and its clients keep connections: it is there for those
 	// whose peers are gone without a word. 0: an hour.
 	IdleTimeout time.Duration
+
+	// ReadGrace is how long a request may take to arrive whose first byte has come, and
+	// WriteGrace how long an answer may take to be taken; each and as long as Slowest, in
+	// bytes a second, needs for its size. 0: 10 s, 30 s, 64 KiB.
+	ReadGrace  time.Duration
+	WriteGrace time.Duration
+	Slowest    int64
+
+	// AllowsLists reports whether all keys, or all buckets, may be listed in one
+	// request. Nil: they may.
+	AllowsLists func() bool
 
 	// Properties are served if they are given, and refused otherwise.
 	Properties Properties
@@ -128,7 +140,18 @@ func (o *Options) ensureDefaults() {
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = defaultIdleTimeout
 	}
+	o.ReadGrace = cmp.Or(o.ReadGrace, defaultReadGrace)
+	o.WriteGrace = cmp.Or(o.WriteGrace, defaultWriteGrace)
+	o.Slowest = cmp.Or(o.Slowest, defaultSlowest)
+	if o.AllowsLists == nil {
+		o.AllowsLists = func() bool { return true }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+}
+
+// patience is the grace, and as long as the slowest client needs for n bytes.
+func (o *Options) patience(grace time.Duration, n int) time.Duration {
+	return grace + time.Duration(float64(n)/float64(o.Slowest)*float64(time.Second))
 }

@@ -387,7 +387,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 }
 
 func TestSlowFramesAreCutOff(t *testing.T) {
-	for name, size := range map[string]int{"small": 100, "large": 10 * slowest} {
+	for name, size := range map[string]int{"small": 100, "large": 10 * defaultSlowest} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{}
 			inFakeTime(t, f, func(t *testing.T, c *client) {
@@ -406,7 +406,7 @@ func TestSlowFramesAreCutOff(t *testing.T) {
 				c.ended()
 				defer func() { <-left }()
 				// The size is known from the fifth byte on.
-				least, most := frameGrace, 5*time.Second+frameGrace+time.Duration(size+200)*time.Second/slowest
+				least, most := defaultReadGrace, 5*time.Second+defaultReadGrace+time.Duration(size+200)*time.Second/defaultSlowest
 				if took := time.Since(begun); took < least || took > most {
 					t.Errorf("cut off after %v, want %v to %v", took, least, most)
 				}
@@ -425,10 +425,10 @@ func TestAFrameMayBeSlowAndTheNextLate(t *testing.T) {
 			put := frameOf(t, riakpb.PutReq, putOf("k", strings.Repeat("x", 1000)))
 			for _, piece := range [][]byte{put[:3], put[3:200], put[200:]} {
 				c.send(piece)
-				time.Sleep(frameGrace / 4)
+				time.Sleep(defaultReadGrace / 4)
 			}
 			c.await(riakpb.PutResp, &riakpb.RpbPutResp{})
-			time.Sleep(4 * frameGrace)
+			time.Sleep(4 * defaultReadGrace)
 		}
 	})
 }
@@ -440,7 +440,7 @@ func TestSlowReadersAreCutOff(t *testing.T) {
 	}
 	inFakeTime(t, f, func(t *testing.T, c *client) {
 		c.send(frameOf(t, riakpb.GetReq, getOf("k")))
-		time.Sleep(2*(writeGrace+(1<<20+1000)*time.Second/slowest) + time.Second)
+		time.Sleep(2*(defaultWriteGrace+(1<<20+1000)*time.Second/defaultSlowest) + time.Second)
 		got, err := io.ReadAll(c)
 		if err != nil || len(got) >= 1<<20 {
 			t.Errorf("%d bytes came, error %v", len(got), err)

@@ -276,7 +276,7 @@ func TestAStreamWaitsForItsReader(t *testing.T) {
 			t.Errorf("%d pages are asked for, and none is read", f.queries)
 		}
 		f.mu.Unlock()
-		time.Sleep(3 * writeGrace)
+		time.Sleep(3 * defaultWriteGrace)
 		c.ended()
 		stop()
 	})

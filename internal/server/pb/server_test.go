@@ -458,7 +458,7 @@ func TestHalfOpenConnectionsAreCutOff(t *testing.T) {
 			begun := time.Now()
 			c.send(put[:sent])
 			c.ended()
-			if took := time.Since(begun); took < frameGrace || took > 2*frameGrace {
+			if took := time.Since(begun); took < defaultReadGrace || took > 2*defaultReadGrace {
 				t.Errorf("%d bytes of a frame: cut off after %v", sent, took)
 			}
 		})

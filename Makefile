@@ -17,7 +17,7 @@ LIFEOPS ?= 1000000
 FUZZTIME ?= 5s
 
 # The packages with goroutines and locks of their own. Below them all is pure.
-CONCURRENT := . ./internal/transport ./storage/... ./internal/server/...
+CONCURRENT := . ./internal/transport ./storage/... ./internal/mapreduce ./internal/server/...
 
 # The packages that a bug can be planted in.
 PURE := ./internal/object ./internal/quorum ./internal/membership ./internal/vnode ./internal/coordinator ./internal/handoff ./internal/reap

@@ -68,13 +68,15 @@ func (c *clocks) ahead(node string) time.Duration {
 func (c *clocks) judge() {
 	peers := peerNames(c.node.self, c.node.state())
 	now := c.node.elapsed()
+	most := c.node.tuning().MaxClockOffset
 	c.mu.Lock()
+	c.c.Max = most
 	c.c.Keep(peers)
 	list := c.c.Skewed(now, c.node.self)
 	apart := make(map[string]bool)
 	for _, p := range peers {
 		low, high, known := c.c.Offset(now, p)
-		apart[p] = known && (low > membership.MaxClockOffset || high < -membership.MaxClockOffset)
+		apart[p] = known && (low > most || high < -most)
 	}
 	c.mu.Unlock()
 	skewed := make(map[string]bool, len(list))
@@ -100,5 +102,5 @@ func (c *clocks) tell(off bool, name, who string, ahead time.Duration) {
 		return
 	}
 	c.node.log.Warn("the wall clock of "+who+" is off: set it right, and see to NTP; where the last write wins, a clock that most others do not agree with makes no versions",
-		"node", c.node.self, "whose", name, "ahead", ahead, "limit", membership.MaxClockOffset)
+		"node", c.node.self, "whose", name, "ahead", ahead, "limit", c.node.tuning().MaxClockOffset)
 }

@@ -181,6 +181,9 @@ func (r *request) send(e coordinator.Ask) {
 	busy.Add(1)
 	r.node.network.Ask(e.To.Node, transport.Requests, f, time.Now().Add(left), func(m vnode.Message, err error) {
 		busy.Add(-1)
+		if store, ok := e.Msg.(*vnode.Store); ok && !confirmed(m, err) {
+			r.node.menders.unconfirmed(store.Home)
+		}
 		switch {
 		case err == nil:
 			r.feed(coordinator.Replied{I: e.I, Msg: m})
@@ -191,6 +194,13 @@ func (r *request) send(e coordinator.Ask) {
 			r.feed(coordinator.Lost{I: e.I, Why: err.Error()})
 		}
 	})
+}
+
+// confirmed reports whether a replica has stored what it was sent. Of one that has not
+// the machine may be done already.
+func confirmed(m vnode.Message, err error) bool {
+	_, stored := m.(*vnode.Stored)
+	return err == nil && stored
 }
 
 // messageLife is how long a message that nobody waits for any more, such as a
@@ -259,9 +269,22 @@ func (n *Node) view() coordinator.View {
 		Random:   n.random(),
 		Load:     n.load,
 		Skewed:   n.clocks.off,
-		Props:    s.Props,
+		Props:    n.props,
 		Fewest:   s.Fewest,
 	}
+}
+
+// props are the properties of a bucket, within the limits of this node.
+func (n *Node) props(b kv.Bucket) (*kv.Props, error) {
+	p, err := n.state().Props(b)
+	o := n.tuning()
+	if err != nil || p.SizeMax <= o.MaxObject && p.SiblingMax <= o.MaxSiblings {
+		return p, err
+	}
+	less := *p
+	less.SizeMax, less.SizeWarn = min(p.SizeMax, o.MaxObject), min(p.SizeWarn, o.MaxObject)
+	less.SiblingMax, less.SiblingWarn = min(p.SiblingMax, o.MaxSiblings), min(p.SiblingWarn, o.MaxSiblings)
+	return &less, nil
 }
 
 // run drives a machine until it answers, or the caller has had enough, or the
@@ -333,7 +356,7 @@ func (q *requests) admit(r *request, n *Node) error {
 	if n.closing.Load() {
 		return kv.ErrClosed
 	}
-	if open := len(q.set) - q.repairing; open >= n.o.MaxRequests {
+	if open := len(q.set) - q.repairing; open >= n.tuning().MaxRequests {
 		n.metrics.overload.Inc()
 		return fmt.Errorf("%w: %d requests are in progress on node %s, its limit", kv.ErrOverload, open, n.self)
 	}

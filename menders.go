@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/antientropy"
 	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
 )
@@ -29,6 +32,9 @@ type menders struct {
 	paused  bool // a machine that begins anew is paused as well
 	timer   *time.Timer
 
+	suspects map[ring.Partition]bool // homes that the machine is still to be told of
+	suspect  chan struct{}           // has something in it when there are any
+
 	verify verifier
 }
 
@@ -39,17 +45,23 @@ type menderEvent struct {
 }
 
 func newMenders(n *Node) *menders {
-	m := &menders{node: n, events: make(chan menderEvent, maxMenderEvents), timer: time.NewTimer(time.Hour)}
+	m := &menders{
+		node: n, events: make(chan menderEvent, maxMenderEvents), timer: time.NewTimer(time.Hour),
+		suspects: make(map[ring.Partition]bool), suspect: make(chan struct{}, 1),
+	}
 	m.verify.node = n
 	m.manager = m.fresh()
 	return m
 }
 
-func (m *menders) fresh() *antientropy.Manager {
-	o := &m.node.o
-	return antientropy.New(m.node.self, antientropy.Limits{
+func (m *menders) fresh() *antientropy.Manager { return antientropy.New(m.node.self, m.limits()) }
+
+// limits are those of the options as they are now.
+func (m *menders) limits() antientropy.Limits {
+	o := m.node.tuning()
+	return antientropy.Limits{
 		Every: o.RepairEvery, BytesPerSecond: unlimited(o.RepairBytes), ObjectsPerSecond: unlimited(int64(o.RepairObjects)),
-	})
+	}
 }
 
 // unlimited turns the -1 of an option into the 0 of a machine.
@@ -76,6 +88,8 @@ func (m *menders) Serve(ctx context.Context) error {
 			if ev.boot == 0 || ev.boot == m.boot {
 				m.step(ev.Event)
 			}
+		case <-m.suspect:
+			m.suspected()
 		case <-m.timer.C:
 			m.step(antientropy.Tick{})
 		case <-ctx.Done():
@@ -91,6 +105,29 @@ func (m *menders) feedTo(ev antientropy.Event, boot int) {
 	select {
 	case m.events <- menderEvent{ev, boot}:
 	case <-m.node.gone:
+	}
+}
+
+// unconfirmed notes that a replica of a home has not confirmed a write. It does not wait,
+// and many for one home count as one.
+func (m *menders) unconfirmed(home ring.Partition) {
+	m.mu.Lock()
+	m.suspects[home] = true
+	m.mu.Unlock()
+	select {
+	case m.suspect <- struct{}{}:
+	default: // the machine will be told of all
+	}
+}
+
+// suspected tells the machine of the homes that were noted since.
+func (m *menders) suspected() {
+	m.mu.Lock()
+	homes := slices.Sorted(maps.Keys(m.suspects))
+	clear(m.suspects)
+	m.mu.Unlock()
+	for _, home := range homes {
+		m.step(antientropy.Suspect{Home: home})
 	}
 }
 

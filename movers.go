@@ -67,7 +67,7 @@ func newMovers(n *Node) *movers {
 }
 
 func (m *movers) fresh() *handoff.Manager {
-	return handoff.New(m.node.self, moverLimits(m.node.o.TransferBytes))
+	return handoff.New(m.node.self, moverLimits(m.node.tuning().TransferBytes))
 }
 
 // moverLimits are the limits of hand-off, of which people choose one.
@@ -160,11 +160,17 @@ func (m *movers) topology() handoff.Adopted {
 
 // adopted says that the node has a newer topology.
 func (m *movers) adopted() {
-	s := m.node.state()
-	if rate, err := strconv.ParseInt(s.Setting(settingRate), 10, 64); err == nil {
-		m.feed(handoff.SetLimits{Limits: moverLimits(rate)})
-	}
+	m.limit()
 	m.feed(m.topology())
+}
+
+// limit tells hand-off the limit of the cluster or, where it has none, of the node.
+func (m *movers) limit() {
+	rate, err := strconv.ParseInt(m.node.state().Setting(settingRate), 10, 64)
+	if err != nil {
+		rate = m.node.tuning().TransferBytes
+	}
+	m.feed(handoff.SetLimits{Limits: moverLimits(rate)})
 }
 
 // changed says that a node has come up or gone down.

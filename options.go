@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/antientropy"
+	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
 )
 
@@ -112,6 +115,17 @@ type Options struct {
 	// is refused with kv.ErrOverload. 0: 10000.
 	MaxRequests int
 
+	// MaxObject is how many bytes an object may have, all siblings together, and
+	// MaxSiblings how many values a key may hold beside each other, where the bucket
+	// allows more. They hold for the writes that this node coordinates. 0: kv.MaxObject,
+	// kv.MaxSiblings, which nothing can pass.
+	MaxObject   int
+	MaxSiblings int
+
+	// MaxClockOffset is how far wall clocks of nodes may be apart; see the last write
+	// wins. It should be the same on every node. 0: 500 ms.
+	MaxClockOffset time.Duration
+
 	// CacheBytes is how much memory the engine's block cache and the object heads may take.
 	// 0: 256 MiB.
 	CacheBytes int64
@@ -165,14 +179,8 @@ func (o *Options) ensure() error {
 	if o.Durability != Sync && o.Durability != Interval {
 		return fmt.Errorf("tanodb: Durability is %q; it must be %q or %q", o.Durability, Sync, Interval)
 	}
-	if o.MaxRequests < 0 || o.CacheBytes < 0 {
-		return errors.New("tanodb: MaxRequests and CacheBytes must not be negative")
-	}
-	if o.MaxRequests == 0 {
-		o.MaxRequests = defaultMaxRequests
-	}
-	if o.CacheBytes == 0 {
-		o.CacheBytes = defaultCacheBytes
+	if err := o.limitDefaults(); err != nil {
+		return err
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -180,6 +188,41 @@ func (o *Options) ensure() error {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	return nil
+}
+
+// limitDefaults fills in the limits of memory and of clients.
+func (o *Options) limitDefaults() error {
+	if o.MaxRequests < 0 || o.CacheBytes < 0 || o.MaxClockOffset < 0 {
+		return errors.New("tanodb: MaxRequests, CacheBytes and MaxClockOffset must not be negative")
+	}
+	if o.MaxObject < 0 || o.MaxObject > kv.MaxObject || o.MaxSiblings < 0 || o.MaxSiblings > kv.MaxSiblings {
+		return fmt.Errorf("tanodb: MaxObject is %d and MaxSiblings %d; they must be from 1 to %d and %d", o.MaxObject, o.MaxSiblings, kv.MaxObject, kv.MaxSiblings)
+	}
+	o.MaxRequests = cmp.Or(o.MaxRequests, defaultMaxRequests)
+	o.CacheBytes = cmp.Or(o.CacheBytes, defaultCacheBytes)
+	o.MaxObject = cmp.Or(o.MaxObject, kv.MaxObject)
+	o.MaxSiblings = cmp.Or(o.MaxSiblings, kv.MaxSiblings)
+	o.MaxClockOffset = cmp.Or(o.MaxClockOffset, membership.MaxClockOffset)
+	return nil
+}
+
+// tuning are the options with what Retune has changed.
+func (n *Node) tuning() *Options { return n.tuned.Load() }
+
+// Retune changes, while the node runs, what of its options can change: MaxRequests,
+// MaxObject, MaxSiblings, MaxClockOffset, TransferBytes, RepairEvery, RepairBytes and
+// RepairObjects. Nothing else of o is looked at. The next Open knows nothing of it.
+func (n *Node) Retune(o Options) error {
+	next := n.o
+	next.MaxRequests, next.MaxObject, next.MaxSiblings, next.MaxClockOffset = o.MaxRequests, o.MaxObject, o.MaxSiblings, o.MaxClockOffset
+	next.TransferBytes, next.RepairEvery, next.RepairBytes, next.RepairObjects = o.TransferBytes, o.RepairEvery, o.RepairBytes, o.RepairObjects
+	if err := next.ensure(); err != nil {
+		return err
+	}
+	n.tuned.Store(&next)
+	n.movers.limit()
+	n.menders.feed(antientropy.SetLimits{Limits: n.menders.limits()})
 	return nil
 }
 

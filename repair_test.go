@@ -2,6 +2,7 @@ package tanodb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/internal/transport"
+	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
 	"github.com/tanodb/tanodb/storage/disk"
@@ -94,6 +97,32 @@ func TestScenario33ReplicasBecomeEqualUnread(t *testing.T) {
 		case <-end:
 			t.Fatalf("%v exchanges, and no more", now)
 		}
+	}
+}
+
+// A home of which a replica has not confirmed a write is compared soon, and not only once
+// in a period.
+func TestWhatIsNotConfirmedIsCompared(t *testing.T) {
+	cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8, RepairEvery: 24 * time.Hour})
+	allCompared(t, cluster[0])
+	k := kv.Key{Bucket: "b", Name: "k"}
+	if _, err := cluster[0].Put(t.Context(), k, kv.Value{Data: []byte("v")}, kv.WriteOptions{N: 1, W: kv.All}); err != nil {
+		t.Fatal(err) // two replicas know nothing of it
+	}
+	home := cluster[0].state().Ring().Home(k)
+	for range 3 {
+		cluster[1].menders.unconfirmed(home)
+	}
+	verified(t, cluster[2])
+	for m, err := range map[vnode.Message]error{
+		&vnode.Refusal{Code: vnode.CodeOverload}: nil, &vnode.Failure{}: nil, nil: transport.ErrNotSent, &vnode.Stored{}: errors.New("late"),
+	} {
+		if confirmed(m, err) {
+			t.Errorf("%T with error %v is taken for a confirmation", m, err)
+		}
+	}
+	if !confirmed(&vnode.Stored{}, nil) {
+		t.Error("a confirmation is not taken for one")
 	}
 }
 

@@ -42,6 +42,7 @@ import (
 // called by many goroutines at once.
 type Node struct {
 	o       Options
+	tuned   atomic.Pointer[Options] // o, with what has changed since; see Retune
 	log     *slog.Logger
 	metrics *metrics
 	home    *home // the directory; nil: nothing on disk
@@ -109,6 +110,7 @@ func Open(dir string, o Options) (*Node, error) {
 	n := &Node{
 		o: o, log: o.Logger, begun: time.Now(), gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
 	}
+	n.tuned.Store(&o)
 	n.scrub = newScrubber(n)
 	n.asked.partitions, n.asked.replicas = o.Partitions, o.Replicas
 	if err := n.open(dir); err != nil {

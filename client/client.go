@@ -1,4 +1,5 @@
-// Package client is a TanoDB cluster over the network, as a kv.Store.
+// Package client is a TanoDB cluster over the network, as a kv.Store with data types
+// and queries of indexes.
 //
 // It knows who owns what, and sends each request to a node that holds the key,
 // if that node's address is among those it was given. Where that node does not

@@ -62,7 +62,7 @@ func cluster(t testing.TB, size int) (nodes []*tanodb.Node, addresses []string, 
 	t.Helper()
 	nodes, _ = tanodb.NewTestCluster(t, size, tanodb.Options{})
 	for _, n := range nodes {
-		address, stop := serve(t, n, pb.Options{Cluster: n, Properties: n})
+		address, stop := serve(t, n, pb.Options{Cluster: n, Properties: n, Data: n, Indexes: n})
 		addresses, stops = append(addresses, address), append(stops, stop)
 	}
 	return nodes, addresses, stops
@@ -78,6 +78,22 @@ func TestStoreOfOneNode(t *testing.T) {
 
 func TestStoreOfACluster(t *testing.T) {
 	kvtest.Test(t, func(t *testing.T) kv.Store {
+		nodes, addresses, _ := cluster(t, 3)
+		kvtest.Prepare(t, nodes[0])
+		return open(t, client.Options{Addresses: addresses})
+	}, kvtest.Options{Nodes: 3})
+}
+
+func TestDataTypesOfOneNode(t *testing.T) {
+	kvtest.TestDataTypes(t, func(t *testing.T) kvtest.DataStore {
+		nodes, addresses, _ := cluster(t, 1)
+		kvtest.Prepare(t, nodes[0])
+		return open(t, client.Options{Addresses: addresses})
+	}, kvtest.Options{})
+}
+
+func TestDataTypesOfACluster(t *testing.T) {
+	kvtest.TestDataTypes(t, func(t *testing.T) kvtest.DataStore {
 		nodes, addresses, _ := cluster(t, 3)
 		kvtest.Prepare(t, nodes[0])
 		return open(t, client.Options{Addresses: addresses})

@@ -91,12 +91,12 @@ func TestReplicasHeal(t *testing.T) {
 	wantErrorsOnlyAround(t, l.end(), []span{gone, damaged, away})
 	d.wantRest()
 	var said string
+	t.Cleanup(func() { t.Logf("repair verify:\n%s", said) })
 	eventually(t, "all replicas of all partitions are the same", func() bool {
 		out, errs, code := run(t, "repair", "verify", "--addr", d.base(1), "--timeout", patience.String())
 		said = out + errs
 		return code == 0
 	})
-	t.Logf("repair verify:\n%s", said)
 	for bucket, n := range buckets {
 		d.wantWhole(bucket, n, mustCluster(t, here, d.base(1)))
 	}

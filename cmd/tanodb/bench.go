@@ -3,9 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -19,10 +18,21 @@ import (
 const (
 	maxBenchWorkers = 10_000
 	maxBenchKeys    = 100_000_000
+	maxBenchNodes   = 9
+)
+
+// The protocols of a load.
+const (
+	protocolHTTP     = "http"
+	protocolPB       = "pb"
+	protocolEmbedded = "embedded"
 )
 
 type benchCmd struct {
+	Protocol  string        `help:"How the nodes are asked: http; pb: Protocol Buffers, by the Go client; embedded: nodes in this process, started for the load." enum:"http,pb,embedded" default:"http" placeholder:"NAME"`
 	Dir       string        `help:"Load the dev cluster of this directory instead of --addr." placeholder:"DIR"`
+	PB        []string      `name:"pb" help:"With --protocol pb: where the nodes of --addr serve Protocol Buffers, in the same order." default:"127.0.0.1:8087" placeholder:"HOST:PORT"`
+	Nodes     int           `help:"With --protocol embedded: how many nodes are started, with data in a new directory below the current one, which is removed in the end." default:"1" placeholder:"N"`
 	Workload  string        `help:"What is done: put, get, or mixed." enum:"put,get,mixed" default:"mixed" placeholder:"NAME"`
 	ReadRatio float64       `help:"Share of reads in a mixed load." default:"0.5" placeholder:"0…1"`
 	Workers   int           `help:"How many requests are in progress at any moment." default:"16" placeholder:"N"`
@@ -45,10 +55,13 @@ func (*benchCmd) Help() string {
 
 With --verify the bucket is set to keep siblings (allow_mult=true), and the exit code is 1 if an acknowledged write is missing at the end, or a value is there that must not be.
 
-Example, on a dev cluster, and on any:
+The three protocols take the same load. Over HTTP a worker asks its own node; over Protocol Buffers the Go client chooses one that holds the key, as it does in a program. Embedded nodes share the process with the load, so that their CPU is that of both.
 
-    tanodb bench --dir tanodb-dev --workers 64 --duration 10s
-    tanodb bench --addr http://10.0.0.1:8098,http://10.0.0.2:8098 --workload put -w 2 --json`
+Examples, on a dev cluster, on any, and on none:
+
+    tanodb bench --dir tanodb-dev --workers 64 --duration 10s --protocol pb
+    tanodb bench --addr http://10.0.0.1:8098,http://10.0.0.2:8098 --workload put -w 2 --json
+    tanodb bench --protocol embedded --nodes 3`
 }
 
 // Run loads the cluster and prints what came of it.
@@ -56,18 +69,24 @@ func (c *benchCmd) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	hosts, err := c.hosts(a)
+	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer release()
+	target, err := c.target(a)
 	if err != nil {
 		return err
 	}
+	return errors.Join(c.measure(ctx, a, target), target.close())
+}
+
+// measure loads the target and prints what came of it.
+func (c *benchCmd) measure(ctx context.Context, a *app, target *benchTarget) error {
 	if c.Verify {
-		if err := c.keepSiblings(a, hosts); err != nil {
+		if err := target.keepSiblings(ctx, kv.Bucket{Name: c.Bucket}); err != nil {
 			return a.told(err)
 		}
 	}
-	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer release()
-	b := newBench(c, a, hosts)
+	b := newBench(c, a.timeout, target)
+	defer b.close()
 	if err := b.load(ctx); err != nil {
 		return err
 	}
@@ -85,19 +104,6 @@ func (c *benchCmd) Run(a *app) error {
 	return nil
 }
 
-// keepSiblings makes the bucket one that loses no write to another: what is
-// missing in the end is lost then, and not only beaten.
-func (c *benchCmd) keepSiblings(a *app, hosts []string) error {
-	one := *a
-	one.addrs = nil
-	for _, h := range hosts {
-		one.addrs = append(one.addrs, "http://"+h)
-	}
-	body := map[string]kv.Properties{"props": {{Name: "allow_mult", Value: "true"}}}
-	path := ownPrefix + "/buckets/" + url.PathEscape(c.Bucket) + "/props"
-	return one.exchange(http.MethodPut, path, body, nil)
-}
-
 // check refuses a load that cannot be meant.
 func (c *benchCmd) check() error {
 	switch {
@@ -113,39 +119,14 @@ func (c *benchCmd) check() error {
 		return usagef("--read-ratio is %v; it must be from 0 to 1", c.ReadRatio)
 	case c.Duration < time.Millisecond || c.Duration > kv.MaxTimeout:
 		return usagef("--duration is %v; it must be from 1ms to %v", c.Duration, kv.MaxTimeout)
+	case c.Protocol == protocolEmbedded && (c.Nodes < 1 || c.Nodes > maxBenchNodes):
+		return usagef("--nodes is %d; it must be from 1 to %d", c.Nodes, maxBenchNodes)
+	case c.Protocol == protocolEmbedded && c.Dir != "":
+		return usagef("--dir names a dev cluster; --protocol embedded starts nodes of its own")
 	case c.Warmup < 0 || c.Warmup > kv.MaxTimeout:
 		return usagef("--warmup is %v; it must be from 0s to %v", c.Warmup, kv.MaxTimeout)
 	}
 	return kv.Key{Bucket: c.Bucket, Name: c.keyName(0)}.Validate()
-}
-
-// hosts is HOST:PORT of every node that the load is spread over.
-func (c *benchCmd) hosts(a *app) ([]string, error) {
-	var hosts []string
-	if c.Dir != "" {
-		state, err := readDevState(c.Dir)
-		if err != nil {
-			return nil, err
-		}
-		if state == nil {
-			return nil, fmt.Errorf("there is no dev cluster in %s: start one with: tanodb dev --dir %s", c.Dir, c.Dir)
-		}
-		for _, n := range state.Nodes {
-			hosts = append(hosts, n.HTTP)
-		}
-		return hosts, nil
-	}
-	for _, base := range a.addrs {
-		host, ok := strings.CutPrefix(base, "http://")
-		if !ok {
-			return nil, usagef("bench speaks plain HTTP only; it cannot use %s", base)
-		}
-		if !strings.Contains(host[strings.LastIndex(host, "]")+1:], ":") {
-			host += ":80"
-		}
-		hosts = append(hosts, host)
-	}
-	return hosts, nil
 }
 
 // keyName is the name of a key by its number. The prefix is settled by newBench.

@@ -292,7 +292,7 @@ func TestRecorder(t *testing.T) {
 	r.end(start.Add(4 * time.Second))
 	note(4*time.Second, time.Millisecond, "")
 
-	b := &bench{c: &benchCmd{Workload: "put"}, rec: r, cpu: newCPUMeter(nil)}
+	b := &bench{c: &benchCmd{Workload: "put"}, target: &benchTarget{size: 1}, rec: r, cpu: &cpuMeter{}}
 	got := b.report()
 	if got.Ops != 3 || got.OpsPerSec != 0.75 || got.Errors["timeout"] != 1 || got.ErrorSamples["timeout"] != "timeout text" {
 		t.Errorf("%+v", got)
@@ -337,7 +337,7 @@ func TestWorkersShareTheKeys(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &benchCmd{Workers: rapid.IntRange(1, 20).Draw(t, "workers"), Dist: "uniform"}
 		c.Keys = c.Workers + rapid.IntRange(0, 50).Draw(t, "more")
-		b := newBench(c, &app{timeout: time.Second}, []string{"x"})
+		b := newBench(c, time.Second, &benchTarget{carrier: func(int) carrier { return nil }})
 		owned := make([]int, c.Keys)
 		for _, w := range b.workers {
 			for i := range w.own {

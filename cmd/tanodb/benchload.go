@@ -1,11 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -14,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -34,25 +29,22 @@ const (
 // bench is a load in progress.
 type bench struct {
 	c       *benchCmd
-	hosts   []string
+	target  *benchTarget
 	timeout time.Duration
 	run     string // names this run in its values
-	paths   benchPaths
-	nodes   *nodeHealth
 	workers []*worker
 	rec     *recorder
 	cpu     *cpuMeter
 }
 
-func newBench(c *benchCmd, a *app, hosts []string) *bench {
-	b := &bench{c: c, hosts: hosts, timeout: a.timeout, run: newRun(), nodes: newNodeHealth(hosts)}
+func newBench(c *benchCmd, timeout time.Duration, target *benchTarget) *bench {
+	b := &bench{c: c, target: target, timeout: timeout, run: newRun()}
 	blind := c.Prefix != ""
 	if !blind {
 		c.Prefix = b.run + "-"
 	}
-	b.paths = newBenchPaths(c, a.timeout)
 	b.rec = newRecorder()
-	b.cpu = newCPUMeter(hosts)
+	b.cpu = &cpuMeter{read: target.cpu}
 	for i := range c.Workers {
 		b.workers = append(b.workers, newWorker(b, i, blind))
 	}
@@ -62,14 +54,14 @@ func newBench(c *benchCmd, a *app, hosts []string) *bench {
 // load runs the phases: fill, warm-up, measured. An end of the context ends the
 // phase that it finds, and all after it.
 func (b *bench) load(ctx context.Context) error {
-	if err := b.nodes.probeAll(ctx); err != nil {
+	if err := b.target.nodes.probeAll(ctx); err != nil {
 		return err
 	}
 	probes, stop := context.WithCancel(ctx)
 	var probing sync.WaitGroup
 	defer probing.Wait()
 	defer stop()
-	probing.Go(func() { b.nodes.watch(probes) })
+	probing.Go(func() { b.target.nodes.watch(probes) })
 
 	if b.c.Fill {
 		b.each(func(w *worker) { w.fill(ctx) })
@@ -81,6 +73,13 @@ func (b *bench) load(ctx context.Context) error {
 	b.rec.end(time.Now())
 	b.cpu.end(context.WithoutCancel(ctx))
 	return nil
+}
+
+// close closes what the workers have open.
+func (b *bench) close() {
+	for _, w := range b.workers {
+		w.carrier.close()
+	}
 }
 
 // phase runs all workers for so long.
@@ -142,15 +141,14 @@ func newChooser(dist string, n int, seed uint64) chooser {
 // worker sends one request after the other. It alone writes the keys whose
 // number leaves its own number when divided by the number of workers.
 type worker struct {
-	b      *bench
-	number int
-	wire   wire
-	own    []history // of its keys, in their order
+	b       *bench
+	number  int
+	carrier carrier
+	own     []history // of its keys, in their order
 
 	chance    *rand.Rand
 	chooseAll chooser // of all keys, to read
 	chooseOwn chooser // of its own, to write
-	header    []string
 }
 
 func newWorker(b *bench, number int, blind bool) *worker {
@@ -158,7 +156,7 @@ func newWorker(b *bench, number int, blind bool) *worker {
 	own := (c.Keys - number + c.Workers - 1) / c.Workers
 	seed := rand.Uint64()
 	w := &worker{
-		b: b, number: number, own: make([]history, own),
+		b: b, number: number, carrier: b.target.carrier(number), own: make([]history, own),
 		chance:    rand.New(rand.NewPCG(seed, uint64(number))),
 		chooseAll: newChooser(c.Dist, c.Keys, seed),
 		chooseOwn: newChooser(c.Dist, own, seed+1),
@@ -175,9 +173,9 @@ func (w *worker) key(i int) int { return i*w.b.c.Workers + w.number }
 // step sends one request of the load.
 func (w *worker) step(ctx context.Context) {
 	read := w.b.c.Workload == "get" || w.b.c.Workload == "mixed" && w.chance.Float64() < w.b.c.ReadRatio
-	if !w.b.nodes.anyUp() {
+	if nodes := w.b.target.nodes; !nodes.anyUp() {
 		// A closed loop would only spin on refusals.
-		w.b.nodes.waitUp(ctx)
+		nodes.waitUp(ctx)
 	}
 	if read {
 		w.get(w.chooseAll())
@@ -199,124 +197,46 @@ func (w *worker) fill(ctx context.Context) {
 // get reads a key of any worker.
 func (w *worker) get(key int) {
 	begun := time.Now()
-	ans, err := w.send(begun, http.MethodGet, w.b.paths.riak+w.b.c.keyName(key)+w.b.paths.get, nil, nil)
-	done := outcome{read: true, begun: begun, took: time.Since(begun)}
-	switch {
-	case err != nil:
-		done.kind, done.text = wireKind(err), err.Error()
-	case ans.status == http.StatusOK, ans.status == http.StatusMultipleChoices:
-	case ans.status == http.StatusNotFound:
-		done.notFound = true
-	default:
-		done.kind, done.text = statusKind(ans), statusText(ans)
-	}
-	w.b.rec.note(done)
+	ans := w.carrier.get(begun.Add(w.b.timeout), w.b.c.keyName(key), false)
+	w.b.rec.note(outcome{read: true, begun: begun, took: time.Since(begun), notFound: ans.notFound, kind: ans.kind, text: ans.text})
 }
 
 // put writes the worker's i-th key, after a read if it does not know what is
-// there. A read that fails is the failure of the put. It takes our own route,
-// whose answer has the context that the next write needs.
+// there. A read that fails is the failure of the put.
 func (w *worker) put(i int) {
 	h, key := &w.own[i], w.key(i)
+	name := w.b.c.keyName(key)
 	if h.blind {
 		begun := time.Now()
-		if kind, text := w.look(h, key); kind != "" {
-			w.b.rec.note(outcome{begun: begun, took: time.Since(begun), kind: kind, text: text})
+		ans := w.carrier.get(begun.Add(w.b.timeout), name, true)
+		if ans.kind != "" {
+			w.b.rec.note(outcome{begun: begun, took: time.Since(begun), kind: ans.kind, text: ans.text})
 			return
 		}
+		h.read(w.b.numbersOf(ans.values, key), ans.context)
 	}
 	value := benchValue(w.b.c.ValueSize, w.b.run, key, h.next())
-	w.header = w.header[:0]
-	if h.context != "" {
-		w.header = append(w.header, headerContext+": "+h.context)
-	}
 	begun := time.Now()
-	ans, err := w.send(begun, http.MethodPut, w.b.paths.own+w.b.c.keyName(key)+w.b.paths.put, w.header, value)
-	done := outcome{begun: begun, took: time.Since(begun)}
+	ans := w.carrier.put(begun.Add(w.b.timeout), name, h.context, value)
+	done := outcome{begun: begun, took: time.Since(begun), kind: ans.kind, text: ans.text}
 	switch {
-	case errors.Is(err, errNotSent):
-		done.kind, done.text = wireKind(err), err.Error()
-	case err != nil:
+	case ans.kind == "":
+		h.acknowledged(ans.context)
+	case ans.inDoubt:
 		h.inDoubt()
-		done.kind, done.text = wireKind(err), err.Error()
-	case ans.status == http.StatusOK:
-		h.acknowledged(contextOf(ans.body))
-	case ans.status >= http.StatusInternalServerError:
-		h.inDoubt()
-		done.kind, done.text = statusKind(ans), statusText(ans)
-	default:
-		done.kind, done.text = statusKind(ans), statusText(ans)
 	}
 	w.b.rec.note(done)
 }
 
-// contextOf finds the context in the JSON of a receipt, without decoding what is
-// not needed; empty: it is not in there.
-func contextOf(receipt []byte) string {
-	_, rest, found := bytes.Cut(receipt, []byte(`"context":`))
-	rest = bytes.TrimLeft(rest, " ")
-	if !found || len(rest) == 0 || rest[0] != '"' {
-		return ""
-	}
-	context, _, found := bytes.Cut(rest[1:], []byte(`"`))
-	if !found {
-		return ""
-	}
-	return string(context)
-}
-
-// look reads a key to know what is there; an empty kind: that worked.
-func (w *worker) look(h *history, key int) (kind, text string) {
-	ans, err := w.send(time.Now(), http.MethodGet, w.b.paths.own+w.b.c.keyName(key)+w.b.paths.get, nil, nil)
-	if err != nil {
-		return wireKind(err), err.Error()
-	}
-	shown, context, err := w.b.shown(ans, key)
-	if err != nil {
-		return statusKind(ans), err.Error()
-	}
-	h.read(shown, context)
-	return "", ""
-}
-
-// shown is the numbers of the values that an answer of our own route has, and
-// its context. Values of other runs count as nothing.
-func (b *bench) shown(ans wireAnswer, key int) (numbers []int, context string, err error) {
-	if ans.status == http.StatusNotFound {
-		var e api.Error
-		if err := json.Unmarshal(ans.body, &e); err != nil {
-			return nil, "", err
-		}
-		return nil, base64.StdEncoding.EncodeToString(e.Context), nil
-	}
-	if ans.status != http.StatusOK {
-		return nil, "", errors.New(statusText(ans))
-	}
-	var o api.Object
-	if err := json.Unmarshal(ans.body, &o); err != nil {
-		return nil, "", err
-	}
-	for _, v := range o.Values {
-		if n, err := parseBenchValue(v.Data, b.run, key); err == nil {
+// numbersOf is the numbers of a key's values. Values of other runs count as
+// nothing.
+func (b *bench) numbersOf(values [][]byte, key int) (numbers []int) {
+	for _, v := range values {
+		if n, err := parseBenchValue(v, b.run, key); err == nil {
 			numbers = append(numbers, n)
 		}
 	}
-	return numbers, base64.StdEncoding.EncodeToString(o.Context), nil
-}
-
-// send sends a request to the worker's own node, or to the next one that
-// answers.
-func (w *worker) send(begun time.Time, method, path string, header []string, body []byte) (wireAnswer, error) {
-	host := w.b.nodes.choose(w.number)
-	if w.wire.host != w.b.hosts[host] {
-		w.wire.close()
-		w.wire.host = w.b.hosts[host]
-	}
-	ans, err := w.wire.do(begun.Add(w.b.timeout), method, path, header, body)
-	if err != nil {
-		w.b.nodes.failed(host)
-	}
-	return ans, err
+	return numbers
 }
 
 // nodeHealth knows which nodes answer. A node that has failed a request is not
@@ -348,7 +268,11 @@ func (n *nodeHealth) choose(worker int) int {
 	return worker % len(n.hosts)
 }
 
+// anyUp says whether a node may be asked. Nodes in this process always may.
 func (n *nodeHealth) anyUp() bool {
+	if len(n.hosts) == 0 {
+		return true
+	}
 	for i := range n.down {
 		if !n.down[i].Load() {
 			return true
@@ -368,6 +292,13 @@ func (n *nodeHealth) waitUp(ctx context.Context) {
 	select {
 	case <-up:
 	case <-ctx.Done():
+	}
+}
+
+// allFailed notes that no node could be reached.
+func (n *nodeHealth) allFailed() {
+	for host := range n.hosts {
+		n.failed(host)
 	}
 }
 

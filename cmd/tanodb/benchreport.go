@@ -143,8 +143,9 @@ type benchReport struct {
 	Errors map[string]int64 `json:"errors"` // by kind; these requests count nowhere else
 
 	// ServerCPU is the processor time of all servers for each request, failed
-	// ones too; null: it is not known, because a server did not tell or was
-	// started anew in the meantime.
+	// ones too; with nodes in this process it is that of the load as well. Null:
+	// it is not known, because a server did not tell or was started anew in the
+	// meantime.
 	ServerCPU *float64 `json:"server_cpu_us_per_op"`
 
 	StartedAt      time.Time         `json:"started_at"` // of the measured time
@@ -167,6 +168,7 @@ type secondErrors struct {
 
 // loadShape is what the load was.
 type loadShape struct {
+	Protocol  string  `json:"protocol"`
 	Workload  string  `json:"workload"`
 	ReadRatio float64 `json:"read_ratio"`
 	Workers   int     `json:"workers"`
@@ -212,8 +214,8 @@ func (b *bench) report() *benchReport {
 func (b *bench) shape() loadShape {
 	c := b.c
 	s := loadShape{
-		Workload: c.Workload, ReadRatio: c.ReadRatio, Workers: c.Workers, Keys: c.Keys, Prefix: c.Prefix,
-		ValueSize: c.ValueSize, Dist: c.Dist, Nodes: len(b.hosts), R: c.R.String(), W: c.W.String(),
+		Protocol: c.Protocol, Workload: c.Workload, ReadRatio: c.ReadRatio, Workers: c.Workers, Keys: c.Keys, Prefix: c.Prefix,
+		ValueSize: c.ValueSize, Dist: c.Dist, Nodes: b.target.size, R: c.R.String(), W: c.W.String(),
 	}
 	switch c.Workload {
 	case "get":
@@ -228,7 +230,7 @@ func (b *bench) shape() loadShape {
 func (r *benchReport) String() string {
 	var b strings.Builder
 	l := r.Load
-	fmt.Fprintf(&b, "%s load, %.0f%% reads: %s, %s of %s, %s, on %s, R=%s W=%s, measured for %.1f s\n\n", l.Workload, 100*l.ReadRatio,
+	fmt.Fprintf(&b, "%s load by %s, %.0f%% reads: %s, %s of %s, %s, on %s, R=%s W=%s, measured for %.1f s\n\n", l.Workload, l.Protocol, 100*l.ReadRatio,
 		plural(l.Workers, "worker"), plural(l.Keys, "key"), plural(l.ValueSize, "byte"), l.Dist, plural(l.Nodes, "node"), l.R, l.W, r.Seconds)
 	t := newTable("", "OPS", "OPS/S", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS")
 	for _, row := range []struct {
@@ -244,9 +246,12 @@ func (r *benchReport) String() string {
 	if r.NotFound > 0 {
 		fmt.Fprintf(&b, "gets that found nothing: %d\n", r.NotFound)
 	}
-	if r.ServerCPU != nil {
+	switch {
+	case r.ServerCPU != nil && l.Protocol == protocolEmbedded:
+		fmt.Fprintf(&b, "CPU per operation: %.0f µs, all nodes and the load together\n", *r.ServerCPU)
+	case r.ServerCPU != nil:
 		fmt.Fprintf(&b, "server CPU per operation: %.0f µs, all nodes together\n", *r.ServerCPU)
-	} else {
+	default:
 		b.WriteString("server CPU per operation: not known\n")
 	}
 	if r.Verified != nil {
@@ -287,7 +292,7 @@ func sorted[V any](m map[string]V) []string {
 
 // cpuMeter reads the processor time of all servers at the begin and the end.
 type cpuMeter struct {
-	hosts  []string
+	read   func(context.Context) []processTime
 	before []processTime
 	after  []processTime
 }
@@ -297,8 +302,6 @@ type processTime struct {
 	started float64 // seconds since 1970; 0: it did not say
 	cpu     float64 // seconds of processor time since then
 }
-
-func newCPUMeter(hosts []string) *cpuMeter { return &cpuMeter{hosts: hosts} }
 
 func (m *cpuMeter) begin(ctx context.Context) { m.before = m.read(ctx) }
 func (m *cpuMeter) end(ctx context.Context)   { m.after = m.read(ctx) }
@@ -313,13 +316,14 @@ func (m *cpuMeter) used() (float64, bool) {
 		}
 		sum += m.after[i].cpu - m.before[i].cpu
 	}
-	return sum, true
+	return sum, len(m.before) > 0
 }
 
-func (m *cpuMeter) read(ctx context.Context) []processTime {
-	out := make([]processTime, len(m.hosts))
+// processTimes asks the servers at these hosts.
+func processTimes(ctx context.Context, hosts []string) []processTime {
+	out := make([]processTime, len(hosts))
 	var wg sync.WaitGroup
-	for i, host := range m.hosts {
+	for i, host := range hosts {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, probeWithin)
 			defer cancel()

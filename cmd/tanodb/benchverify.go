@@ -3,16 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/tanodb/tanodb/internal/server/api"
 )
 
 const (
@@ -69,7 +64,7 @@ func (v *verification) String() string {
 func (b *bench) verify(ctx context.Context) *verification {
 	probes, stop := context.WithCancel(ctx)
 	var probing sync.WaitGroup
-	probing.Go(func() { b.nodes.watch(probes) })
+	probing.Go(func() { b.target.nodes.watch(probes) })
 	defer probing.Wait()
 	defer stop()
 
@@ -146,14 +141,14 @@ func (v *verification) judge(key string, h *history, shown []int) {
 
 // recognise is the numbers of a key's values, all of this run and all as they
 // were written, byte by byte.
-func (b *bench) recognise(values []api.Value, key int) ([]int, error) {
+func (b *bench) recognise(values [][]byte, key int) ([]int, error) {
 	var shown []int
 	for _, v := range values {
-		n, err := parseBenchValue(v.Data, b.run, key)
+		n, err := parseBenchValue(v, b.run, key)
 		if err != nil {
 			return nil, err
 		}
-		if !bytes.Equal(v.Data, benchValue(b.c.ValueSize, b.run, key, n)) {
+		if !bytes.Equal(v, benchValue(b.c.ValueSize, b.run, key, n)) {
 			return nil, fmt.Errorf("the value of write %d is damaged", n)
 		}
 		shown = append(shown, n)
@@ -162,26 +157,18 @@ func (b *bench) recognise(values []api.Value, key int) ([]int, error) {
 }
 
 // readBack reads a key until that works or the context ends.
-func (w *worker) readBack(ctx context.Context, key int) ([]api.Value, error) {
+func (w *worker) readBack(ctx context.Context, key int) ([][]byte, error) {
 	for {
-		ans, err := w.send(time.Now(), http.MethodGet, w.b.paths.own+w.b.c.keyName(key)+w.b.paths.get, nil, nil)
-		if err == nil && ans.status == http.StatusNotFound {
-			return nil, nil
-		}
-		if err == nil && ans.status == http.StatusOK {
-			var o api.Object
-			err := json.Unmarshal(ans.body, &o)
-			return o.Values, err
-		}
-		if err == nil {
-			err = errors.New(statusText(ans))
+		ans := w.carrier.get(time.Now().Add(w.b.timeout), w.b.c.keyName(key), true)
+		if ans.kind == "" {
+			return ans.values, nil
 		}
 		wait := time.NewTimer(verifyEvery)
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
 			wait.Stop()
-			return nil, fmt.Errorf("cannot be read within %v: %w", verifyWithin, err)
+			return nil, fmt.Errorf("cannot be read within %v: %s", verifyWithin, ans.text)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/config"
 	"github.com/tanodb/tanodb/internal/server/api"
 )
 
@@ -74,8 +75,8 @@ func (c *clusterJoinCmd) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	if err := checkHostPort(c.Address); err != nil {
-		return usagef("%v", err)
+	if err := config.CheckHostPort(c.Address); err != nil {
+		return usagef("%q: %v", c.Address, err)
 	}
 	if err := checkWeight(c.Weight); err != nil {
 		return err

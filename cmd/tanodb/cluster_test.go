@@ -642,7 +642,7 @@ func TestByteCounts(t *testing.T) {
 			t.Errorf("%q is %d, %v; want %d", text, n, err, want)
 		}
 	}
-	for _, bad := range []string{"", "x", "-1", "1.5MiB", "MiB", "9223372036854775807KiB", "99999999999999999999", "1TB", "1mb"} {
+	for _, bad := range []string{"", "x", "-1", "1.5MiB", "MiB", "9223372036854775807KiB", "99999999999999999999", "1PB", "1mb"} {
 		var n byteCount
 		if err := n.UnmarshalText([]byte(bad)); err == nil {
 			t.Errorf("%q is taken for %d", bad, n)

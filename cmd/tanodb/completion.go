@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/tanodb/tanodb/internal/config"
 )
 
 type completionCmd struct {
@@ -82,7 +84,7 @@ func candidates(root *kong.Node, words []string) []string {
 	var all []string
 	switch {
 	case flag != nil:
-		all = flag.EnumSlice()
+		all = wordsOf(flag)
 	case strings.HasPrefix(last, "-"):
 		all = flagNames(node)
 	default:
@@ -98,6 +100,15 @@ func candidates(root *kong.Node, words []string) []string {
 		}
 	}
 	return out
+}
+
+// wordsOf are the only values of a flag; none: it takes others.
+func wordsOf(flag *kong.Flag) []string {
+	if _, ok := flag.Target.Addr().Interface().(*optionFlag); ok {
+		o, _ := config.Lookup(flag.Name)
+		return o.Words
+	}
+	return flag.EnumSlice()
 }
 
 // descend follows the words to the command that they name. Flag is not nil if

@@ -176,7 +176,7 @@ func (c *devRunCmd) Run(a *app, d *devCmd) error {
 
 // flags are the flags that every node gets.
 func (c *devRunCmd) flags() []string {
-	flags := []string{"--tether", fmt.Sprintf("--cache=%d", c.Cache)}
+	flags := []string{"--tether", fmt.Sprintf("--cache=%dMiB", c.Cache)}
 	if c.Pprof {
 		flags = append(flags, "--pprof")
 	}

@@ -3,14 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/tanodb/tanodb/internal/config"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -105,35 +104,11 @@ func percentEncode(s string) string {
 // byteCount is a number of bytes as a flag: 1000, 64KiB, 10MB.
 type byteCount int64
 
-// byteUnits are the units of a byteCount, longest first.
-var byteUnits = []struct {
-	name  string
-	bytes int64
-}{
-	{"KiB", 1 << 10},
-	{"MiB", 1 << 20},
-	{"GiB", 1 << 30},
-	{"KB", 1e3},
-	{"MB", 1e6},
-	{"GB", 1e9},
-	{"B", 1},
-}
-
 // UnmarshalText reads a whole number, and a unit if there is one.
 func (n *byteCount) UnmarshalText(b []byte) error {
-	number, unit := string(b), int64(1)
-	for _, u := range byteUnits {
-		if rest, ok := strings.CutSuffix(number, u.name); ok {
-			number, unit = strings.TrimSpace(rest), u.bytes
-			break
-		}
-	}
-	v, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || v < 0 || v > math.MaxInt64/unit {
-		return fmt.Errorf("%q is not a number of bytes, such as 1000, 64KiB or 10MB", b)
-	}
-	*n = byteCount(v * unit)
-	return nil
+	v, err := config.ParseBytes(string(b))
+	*n = byteCount(v)
+	return err
 }
 
 // source says where the bytes of a value come from.

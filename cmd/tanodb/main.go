@@ -15,6 +15,8 @@
 //	tanodb cluster      show the members of a cluster, and change them
 //	tanodb bucket-type  show bucket types, and change them
 //	tanodb bucket       the same for the properties of one bucket
+//	tanodb config       show and check the options of a node
+//	tanodb set          change an option of a node that runs
 //	tanodb bench        load a cluster and measure it
 //
 // Every command prints for people, or one JSON document with --json. It exits
@@ -74,6 +76,8 @@ type cli struct {
 	Bucket     bucketCmd     `cmd:"" help:"Show the properties of a bucket, and change them."`
 	Repair     repairCmd     `cmd:"" help:"Show how replicas are compared and mended, and check them."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
+	Config     configCmd     `cmd:"" help:"Show and check the options of a node."`
+	Set        setCmd        `cmd:"" help:"Change an option of a node that runs."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the words that may come next." passthrough:"all"`
@@ -124,6 +128,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 // newParser builds the parser of the command line. Exit is called after a help
 // text.
 func newParser(c *cli, stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
+	c.Serve.init()
+	c.Config.Print.init()
 	return kong.New(c,
 		kong.Name("tanodb"),
 		kong.Description("TanoDB is a masterless, replicated key/value database that keeps answering, and keeps every acknowledged write, while nodes fail.\n\n"+

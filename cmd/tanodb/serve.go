@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -13,52 +11,28 @@ import (
 	"net/http/pprof"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tanodb/tanodb"
-	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/config"
 	"github.com/tanodb/tanodb/internal/server/console"
 	httpd "github.com/tanodb/tanodb/internal/server/http"
 	"github.com/tanodb/tanodb/internal/server/pb"
 )
 
 type serveCmd struct {
-	Dir           string        `help:"Where the node keeps its data." default:"tanodb-data" placeholder:"DIR" env:"TANODB_DIR"`
-	Name          string        `help:"This node's name, for ever; none: the one kept in the directory, or tanodb." placeholder:"NAME" env:"TANODB_NAME"`
-	HTTP          string        `name:"http" help:"Where clients reach this node." default:"127.0.0.1:8098" placeholder:"HOST:PORT" env:"TANODB_HTTP"`
-	PB            string        `name:"pb" help:"Where Riak's clients reach this node, by Protocol Buffers; off: nowhere." default:"127.0.0.1:8087" placeholder:"HOST:PORT" env:"TANODB_PB"`
-	Listen        string        `help:"Where other nodes reach this one; none: no network between nodes, or the address of this node in --bootstrap." placeholder:"HOST:PORT" env:"TANODB_LISTEN"`
-	Advertise     string        `help:"What other nodes are told to reach this one at, where that is not --listen." placeholder:"HOST:PORT" env:"TANODB_ADVERTISE"`
-	Bootstrap     members       `help:"The first members of a new cluster, this one too, the same on every node; none: a cluster of this node alone." placeholder:"NAME=HOST:PORT,…" env:"TANODB_BOOTSTRAP"`
-	Join          []string      `help:"Where nodes of a cluster listen that a new directory is to join; its joining is staged there, for you to plan and commit. Nothing, if it is a member already." placeholder:"HOST:PORT" env:"TANODB_JOIN"`
-	AutoJoin      []string      `help:"The same, and the joining is committed too." placeholder:"HOST:PORT" env:"TANODB_AUTO_JOIN"`
-	Zone          string        `help:"Where a node that joins stands: copies of a key are kept in distinct zones." placeholder:"ZONE" env:"TANODB_ZONE"`
-	Weight        int           `help:"The share of a node that joins, in percent of a usual node's; 0: 100." placeholder:"PERCENT" env:"TANODB_WEIGHT"`
-	Partitions    int           `help:"The size of the ring: a power of two from 8 to 65536, fixed for the cluster; 0: that of the directory or of the cluster that is joined, and 64 for a new one." placeholder:"Q" env:"TANODB_PARTITIONS"`
-	Replicas      int           `help:"How many vnodes hold each key; 0: the same, and 3 for a new cluster." placeholder:"N" env:"TANODB_REPLICAS"`
-	Durability    string        `help:"When a write is confirmed: when it is on disk (sync), or up to 100 ms before (interval)." enum:"sync,interval" default:"sync" placeholder:"WHEN" env:"TANODB_DURABILITY"`
-	TLSCert       string        `name:"tls-cert" help:"This node's certificate towards other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CERT"`
-	TLSKey        string        `name:"tls-key" help:"The key of the certificate, PEM." placeholder:"FILE" env:"TANODB_TLS_KEY"`
-	TLSCA         string        `name:"tls-ca" help:"Who has signed the certificates of other nodes, PEM." placeholder:"FILE" env:"TANODB_TLS_CA"`
-	Transfer      byteCount     `name:"transfer-rate" help:"Bytes a second that this node moves to others, such as 10MiB, as long as the cluster has no limit of its own; 0: no limit." placeholder:"BYTES" env:"TANODB_TRANSFER_RATE"`
-	RepairEvery   time.Duration `help:"Each pair of replicas is compared once in so long; sooner when a node is back." default:"1h" placeholder:"DURATION" env:"TANODB_REPAIR_EVERY"`
-	RepairRate    byteCount     `help:"Bytes a second for that, and for what it mends; 0: no limit." default:"8MiB" placeholder:"BYTES" env:"TANODB_REPAIR_RATE"`
-	RepairObjects int           `help:"Objects a second that it mends; 0: no limit." default:"2000" placeholder:"N" env:"TANODB_REPAIR_OBJECTS"`
-	Cache         int64         `help:"Memory for what was read and written last, in MiB." default:"256" placeholder:"MIB" env:"TANODB_CACHE"`
-	Drain         time.Duration `help:"How long requests in progress may take to end after SIGTERM or SIGINT; a second one ends them at once." default:"10s" placeholder:"DURATION" env:"TANODB_DRAIN"`
-	LogLevel      string        `help:"What is logged to standard error: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" env:"TANODB_LOG_LEVEL"`
-	LogFormat     string        `help:"How it is logged: text or json." enum:"text,json" default:"text" placeholder:"FORMAT" env:"TANODB_LOG_FORMAT"`
-	Pprof         bool          `help:"Serve CPU and memory profiles under /debug/pprof/ to whoever reaches --http."`
-	Tether        bool          `hidden:"" help:"Stop when standard input ends, that is, with the process that holds its other end."`
+	serverFlags
+	Tether bool `hidden:"" help:"Stop when standard input ends, that is, with the process that holds its other end."`
 }
 
 // Help is the long part of the command's help.
 func (*serveCmd) Help() string {
-	return `When it serves, one line that begins with "ready" is written to standard output; logs go to standard error. Every flag can be given in the environment too, as TANODB_ and its name.
+	return `When it serves, one line that begins with "ready" is written to standard output; logs go to standard error. Every flag can be given in the environment too, and in a file; see tanodb config.
 
 Example, a whole database, a node of three, and a fourth that joins them:
 
@@ -67,52 +41,14 @@ Example, a whole database, a node of three, and a fourth that joins them:
     tanodb serve --dir ./n4 --name n4 --listen 10.0.0.4:7098 --auto-join 10.0.0.1:7098,10.0.0.2:7098`
 }
 
-// orUnlimited turns the 0 of a flag, no limit, into the -1 of an option.
-func orUnlimited(n int64) int64 {
-	if n == 0 {
-		return -1
-	}
-	return n
-}
-
-// members is a list of members as a flag: NAME=HOST:PORT,…
-type members []tanodb.Member
-
-// UnmarshalText reads the list.
-func (m *members) UnmarshalText(b []byte) error {
-	*m = nil
-	if len(b) == 0 {
-		return nil
-	}
-	for _, part := range strings.Split(string(b), ",") {
-		name, address, ok := strings.Cut(strings.TrimSpace(part), "=")
-		if !ok || name == "" {
-			return fmt.Errorf("member %q must be NAME=HOST:PORT", part)
-		}
-		if err := checkHostPort(address); err != nil {
-			return fmt.Errorf("member %q: %w", name, err)
-		}
-		*m = append(*m, tanodb.Member{Name: name, Address: address})
-	}
-	return nil
-}
-
-// checkHostPort reports whether the address is HOST:PORT with a number as port.
-func checkHostPort(address string) error {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("address %q must be HOST:PORT", address)
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("address %q has port %q; ports are from 0 to 65535", address, port)
-	}
-	return nil
-}
-
 // Run serves until it is told to stop. A node that has joined another cluster is closed
 // and opened again, and serves on.
 func (c *serveCmd) Run(a *app) error {
-	o, err := c.options(a.stderr)
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	s, err := newSettings(cfg, a.stderr)
 	if err != nil {
 		return err
 	}
@@ -122,46 +58,47 @@ func (c *serveCmd) Run(a *app) error {
 	if c.Tether {
 		go tether(a.stdin, signals)
 	}
+	at := addresses{cfg.HTTP, cfg.PB}
 	for told := false; ; told = true {
-		doors, err := c.listenForClients()
+		doors, err := at.listen()
 		if err != nil {
 			return err
 		}
-		s, err := c.open(o, signals)
+		running, err := s.open(signals)
 		if err != nil {
 			return errors.Join(err, doors.close())
 		}
 		if !told {
-			if err := a.print(newReady(s.node.Status(), doors)); err != nil {
-				o.Logger.Warn("cannot write the ready line", "error", err)
+			if err := a.print(newReady(running.node.Status(), doors)); err != nil {
+				s.log.Warn("cannot write the ready line", "error", err)
 			}
 		}
-		if err := s.run(doors); !errors.Is(err, errReopen) {
+		if err := running.run(doors); !errors.Is(err, errReopen) {
 			return err
 		}
 	}
 }
 
+// addresses are where clients are to come in.
+type addresses struct{ http, pb string } // pb may be config.PBOff
+
 // doors are where clients come in.
 type doors struct{ http, pb net.Listener } // pb is nil if it is off
 
-// pbOff is the value of --pb that turns it off.
-const pbOff = "off"
-
-// listenForClients opens the doors. The next time they are the same, with the
-// ports that the system may have chosen.
-func (c *serveCmd) listenForClients() (d doors, err error) {
-	if d.http, err = net.Listen("tcp", c.HTTP); err != nil {
+// listen opens the doors. The next time they are the same, with the ports that the
+// system may have chosen.
+func (a *addresses) listen() (d doors, err error) {
+	if d.http, err = net.Listen("tcp", a.http); err != nil {
 		return d, fmt.Errorf("cannot serve HTTP: %w", err)
 	}
-	c.HTTP = d.http.Addr().String()
-	if c.PB == pbOff {
+	a.http = d.http.Addr().String()
+	if a.pb == config.PBOff {
 		return d, nil
 	}
-	if d.pb, err = net.Listen("tcp", c.PB); err != nil {
+	if d.pb, err = net.Listen("tcp", a.pb); err != nil {
 		return d, errors.Join(fmt.Errorf("cannot serve Protocol Buffers: %w; choose another address with --pb, or --pb off", err), d.http.Close())
 	}
-	c.PB = d.pb.Addr().String()
+	a.pb = d.pb.Addr().String()
 	return d, nil
 }
 
@@ -175,14 +112,15 @@ func (d doors) close() error {
 
 // open opens the node, which may take minutes where it is to join a cluster that cannot
 // be reached. A signal ends that, and with it the process.
-func (c *serveCmd) open(o tanodb.Options, signals chan os.Signal) (*serving, error) {
+func (s *settings) open(signals chan os.Signal) (*serving, error) {
 	type opened struct {
 		node *tanodb.Node
 		err  error
 	}
+	c := s.now()
 	done := make(chan opened, 1)
 	go func() {
-		node, err := tanodb.Open(c.Dir, o)
+		node, err := tanodb.Open(c.Dir, s.nodeOptions(c))
 		done <- opened{node, err}
 	}()
 	select {
@@ -192,169 +130,40 @@ func (c *serveCmd) open(o tanodb.Options, signals chan os.Signal) (*serving, err
 		if ans.err != nil {
 			return nil, fmt.Errorf("cannot open %s: %w", c.Dir, ans.err)
 		}
-		riak := pb.NewServer(ans.node, pb.Options{Logger: o.Logger, Properties: ans.node, Buckets: ans.node, Cluster: ans.node})
-		limits := httpd.Options{Logger: o.Logger, Metrics: riak.Metrics()}
-		views := console.New(ans.node, console.Options{Logger: o.Logger})
-		return &serving{
-			node:    ans.node,
-			console: views,
-			http:    httpd.NewServer(c.handler(httpd.New(ans.node, limits), views), limits),
-			pb:      riak,
-			drain:   c.Drain,
-			log:     o.Logger,
-			signals: signals,
-		}, nil
+		return s.serve(ans.node, c, signals), nil
 	}
 }
 
-// options are the options of the node that the flags ask for.
-func (c *serveCmd) options(logs io.Writer) (tanodb.Options, error) {
-	if err := checkHostPort(c.HTTP); err != nil {
-		return tanodb.Options{}, usagef("--http: %v", err)
+// serve makes the servers of a node that is open.
+func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Signal) *serving {
+	s.runs(node)
+	guarded := s.door.Behind(node)
+	riakOptions := s.pbOptions(c)
+	riakOptions.Properties, riakOptions.Buckets, riakOptions.Data, riakOptions.Indexes, riakOptions.Cluster = node, node, guarded, guarded, node
+	riak := pb.NewServer(guarded, riakOptions)
+	o := s.httpOptions(c)
+	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics()}
+	views := console.New(guarded, console.Options{Logger: s.log})
+	handler := withConsole(httpd.New(guarded, o), views)
+	if c.Pprof {
+		handler = withProfiles(handler)
 	}
-	if c.PB != pbOff {
-		if err := checkHostPort(c.PB); err != nil {
-			return tanodb.Options{}, usagef("--pb: %v, or off", err)
+	return &serving{node: node, console: views, http: httpd.NewServer(handler, o), pb: riak, drain: c.Drain, log: s.log, signals: signals}
+}
+
+// withConsole serves the console beside the database.
+func withConsole(db, views http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rest, ok := strings.CutPrefix(r.URL.EscapedPath(), console.Prefix); ok && (rest == "" || rest[0] == '/') {
+			views.ServeHTTP(w, r)
+			return
 		}
-	}
-	if c.Listen != "" {
-		if err := checkHostPort(c.Listen); err != nil {
-			return tanodb.Options{}, usagef("--listen: %v", err)
-		}
-	}
-	if c.Partitions != 0 && (c.Partitions < ring.MinPartitions || c.Partitions > ring.MaxPartitions || c.Partitions&(c.Partitions-1) != 0) {
-		return tanodb.Options{}, usagef("--partitions is %d; it must be a power of two from %d to %d", c.Partitions, ring.MinPartitions, ring.MaxPartitions)
-	}
-	if c.Replicas < 0 {
-		return tanodb.Options{}, usagef("--replicas is %d; it cannot be negative", c.Replicas)
-	}
-	if err := c.checkJoin(); err != nil {
-		return tanodb.Options{}, err
-	}
-	const mostCache = 1 << 24 // MiB; what is more is a slip of the hand
-	if c.Cache < 1 || c.Cache > mostCache {
-		return tanodb.Options{}, usagef("--cache is %d; it must be from 1 to %d", c.Cache, mostCache)
-	}
-	security, err := c.tls()
-	if err != nil {
-		return tanodb.Options{}, err
-	}
-	return tanodb.Options{
-		Name:          c.Name,
-		Listen:        c.listen(),
-		Advertise:     c.Advertise,
-		Bootstrap:     c.Bootstrap,
-		Join:          append(c.Join, c.AutoJoin...), // one of them is empty
-		AutoJoin:      len(c.AutoJoin) > 0,
-		Zone:          c.Zone,
-		Weight:        c.Weight,
-		Partitions:    c.Partitions,
-		Replicas:      c.Replicas,
-		Durability:    tanodb.Durability(c.Durability),
-		TLS:           security,
-		CacheBytes:    c.Cache << 20,
-		TransferBytes: int64(c.Transfer),
-		RepairEvery:   c.RepairEvery,
-		RepairBytes:   orUnlimited(int64(c.RepairRate)),
-		RepairObjects: int(orUnlimited(int64(c.RepairObjects))),
-		Logger:        c.logger(logs),
-	}, nil
+		db.ServeHTTP(w, r)
+	})
 }
 
-// checkJoin refuses ways into a cluster that contradict each other.
-func (c *serveCmd) checkJoin() error {
-	if err := checkWeight(c.Weight); err != nil {
-		return err
-	}
-	if c.Advertise != "" {
-		if err := checkHostPort(c.Advertise); err != nil {
-			return usagef("--advertise: %v", err)
-		}
-	}
-	flag := "--join"
-	switch {
-	case len(c.Join) == 0 && len(c.AutoJoin) == 0:
-		return nil
-	case len(c.Join) > 0 && len(c.AutoJoin) > 0:
-		return usagef("--join and --auto-join contradict each other: the joining is committed by you, or at once")
-	case len(c.AutoJoin) > 0:
-		flag = "--auto-join"
-	}
-	if len(c.Bootstrap) > 0 {
-		return usagef("--bootstrap and %s contradict each other: a node begins a cluster, or joins one", flag)
-	}
-	if c.Listen == "" {
-		return usagef("%s needs --listen: the other nodes have to reach this one", flag)
-	}
-	for _, address := range append(c.Join, c.AutoJoin...) {
-		if err := checkHostPort(address); err != nil {
-			return usagef("%s: %v", flag, err)
-		}
-	}
-	return nil
-}
-
-// listen is the address for other nodes: the flag, or this node's own in the
-// list of members.
-func (c *serveCmd) listen() string {
-	if c.Listen != "" {
-		return c.Listen
-	}
-	for _, m := range c.Bootstrap {
-		if m.Name == c.Name {
-			return m.Address
-		}
-	}
-	return ""
-}
-
-// tls is the security between nodes that the flags ask for; nil: none.
-func (c *serveCmd) tls() (*tls.Config, error) {
-	if c.TLSCert == "" && c.TLSKey == "" && c.TLSCA == "" {
-		return nil, nil
-	}
-	if c.TLSCert == "" || c.TLSKey == "" || c.TLSCA == "" {
-		return nil, usagef("--tls-cert, --tls-key and --tls-ca are needed together")
-	}
-	cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the certificate: %w", err)
-	}
-	pem, err := os.ReadFile(c.TLSCA)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the authorities: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", c.TLSCA)
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		RootCAs:      pool,
-		ClientCAs:    pool,
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		MinVersion:   tls.VersionTLS13,
-	}, nil
-}
-
-func (c *serveCmd) logger(w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		level = slog.LevelInfo // the flag's enum lets no other name through
-	}
-	o := &slog.HandlerOptions{Level: level}
-	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
-}
-
-// handler serves the database, its console, and profiles if that was asked for.
-func (c *serveCmd) handler(db, views http.Handler) http.Handler {
-	below := func(r *http.Request, prefix string) bool {
-		rest, ok := strings.CutPrefix(r.URL.EscapedPath(), prefix)
-		return ok && (rest == "" || rest[0] == '/')
-	}
+// withProfiles serves profiles beside the database.
+func withProfiles(db http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -362,14 +171,11 @@ func (c *serveCmd) handler(db, views http.Handler) http.Handler {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case below(r, console.Prefix):
-			views.ServeHTTP(w, r)
-		case c.Pprof && below(r, "/debug/pprof"):
+		if strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
 			mux.ServeHTTP(w, r)
-		default:
-			db.ServeHTTP(w, r)
+			return
 		}
+		db.ServeHTTP(w, r)
 	})
 }
 

@@ -122,15 +122,3 @@ func TestParseBase(t *testing.T) {
 		}
 	}
 }
-
-func TestMembers(t *testing.T) {
-	var m members
-	if err := m.UnmarshalText([]byte("n1=127.0.0.1:1, n2=[::1]:2")); err != nil || len(m) != 2 || m[1].Name != "n2" || m[1].Address != "[::1]:2" {
-		t.Errorf("%v, %v", m, err)
-	}
-	for _, bad := range []string{"n1", "=h:1", "n1=h", "n1=h:x", "n1=h:1,", "n1=h:99999"} {
-		if err := m.UnmarshalText([]byte(bad)); err == nil {
-			t.Errorf("%q is taken for %v", bad, m)
-		}
-	}
-}

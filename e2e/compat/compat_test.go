@@ -54,7 +54,7 @@ type outcome struct {
 }
 
 // types are the bucket types that the features use.
-var types = [][]string{{"plain"}, {"counters", "datatype=counter"}, {"sets", "datatype=set"}, {"maps", "datatype=map"}, {"hlls", "datatype=hll"}}
+var types = [][]string{{"plain"}, {"counters", "datatype=counter"}, {"sets", "datatype=set"}, {"gsets", "datatype=gset"}, {"maps", "datatype=map"}, {"hlls", "datatype=hll"}}
 
 // TestOfficialClient runs the official Node.js client: each of its features against a
 // node alone, and against three nodes of which one is killed meanwhile.
@@ -118,12 +118,15 @@ type survived struct {
 	Round   bool     `json:"round"` // it goes on, and has stored and fetched each key once more
 	Stored  int      `json:"stored"`
 	Fetched int      `json:"fetched"`
+	Updated int      `json:"updated"`
+	Queried int      `json:"queried"`
 	Lost    int      `json:"lost"`
+	Missed  []string `json:"missed"` // the first of them
 	Errors  []string `json:"errors"`
 }
 
-// survive kills one of three nodes while the client stores and fetches, and starts it
-// again. The client, which turns to another node when one fails, must see no error.
+// survive kills one of three nodes while the client stores, fetches, updates and queries,
+// and starts it again. The client, which turns to another node when one fails, must see no error.
 func survive(t *testing.T, client string) {
 	nodes := []*process{newNode(t, "n1"), newNode(t, "n2"), newNode(t, "n3")}
 	var members, addresses []string
@@ -138,6 +141,7 @@ func survive(t *testing.T, client string) {
 	for _, n := range nodes {
 		n.serves()
 	}
+	nodes[0].makeTypes()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	cmd := node(ctx, client, append([]string{"survive"}, addresses...)...)
@@ -170,9 +174,9 @@ func survive(t *testing.T, client string) {
 		err = lines.Decode(&s)
 	}
 	err = errors.Join(err, cmd.Wait())
-	t.Logf("%d stored, %d fetched, errors %q", s.Stored, s.Fetched, s.Errors)
-	if err != nil || s.Stored == 0 || s.Lost > 0 || len(s.Errors) > 0 {
-		t.Errorf("%d acknowledged values were not returned; error %v\n%s", s.Lost, err, errs.String())
+	t.Logf("%d stored, %d fetched, %d updated, %d queries, errors %q", s.Stored, s.Fetched, s.Updated, s.Queried, s.Errors)
+	if err != nil || s.Stored == 0 || s.Updated == 0 || s.Queried == 0 || s.Lost > 0 || len(s.Errors) > 0 {
+		t.Errorf("%d acknowledged writes were not returned: %q; error %v\n%s", s.Lost, s.Missed, err, errs.String())
 	}
 }
 

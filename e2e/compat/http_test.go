@@ -118,13 +118,28 @@ var asked = map[string][]step{
 		{line: "GET /types/sets/buckets/b/datatypes/k", status: 200, has: `"value":["x"]`},
 	},
 	"MapReduce": {
-		{line: "POST /mapred", body: `{"inputs":"b","query":[]}`, headers: []string{asJSON}, status: 200},
+		{line: "PUT /buckets/mapred/keys/k", body: "5", headers: []string{plain}, status: 204},
+		{line: "POST /mapred", body: `{"inputs":"mapred","query":[]}`, headers: []string{asJSON}, status: 200, has: "\n" + `[["mapred","k"]]`},
+		{line: "POST /mapred", body: `{"inputs":[["mapred","k"]],"query":[` + numbers + `]}`, headers: []string{asJSON}, status: 200, has: "\n[5]"},
+		{line: "POST /mapred?chunked=true", body: `{"inputs":"mapred","query":[` + numbers + `]}`, headers: []string{asJSON}, status: 200, has: `{"phase":0,"data":[5]}`},
+		{line: "POST /mapred", body: `{"inputs":"mapred"}`, headers: []string{asJSON}, status: 400, has: `{"error":"job has no query`},
+		{line: "GET /mapred", status: 200, has: "Content-Type: text/html"},
+		{line: "GET /", status: 200, has: `"riak_kv_wm_mapred":"/mapred"`},
 	},
 	"link walking": {
-		{line: "PUT /buckets/walk/keys/k", body: "1", headers: []string{plain, `Link: </buckets/walk/keys/k>; riaktag="self"`}, status: 204},
-		{line: "GET /buckets/walk/keys/k/_,self,1", status: 200},
+		{line: "PUT /buckets/walk/keys/k", body: "1", status: 204, headers: []string{
+			plain, `Link: </buckets/walk/keys/k>; riaktag="self", </buckets/walk/keys/other>; riaktag="next"`,
+		}},
+		{line: "PUT /buckets/walk/keys/other", body: "2", headers: []string{plain}, status: 204},
+		{line: "GET /buckets/walk/keys/k/_,self,1", status: 200, has: "Location: /buckets/walk/keys/k\r\n"},
+		{line: "GET /buckets/walk/keys/k/walk,self,0/_,next,_", status: 200, has: "\r\n\r\n2\r\n"},
+		{line: "GET /riak/walk/k/_,next,_", status: 200, has: "Location: /riak/walk/other\r\n"},
+		{line: "GET /buckets/walk/keys/none/_,_,_", status: 404, has: "not found"},
 	},
 }
+
+// numbers is a phase of MapReduce: the values, as numbers.
+const numbers = `{"map":{"language":"javascript","name":"Riak.mapValuesJson"}}`
 
 // TestHTTPClients asks what clients of Riak's HTTP interface do.
 func TestHTTPClients(t *testing.T) {

@@ -102,6 +102,10 @@ type (
 	// NodeDown says that a node is now held to be down.
 	NodeDown struct{ Node string }
 
+	// Suspect says that a replica of a home may lack what another one has, such as a
+	// write that it has not confirmed. The replicas of this node are compared soon.
+	Suspect struct{ Home ring.Partition }
+
 	// Replied is the answer to Ask or Do number I.
 	Replied struct {
 		I   int
@@ -177,6 +181,7 @@ const (
 func (Adopted) event()   {}
 func (NodeUp) event()    {}
 func (NodeDown) event()  {}
+func (Suspect) event()   {}
 func (Replied) event()   {}
 func (Lost) event()      {}
 func (Pause) event()     {}

@@ -2,6 +2,7 @@ package antientropy
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -21,12 +22,13 @@ type Manager struct {
 	limits Limits
 	now    time.Duration
 	up     map[string]bool
-	epoch  uint64
+	top    Topology
 	known  bool // there is a topology
 	paused bool
 	out    []Effect
 
 	pairs   []*work // in the order of homes and places
+	extras  []*work // pairs that the other node compares, and that this one compares once: see doubt
 	running []*run
 	asks    int // Asks and Dos so far
 	bytes   pace.Bucket
@@ -43,6 +45,7 @@ type work struct {
 	last  time.Duration // when it was compared to the end; 0: never
 	fails int           // in a row
 	err   string
+	once  bool // one of extras
 }
 
 // run is an exchange at work.
@@ -97,6 +100,10 @@ func (m *Manager) consume(ev Event) {
 		m.nodeDown(ev.Node)
 	case Replied:
 		m.replied(ev.I, ev.Msg)
+	case Suspect:
+		if m.known {
+			m.doubt(ev.Home, m.now+m.limits.RetryFirst)
+		}
 	case Lost:
 		if r := m.waiting(ev.I); r != nil {
 			m.fail(r, ev.Why)
@@ -126,10 +133,10 @@ func (m *Manager) isUp(node string) bool { return node == m.self || m.up[node] }
 
 // adopt goes on with the pairs of another topology. Those that are new are compared soon.
 func (m *Manager) adopt(t Topology) {
-	if t.Ring == nil || m.known && t.Epoch < m.epoch {
+	if t.Ring == nil || m.known && t.Epoch < m.top.Epoch {
 		return
 	}
-	m.known, m.epoch = true, t.Epoch
+	m.known, m.top, m.extras = true, t, nil
 	had := make(map[Pair]*work, len(m.pairs))
 	for _, w := range m.pairs {
 		had[w.Pair] = w
@@ -144,10 +151,45 @@ func (m *Manager) adopt(t Topology) {
 		m.pairs = append(m.pairs, w)
 	}
 	for _, r := range slices.Clone(m.running) {
-		if had[r.work.Pair] != nil {
+		if had[r.work.Pair] != nil || r.work.once {
 			m.end(r) // it is none any more
 		}
 	}
+}
+
+// doubt makes this node's replicas of a home due by some time, each with all others of
+// that home: one of them has, or may have, what others lack. For the pairs that the other
+// node compares it cannot be left to that one, which may know nothing of it.
+func (m *Manager) doubt(home ring.Partition, by time.Duration) {
+	places := m.top.Ring.Primaries(home, m.top.Replicas)
+	for i, here := range places {
+		if here.Node != m.self {
+			continue
+		}
+		for j, there := range places {
+			if j > i || j < i && there.Node != m.self {
+				w := m.work(Pair{home, plain(here), plain(there)}, j < i)
+				w.due = min(w.due, by)
+			}
+		}
+	}
+}
+
+// work is what there is to do about a pair. One that is the other node's to compare is
+// added; it goes once it has been compared.
+func (m *Manager) work(p Pair, once bool) *work {
+	list := &m.pairs
+	if once {
+		list = &m.extras
+	}
+	for _, w := range *list {
+		if w.Pair == p {
+			return w
+		}
+	}
+	w := &work{Pair: p, due: m.now + m.limits.Every, once: once}
+	*list = append(*list, w)
+	return w
 }
 
 // pairsOf are the pairs that the node compares: those of its places with the later ones
@@ -174,7 +216,7 @@ func plain(r ring.Replica) ring.Replica { return ring.Replica{Partition: r.Parti
 // nodeUp makes what is shared with the node due: it may have missed something.
 func (m *Manager) nodeUp(node string) {
 	m.up[node] = true
-	for _, w := range m.pairs {
+	for w := range m.all() {
 		if w.There.Node == node {
 			w.due, w.fails = min(w.due, m.now), 0
 		}
@@ -261,21 +303,29 @@ func (m *Manager) finish(r *run) {
 	m.end(r)
 	t := r.exchange.Tally()
 	w := r.work
+	if t.In+t.Out > 0 {
+		m.doubt(w.Home, m.now) // what one of the two had, others may lack, though they were found equal before
+	}
 	w.last, w.due, w.fails, w.err = m.now, m.now+m.limits.Every, 0, ""
 	m.totals.Exchanges++
-	kind, text := NoteEqual, ""
+	kind, text, again := NoteEqual, "", false
 	switch {
 	case t.Different > 0:
 		kind = NoteMended
 	case t.Busy > 0:
-		kind = NoteBusy
-		w.due = m.now + min(m.limits.RetryMost, m.limits.Every)
+		kind, again = NoteBusy, true
 	default:
 		m.totals.Equal++
 	}
 	if t.Refused > 0 {
-		text = fmt.Sprintf("%d objects could not be mended", t.Refused)
-		w.err, w.due = text, m.now+min(m.limits.RetryMost, m.limits.Every)
+		text, again = fmt.Sprintf("%d objects could not be mended", t.Refused), true
+		w.err = text
+	}
+	switch {
+	case again:
+		w.due = m.now + min(m.limits.RetryMost, m.limits.Every)
+	case w.once:
+		m.extras = slices.DeleteFunc(m.extras, func(x *work) bool { return x == w })
 	}
 	m.emit(Note{kind, w.Pair, t, text})
 }
@@ -306,7 +356,7 @@ func (m *Manager) pump() {
 		if w == nil {
 			return
 		}
-		r := &run{work: w, exchange: NewExchange(w.Pair, m.limits.PageBytes), begun: m.now, epoch: m.epoch}
+		r := &run{work: w, exchange: NewExchange(w.Pair, m.limits.PageBytes), begun: m.now, epoch: m.top.Epoch}
 		m.running = append(m.running, r)
 		m.turn(r)
 	}
@@ -322,11 +372,24 @@ func (m *Manager) opens() time.Duration {
 	return max(m.bytes.Opens(m.now, m.limits.BytesPerSecond), m.objects.Opens(m.now, m.limits.ObjectsPerSecond))
 }
 
+// all are the pairs to be compared, the extra ones last.
+func (m *Manager) all() iter.Seq[*work] {
+	return func(yield func(*work) bool) {
+		for _, list := range [][]*work{m.pairs, m.extras} {
+			for _, w := range list {
+				if !yield(w) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // pick is the pair that is due for the longest time, of those that can be compared. No
 // two exchanges deal with the same node at once.
 func (m *Manager) pick() *work {
 	var best *work
-	for _, w := range m.pairs {
+	for w := range m.all() {
 		if m.now < w.due || best != nil && best.due <= w.due || !m.isUp(w.There.Node) {
 			continue
 		}
@@ -395,7 +458,7 @@ func (m *Manager) wake() {
 		}
 	}
 	if len(m.running) < m.limits.Exchanges {
-		for _, w := range m.pairs {
+		for w := range m.all() {
 			if m.isUp(w.There.Node) && !slices.ContainsFunc(m.running, func(r *run) bool { return r.work.There.Node == w.There.Node }) {
 				sooner(max(w.due, m.opens()))
 			}

@@ -270,13 +270,26 @@ func TestANodeThatIsBackIsComparedSoon(t *testing.T) {
 	}
 	before := len(w.notes)
 	w.runFor(time.Minute)
+	moved := map[ring.Partition]bool{}
+	with := map[Pair]bool{}
 	for _, n := range w.notes[before:] {
-		if n.Pair.Here.Node != "n3" && n.Pair.There.Node != "n3" {
-			t.Errorf("%v was compared as well", n.Pair)
+		p := n.Pair
+		switch {
+		case p.Here.Node == "n3" || p.There.Node == "n3":
+			if p.There.Node == "n3" {
+				p.Here, p.There = p.There, p.Here
+			}
+			with[p] = true
+		case !moved[p.Home]:
+			t.Errorf("%v was compared as well, and nothing was moved in that home", p)
 		}
+		moved[p.Home] = moved[p.Home] || n.Tally.In+n.Tally.Out > 0
 	}
-	if got := len(w.notes) - before; got != 2*partitions {
-		t.Errorf("%d pairs were compared; n3 has %d", got, 2*partitions)
+	if len(with) != 2*partitions {
+		t.Errorf("%d pairs were compared; n3 has %d", len(with), 2*partitions)
+	}
+	if !w.converged() {
+		t.Error("the replicas differ still")
 	}
 }
 
@@ -396,5 +409,75 @@ func TestAnotherTopology(t *testing.T) {
 	}
 	if fresh == 0 || fresh > 3*6 {
 		t.Errorf("%d pairs were compared anew", fresh)
+	}
+}
+
+// chain is a world of three nodes in which all is equal, and then one of the three
+// replicas of a home has a key that the others lack, while nobody is to compare anything
+// for a day.
+func chain(t *testing.T, has int) (w *world, home ring.Partition) {
+	w = newWorld(t, 3, 3, Limits{Every: 24 * time.Hour})
+	w.runFor(time.Minute)
+	k := kv.Key{Bucket: "b", Name: "late"}
+	home = w.top.Ring.Home(k)
+	at := w.top.Ring.Primaries(home, 3)[has]
+	made := w.answer(w.nodes[at.Node], at.Partition,
+		&vnode.Coordinate{Home: home, Key: k, Write: vnode.Write{Body: object.AppendBody(nil, &kv.Value{Data: []byte("x")})}})
+	if _, ok := made.(*vnode.Stored); !ok {
+		t.Fatalf("%+v", made)
+	}
+	return w, home
+}
+
+// What an exchange has moved is carried on to the third replica, whichever of the three
+// compared with which: they had been found equal before it appeared.
+func TestWhatWasMovedGoesOn(t *testing.T) {
+	for _, pair := range [][2]int{{0, 1}, {0, 2}, {1, 2}} {
+		for _, has := range pair {
+			w, home := chain(t, has)
+			places := w.top.Ring.Primaries(home, 3)
+			here, there := places[pair[0]], places[pair[1]]
+			w.nodes[here.Node].manager.work(Pair{home, plain(here), plain(there)}, false).due = w.now
+			w.step(here.Node, Tick{})
+			w.runFor(time.Minute)
+			if !w.converged() {
+				t.Errorf("replica %d had a key, %v have compared, and one lacks it", has, pair)
+			}
+			for _, name := range w.names {
+				if extras := w.nodes[name].manager.extras; len(extras) > 0 {
+					t.Errorf("%s still has extra pairs: %v", name, extras[0].Pair)
+				}
+			}
+		}
+	}
+}
+
+// A home in which a replica has not confirmed a write is compared soon, by any node
+// that holds it and is told.
+func TestASuspectIsComparedSoon(t *testing.T) {
+	for told := range 3 {
+		w, home := chain(t, told)
+		name := w.top.Ring.Primaries(home, 3)[told].Node
+		w.step(name, Suspect{home})
+		w.runFor(4 * time.Second)
+		if w.count(NoteMended) > 0 {
+			t.Error("it was compared while the write may be on its way still")
+		}
+		w.runFor(time.Minute)
+		if !w.converged() {
+			t.Errorf("what %s was told of is not mended after a minute", name)
+		}
+	}
+	w := newWorld(t, 3, 5, Limits{Every: 24 * time.Hour})
+	w.runFor(time.Minute)
+	seen := len(w.notes)
+	for home := range ring.Partition(partitions) {
+		w.step("n1", Suspect{home})
+	}
+	w.runFor(time.Minute)
+	for _, n := range w.notes[seen:] {
+		if n.Pair.Here.Node != "n1" {
+			t.Errorf("%v compares though nobody has told it", n.Pair.Here)
+		}
 	}
 }

@@ -1,13 +1,15 @@
 package membership
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
 	"time"
 )
 
-// MaxClockOffset is how far wall clocks of nodes may be apart. Where the last write
+// MaxClockOffset is how far wall clocks of nodes may be apart, unless Clocks.Max says
+// otherwise. Where the last write
 // wins, a node that is farther off than most others does not say when a write was made.
 const MaxClockOffset = 500 * time.Millisecond
 
@@ -23,10 +25,12 @@ const clockWindow = 2 * time.Second
 //	what I see of p  <=  p's clock - mine  <=  -(what p sees of me)
 //
 // So neither slow networks nor busy nodes make a clock seem off. One that is known to
-// be off by more than MaxClockOffset from more than half of all nodes, itself among them, is
+// be off by more than Max from more than half of all nodes, itself among them, is
 // skewed. Of two nodes neither is: nobody can say which. This is half of the exchange
 // of NTP (RFC 5905), of which nothing but certainty is wanted.
 type Clocks struct {
+	Max time.Duration // how far clocks may be apart; 0: MaxClockOffset
+
 	peers []peerClock // sorted by name
 }
 
@@ -127,10 +131,11 @@ func (c *Clocks) Skewed(now time.Duration, self string) []string {
 		}
 	}
 	var skewed []string
+	most := cmp.Or(c.Max, MaxClockOffset)
 	for _, a := range spans {
 		off := 0
 		for _, b := range spans {
-			if a.low-b.high > MaxClockOffset || b.low-a.high > MaxClockOffset {
+			if a.low-b.high > most || b.low-a.high > most {
 				off++
 			}
 		}

@@ -88,6 +88,18 @@ func TestSlowMessagesMakeNoClockSeemOff(t *testing.T) {
 	})
 }
 
+func TestHowFarClocksMayBeApartCanBeSaid(t *testing.T) {
+	for most, want := range map[time.Duration]int{0: 1, 100 * time.Millisecond: 1, time.Second: 0} {
+		c := membership.Clocks{Max: most}
+		for _, p := range []string{"n2", "n3"} {
+			c.Heard(0, p, 600*time.Millisecond, -600*time.Millisecond, true)
+		}
+		if got := c.Skewed(time.Second, "n1"); len(got) != want {
+			t.Errorf("with %v: %v are off, want %d", most, got, want)
+		}
+	}
+}
+
 func TestWhatIsHeardOfClocksIsForgotten(t *testing.T) {
 	var c membership.Clocks
 	heard := func(now time.Duration, ahead time.Duration) {

@@ -48,3 +48,9 @@ func (b *Bucket) Take(now time.Duration, perSecond int64, amount int) {
 	b.earn(now, perSecond)
 	b.used += int64(amount)
 }
+
+// Full reports whether all may be taken that there ever is.
+func (b *Bucket) Full(now time.Duration, perSecond int64) bool {
+	b.earn(now, perSecond)
+	return b.used == 0
+}

@@ -19,11 +19,13 @@ type mender struct {
 	events   []antientropy.Event
 	stepping bool
 	wakes    int // so far; only the last one counts
+
+	expected map[uint64]bool // stores that a replica is still to confirm, by their asks
 }
 
 // start begins with nothing in hand.
 func (m *mender) start(n *node) {
-	*m = mender{n: n}
+	*m = mender{n: n, expected: make(map[uint64]bool)}
 	w := &n.s.weather
 	if w.MendEvery == 0 {
 		return
@@ -51,6 +53,21 @@ func (m *mender) sighted(c membership.Sighting) {
 		return
 	}
 	m.feed(antientropy.NodeDown{Node: c.Node})
+}
+
+// expect waits for a replica to confirm a write, longer than the write itself may.
+func (m *mender) expect(ask uint64, home ring.Partition, within time.Duration) {
+	if m.manager == nil {
+		return
+	}
+	m.expected[ask] = true
+	m.n.later(within, func() {
+		if m.expected[ask] {
+			delete(m.expected, ask)
+			m.n.s.count("unconfirmed")
+			m.feed(antientropy.Suspect{Home: home})
+		}
+	})
 }
 
 // feed gives the machine an event, and does what it wants done.
@@ -126,19 +143,31 @@ func (s *Sim) agree() func() bool {
 	}
 }
 
+// checkAgreement tells of a key whose replicas differ.
+func (s *Sim) checkAgreement() {
+	for _, k := range s.keys {
+		if differ := check.Converged(s.copies(k)); len(differ) > 0 {
+			s.fail("agreement", k, "%v", differ)
+			return
+		}
+	}
+}
+
 // mended checks that the replicas come to agree by themselves, and that, once they do,
 // anti-entropy writes to none of them: scenario 33 of the failures that systems of
 // this kind have had.
 func (s *Sim) mended() bool {
 	if !s.must(mendWithin, "the replicas agree, which nobody has read", s.agree()) {
+		s.checkAgreement()
 		return false
 	}
 	s.count("agreed unread")
-	s.runFor(s.weather.MendEvery + s.weather.Settle + time.Second) // for what was begun before
+	period := min(s.weather.MendEvery, 3*time.Second)
+	s.runFor(period + s.weather.Settle + time.Second) // for what was begun before
 	before := s.mends
-	s.runFor(2*s.weather.MendEvery + time.Second)
+	s.runFor(2*period + time.Second)
 	if s.mends > before && len(s.found) == 0 {
-		s.fail("storm", noKey, "anti-entropy writes to replicas %d times that have been equal for %v", s.mends-before, s.weather.MendEvery)
+		s.fail("storm", noKey, "anti-entropy writes to replicas %d times that have been equal for %v", s.mends-before, period)
 	}
 	return len(s.found) == 0
 }

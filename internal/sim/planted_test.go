@@ -49,7 +49,7 @@ var budgets = []struct {
 	{planted.FilledEarly, 100, changing},
 	{planted.DropUnconfirmed, 100, standing},
 	{planted.DropChanged, 100, standing},
-	{planted.DropKeepsActor, 400, standing},
+	{planted.DropKeepsActor, 100, strange},
 	{planted.FallbackAbsent, 100, standing},
 	{planted.FallbackTwice, 100, standing},
 	{planted.FallbackEarly, 100, standing},
@@ -75,7 +75,7 @@ var budgets = []struct {
 	{planted.GraveKept, 20, nil},
 	{planted.OutdatedMerged, 400, reaping},
 	{planted.LatestByDot, 60, latest},
-	{planted.LatestListsAll, 600, latest},
+	{planted.LatestListsAll, 100, strangeLast},
 	{planted.ClockUnguarded, 100, latest},
 	{planted.Unguarded, 100, conditional},
 	{planted.FirstStateOnly, 20, typed},
@@ -100,6 +100,9 @@ func rotting(w *Weather) bool  { return w.RotEvery > 0 }
 func filling(w *Weather) bool  { return w.FullEvery > 0 }
 func mending(w *Weather) bool  { return w.MendEvery > 0 }
 func unread(w *Weather) bool   { return w.Unread }
+
+func strange(w *Weather) bool     { return w.Strangers && w.Fallbacks }
+func strangeLast(w *Weather) bool { return w.Strangers && w.Latest }
 
 // TestPlanted plants one bug after the other, and must find each within its budget.
 // It prints the score.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/antientropy"
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
@@ -275,6 +276,9 @@ func (r *request) ask(e coordinator.Ask, last bool) {
 	}
 	if !n.s.net.connected(n, to) {
 		n.s.count("not sent")
+		if store, ok := e.Msg.(*vnode.Store); ok {
+			n.mender.feed(antientropy.Suspect{Home: store.Home})
+		}
 		n.later(0, func() { r.feed(coordinator.NotSent{I: e.I, Why: "no connection"}) })
 		return
 	}
@@ -285,12 +289,18 @@ func (r *request) ask(e coordinator.Ask, last bool) {
 		r.asks = append(r.asks, a)
 	}
 	left := max(r.due-n.s.now, askGrace)
+	if store, ok := e.Msg.(*vnode.Store); ok {
+		n.mender.expect(a.id, store.Home, left)
+	}
 	n.s.net.send(n, to, &transport.Frame{ID: a.id, Epoch: e.Epoch, Timeout: left, To: e.To.Partition, Msg: e.Msg})
 }
 
 // replied hands an answer from another node to the machine that asked. It may
 // come twice, as long as the machine is not done.
 func (n *node) replied(f transport.Frame) {
+	if _, ok := f.Msg.(*vnode.Stored); ok {
+		delete(n.mender.expected, f.ID)
+	}
 	a := n.asks[f.ID]
 	if a == nil || a.lost {
 		return

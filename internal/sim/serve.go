@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/antientropy"
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
@@ -57,6 +58,13 @@ func (n *node) serve(from *node, f transport.Frame) {
 		reply(n.topology.give(m))
 	case *vnode.Pull:
 		n.pulled(m, f, reply)
+	case *vnode.Deliver:
+		n.local(f.To, f.Epoch, m, func(answer vnode.Message) {
+			if !m.Placed {
+				n.mender.feed(antientropy.Suspect{Home: m.Home})
+			}
+			reply(answer)
+		})
 	case *vnode.Strays:
 		n.later(n.rnd.upTo(readWithin), func() { reply(n.reaper.stands(f.Epoch, m)) })
 	default:

@@ -34,6 +34,7 @@ type Weather struct {
 	Writes    float64       // share of writes among operations
 	Roam      float64       // share of operations for which a client goes to another node
 	Odd       float64       // share of operations with unusual options
+	Strangers bool          // clients know little of each other: see drawStrangers
 	Safety    time.Duration // how long there are faults
 
 	// The network.
@@ -143,7 +144,43 @@ func DrawWeather(seed uint64) Weather {
 	w.drawReaping(newChance(seed, "reaping"))
 	w.drawBuckets(newChance(seed, "buckets"))
 	w.Data = newChance(seed, "data").hit(0.4)
+	w.drawStrangers(newChance(seed, "strangers"))
+	w.drawSeldom(newChance(seed, "seldom"))
 	return w
+}
+
+// drawSeldom draws, for some of the runs in which nobody reads in the end, that replicas
+// are compared only where something has happened. Nothing happens when a node's clock lets
+// a value expire, nor when a client asks for fewer replicas.
+func (w *Weather) drawSeldom(c chance) {
+	if w.Unread && w.Expiring == 0 && c.hit(0.6) {
+		w.MendEvery, w.Odd = time.Hour, 0
+	}
+}
+
+// drawStrangers draws, for some runs, clients that know little of each other: most
+// write to the same few keys without having read them, through any node, and none
+// minds who takes it. Cuts keep the nodes apart too.
+func (w *Weather) drawStrangers(c chance) {
+	if w.Calm || w.Pairs || !c.hit(0.25) {
+		return
+	}
+	w.Strangers = true
+	w.Blind, w.Stale, w.Roam, w.Strict = 0.5, 0.3, 1, 0
+	w.Keys, w.Writes, w.Deletes = min(w.Keys, 10), 0.8, max(w.Deletes, 0.4)
+	if w.Latest { // both sides of long cuts write, and what is last is often a delete
+		w.Nodes, w.Replicas = 5, 3
+		w.R, w.W = 2, 2
+		w.CutEvery, w.CutFor, w.OneWay = c.about(time.Second), 3*time.Second, 0.3
+		w.Keys = 30
+		return
+	}
+	// One stands in for the same other again and again.
+	w.Replicas = pick(c, 1, 2, 3)
+	w.Nodes = w.Replicas + c.between(1, 2)
+	w.drawQuorums(c)
+	w.CutEvery, w.CutFor = c.about(time.Second), c.about(time.Second)
+	w.CrashEvery, w.DownFor = c.about(time.Second), 500*time.Millisecond
 }
 
 // drawBuckets draws what the buckets are like. Whose clock is off from those of most

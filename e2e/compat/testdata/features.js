@@ -5,6 +5,8 @@
 const assert = require('assert');
 const Riak = require('basho-riak-client');
 
+const CommandBase = require('basho-riak-client/lib/commands/commandbase');
+
 const MapOperation = Riak.Commands.CRDT.UpdateMap.MapOperation;
 
 // call makes one request with a command of the client.
@@ -36,6 +38,33 @@ function parts(client, command, options) {
     });
 }
 
+// execute makes one request with a command that the client has no method for.
+function execute(client, command) {
+    return new Promise((resolve, reject) => {
+        client.execute(command((err, answer) => (err ? reject(new Error(String(err))) : resolve(answer))));
+    });
+}
+
+// Message is a command of the client's own messages, where it has no command for them. Of
+// an answer that comes in parts it is the first.
+class Message extends CommandBase {
+    constructor(request, response, fields, done) {
+        super(request, response, done);
+        this.fields = fields;
+    }
+
+    constructPbRequest() {
+        return Object.assign(this.getPbReqBuilder(), this.fields);
+    }
+
+    onSuccess(answer) {
+        this._callback(null, answer);
+        return true;
+    }
+}
+
+const message = (client, request, response, fields) => execute(client, (done) => new Message(request, response, fields, done));
+
 async function fails(promise, text) {
     let failed = null;
     try {
@@ -59,6 +88,7 @@ function stored(value) {
 }
 
 exports.call = call;
+exports.parts = parts;
 
 exports.features = {
     async 'ping'(c) {
@@ -293,6 +323,9 @@ exports.features = {
         const all = await parts(c, 'secondaryIndexQuery', { bucket: 'indexed', indexName: 'age_int', indexKey: 2, stream: true });
         const keys = [].concat(...all.map((p) => p.values)).map((v) => v.objectKey);
         assert.deepStrictEqual(keys.sort(), ['b', 'c']);
+        const none = await call(c, 'secondaryIndexQuery', { bucket: 'indexed', indexName: 'age_int', indexKey: 9, stream: false });
+        assert.deepStrictEqual([none.values, none.continuation], [[], null]);
+        await fails(call(c, 'secondaryIndexQuery', { bucket: 'indexed', indexName: 'age', indexKey: 'x' }), "Unknown field type for field: 'age'.");
     },
 
     async 'secondary index: ranges and pages'(c) {
@@ -305,26 +338,101 @@ exports.features = {
         };
         const first = await call(c, 'secondaryIndexQuery', query);
         assert.deepStrictEqual(first.values.map((v) => v.objectKey), ['k2', 'k3', 'k4', 'k5']);
+        assert.deepStrictEqual(first.values.map((v) => v.indexKey), ['n2', 'n3', 'n4', 'n5']);
         assert(first.continuation, 'no continuation');
         const second = await call(c, 'secondaryIndexQuery', { ...query, continuation: first.continuation });
         assert.deepStrictEqual(second.values.map((v) => v.objectKey), ['k6', 'k7', 'k8']);
+        assert.strictEqual(second.continuation, null);
+    },
+
+    async 'secondary index: streams'(c) {
+        const many = 2500;
+        for (let i = 0; i < many; i += 100) {
+            await Promise.all(Array.from({ length: 100 }, (_, j) => call(c, 'storeValue', {
+                ...place('streams', 'k' + (i + j)), value: stored('1').addToIndex('n_int', i + j),
+            })));
+        }
+        const query = { bucket: 'streams', indexName: 'n_int', rangeStart: 0, rangeEnd: many, returnKeyAndIndex: true };
+        const all = await parts(c, 'secondaryIndexQuery', { ...query, stream: true });
+        assert(all.length > 2, 'they came in ' + all.length + ' parts');
+        const found = [].concat(...all.map((p) => p.values));
+        assert.strictEqual(new Set(found.map((v) => v.objectKey)).size, many);
+        assert.strictEqual(found.length, many);
+        assert(found.every((v) => v.objectKey === 'k' + v.indexKey), 'a key with the term of another');
+        const some = await parts(c, 'secondaryIndexQuery', { ...query, stream: true, maxResults: 1500 });
+        const first = [].concat(...some.map((p) => p.values)).map((v) => v.indexKey);
+        assert.deepStrictEqual(first, Array.from({ length: 1500 }, (_, i) => i));
+        assert(some[some.length - 1].continuation, 'no continuation');
+    },
+
+    async 'secondary index: expressions, $key and $bucket'(c) {
+        for (const key of ['aa', 'ab', 'bb']) {
+            await call(c, 'storeValue', { ...place('terms', key, { bucketType: 'plain' }), value: stored('1').addToIndex('w_bin', 'w' + key) });
+        }
+        const keys = async (options) => {
+            const got = await call(c, 'secondaryIndexQuery', { bucketType: 'plain', bucket: 'terms', stream: false, ...options });
+            return got.values.map((v) => v.objectKey).sort();
+        };
+        const matching = (index, first, last, regex) => message(c, 'RpbIndexReq', 'RpbIndexResp', {
+            type: Buffer.from('plain'), bucket: Buffer.from('terms'), index: Buffer.from(index), qtype: 1,
+            range_min: Buffer.from(first), range_max: Buffer.from(last), term_regex: Buffer.from(regex), stream: true,
+        });
+        assert.deepStrictEqual((await matching('w_bin', 'w', 'x', 'b$')).keys.map((k) => k.toString('utf8')).sort(), ['ab', 'bb']);
+        assert.deepStrictEqual(await keys({ indexName: '$key', rangeStart: 'ab', rangeEnd: 'z', paginationSort: true }), ['ab', 'bb']);
+        assert.deepStrictEqual(await keys({ indexName: '$bucket', indexKey: 'terms' }), ['aa', 'ab', 'bb']);
+        await fails(matching('n_int', '1', '2', 'x'), 'Can not use term regular expression in integer query');
     },
 
     async 'data type: counter'(c) {
         const at = place('data', 'k', { bucketType: 'counters' });
+        assert.strictEqual((await call(c, 'fetchCounter', at)).isNotFound, true);
         await call(c, 'updateCounter', { ...at, increment: 5 });
         const put = await call(c, 'updateCounter', { ...at, increment: -2, returnBody: true });
         assert.strictEqual(Number(put.counterValue), 3);
         assert.strictEqual(Number((await call(c, 'fetchCounter', at)).counterValue), 3);
+        const made = await call(c, 'updateCounter', { bucketType: 'counters', bucket: 'data', increment: 1, returnBody: true });
+        assert(made.generatedKey, 'no key');
+        await fails(call(c, 'updateCounter', { ...at, bucketType: 'sets', increment: 1 }), 'Operation type is `counter` but  bucket type is `set`.');
+        await fails(call(c, 'fetchCounter', { ...at, bucketType: 'unknown' }), 'Error no bucket type `<<"unknown">>`');
     },
 
     async 'data type: set'(c) {
         const at = place('data', 'k', { bucketType: 'sets' });
+        assert.strictEqual((await call(c, 'fetchSet', at)).isNotFound, true);
         await call(c, 'updateSet', { ...at, additions: ['a', 'b'] });
         const got = await call(c, 'fetchSet', at);
         assert.deepStrictEqual(got.values.sort(), ['a', 'b']);
-        await call(c, 'updateSet', { ...at, removals: ['a'], context: got.context });
-        assert.deepStrictEqual((await call(c, 'fetchSet', at)).values, ['b']);
+        const put = await call(c, 'updateSet', { ...at, removals: ['a'], context: got.context, returnBody: true });
+        assert.deepStrictEqual(put.values, ['b']);
+        assert(put.context.length > 0, 'no context');
+        await fails(call(c, 'updateSet', { ...at, removals: ['x'] }), '{precondition,{not_present,<<"x">>}}');
+        await call(c, 'updateSet', { ...at, removals: ['b'] });
+        const empty = await call(c, 'fetchSet', at);
+        assert.deepStrictEqual([empty.values, empty.isNotFound], [[], false]);
+    },
+
+    async 'data type: set that only grows'(c) {
+        const at = { type: Buffer.from('gsets'), bucket: Buffer.from('data'), key: Buffer.from('k') };
+        const add = (adds, others) => message(c, 'DtUpdateReq', 'DtUpdateResp', { ...at, op: { gset_op: { adds: adds.map((a) => Buffer.from(a)) } }, ...others });
+        const elements = (values) => values.map((v) => v.toString('utf8')).sort();
+        await add(['b', 'a']);
+        const put = await add(['c', 'a'], { return_body: true });
+        assert.deepStrictEqual(elements(put.gset_value), ['a', 'b', 'c']);
+        const got = await message(c, 'DtFetchReq', 'DtFetchResp', at);
+        assert.deepStrictEqual([got.type, elements(got.value.gset_value)], [5, ['a', 'b', 'c']]);
+        assert.deepStrictEqual([put.context, got.context], [null, null]);
+    },
+
+    async 'counters of Riak 1.4'(c) {
+        const at = { bucket: Buffer.from('old counters'), key: Buffer.from('k') };
+        await fails(message(c, 'RpbCounterUpdateReq', 'RpbCounterUpdateResp', { ...at, amount: 1 }), "Counters require bucket property 'allow_mult=true'");
+        await call(c, 'storeBucketProps', { bucket: 'old counters', allowMult: true });
+        const absent = await message(c, 'RpbCounterGetReq', 'RpbCounterGetResp', at);
+        assert(!absent || absent.value === null, 'there is a value before any was written');
+        await message(c, 'RpbCounterUpdateReq', 'RpbCounterUpdateResp', { ...at, amount: 7 });
+        const put = await message(c, 'RpbCounterUpdateReq', 'RpbCounterUpdateResp', { ...at, amount: -2, returnvalue: true });
+        const got = await message(c, 'RpbCounterGetReq', 'RpbCounterGetResp', at);
+        assert.deepStrictEqual([Number(put.value), Number(got.value)], [5, 5]);
     },
 
     async 'data type: map'(c) {
@@ -342,46 +450,61 @@ exports.features = {
         assert.strictEqual(got.map.registers.name.toString(), 'anna');
         assert.strictEqual(got.map.flags.active, true);
         assert.strictEqual(got.map.maps.inner.registers.deep.toString(), '1');
-        await call(c, 'updateMap', { ...at, op: new MapOperation().removeCounter('visits'), context: got.context });
-        assert.strictEqual((await call(c, 'fetchMap', at)).map.counters.visits, undefined);
+        const without = new MapOperation().removeCounter('visits').removeMap('inner').removeFromSet('tags', 'x').addToSet('tags', 'y').setFlag('active', false);
+        const put = await call(c, 'updateMap', { ...at, op: without, context: got.context, returnBody: true });
+        assert.deepStrictEqual([put.map.counters.visits, put.map.maps.inner], [undefined, undefined]);
+        assert.deepStrictEqual([put.map.sets.tags, put.map.flags.active], [['y'], false]);
+        const gone = new MapOperation().removeCounter('visits');
+        await call(c, 'updateMap', { ...at, op: gone, context: put.context }); // known to be gone
+        assert.strictEqual((await call(c, 'fetchMap', at)).map.registers.name.toString(), 'anna');
     },
 
     async 'data type: HyperLogLog'(c) {
         const at = place('data', 'k', { bucketType: 'hlls' });
-        const run = (command) => new Promise((resolve, reject) => {
-            c.execute(command((err, answer) => (err ? reject(new Error(String(err))) : resolve(answer))));
-        });
         const { UpdateHll, FetchHll } = Riak.Commands.CRDT;
-        await run((done) => new UpdateHll({ ...at, additions: ['a', 'b', 'a'] }, done));
-        const got = await run((done) => new FetchHll(at, done));
+        await execute(c, (done) => new UpdateHll({ ...at, additions: ['a', 'b', 'a'] }, done));
+        const got = await execute(c, (done) => new FetchHll(at, done));
         assert.strictEqual(Number(got.cardinality), 2);
+        const put = await execute(c, (done) => new UpdateHll({ ...at, additions: ['c'], returnBody: true }, done));
+        assert.strictEqual(Number(put.cardinality), 3);
     },
 
     async 'MapReduce'(c) {
         for (const n of ['3', '1', '2']) {
-            await call(c, 'storeValue', { ...place('mapred', 'k' + n), value: stored(n) });
+            const value = stored(n);
+            value.addToIndex('n_int', Number(n));
+            await call(c, 'storeValue', { ...place('mapred', 'k' + n), value });
         }
-        const query = JSON.stringify({
-            inputs: 'mapred',
-            query: [
-                { map: { language: 'erlang', module: 'riak_kv_mapreduce', function: 'map_object_value' } },
-                { reduce: { language: 'erlang', module: 'riak_kv_mapreduce', function: 'reduce_sort', keep: true } },
-            ],
-        });
-        const answers = await new Promise((resolve, reject) => {
-            const all = [];
-            c.mapReduce(query, (err, part) => {
+        const erlang = (name, more) => ({ language: 'erlang', module: 'riak_kv_mapreduce', function: name, ...more });
+        const javascript = (name, more) => ({ language: 'javascript', name: 'Riak.' + name, ...more });
+        // What each phase has answered.
+        const run = (inputs, ...query) => new Promise((resolve, reject) => {
+            const all = {};
+            c.mapReduce(JSON.stringify({ inputs, query }), (err, part) => {
                 if (err) {
                     reject(new Error(String(err)));
                     return;
                 }
-                all.push(...(part.response || []));
+                if (part.response) {
+                    all[part.phase] = (all[part.phase] || []).concat(part.response);
+                }
                 if (part.done) {
                     resolve(all);
                 }
             }, true);
         });
-        assert.deepStrictEqual(answers, ['1', '2', '3']);
+        const values = { map: erlang('map_object_value') };
+        assert.deepStrictEqual(await run('mapred', values, { reduce: erlang('reduce_sort', { keep: true }) }), { 1: ['1', '2', '3'] });
+        assert.deepStrictEqual(await run('mapred', { map: javascript('mapValuesJson') }, { reduce: javascript('reduceSum') }), { 1: [6] });
+        assert.deepStrictEqual(
+            await run([['mapred', 'k2'], ['mapred', 'none']], { map: erlang('map_object_value', { keep: true }) }, { reduce: erlang('reduce_count_inputs') }),
+            { 0: ['2'], 1: [1] });
+        assert.deepStrictEqual(
+            await run({ bucket: 'mapred', index: 'n_int', start: 2, end: 3 }, values, { reduce: erlang('reduce_string_to_integer') }, { reduce: erlang('reduce_sort') }),
+            { 2: [2, 3] });
+        assert.deepStrictEqual(await run({ bucket: 'mapred', key_filters: [['ends_with', '3']] }, values), { 0: ['3'] });
+        await assert.rejects(run('mapred', { map: { language: 'javascript', source: 'function(v) { return [v]; }' } }), /source is not supported/);
+        await assert.rejects(run('mapred', { map: erlang('map_object_value') }, { reduce: erlang('reduce_sum') }), /"phase":1/);
     },
 
     async 'search'(c) {

@@ -15,6 +15,8 @@
 //	GET /_tanodb/cluster/plan                            tanodb.Plan
 //	POST /_tanodb/cluster/stage                          tanodb.Change, and the same as answer
 //	POST /_tanodb/cluster/join and so on                 Join, Commit, Clear, Down, Recover, Repair, Limits, Deletes
+//	GET /_tanodb/settings                                Settings
+//	POST /_tanodb/settings/set                           SetOrder, and Setting as answer
 //	GET /_tanodb/repair                                  Repairs
 //	POST /_tanodb/repair/pause, /resume                  RepairOrder, and Repairs as answer
 //	POST /_tanodb/repair/verify                          RepairOrder, and tanodb.Verified as answer

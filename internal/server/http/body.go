@@ -10,16 +10,9 @@ import (
 	"github.com/tanodb/tanodb/kv"
 )
 
-const (
-	// firstRead is how much memory a body gets on the word of its
-	// Content-Length. A larger one gets the rest once so much has come.
-	firstRead = 1 << 20
-
-	// bodyGrace and slowest are the time that a body may take: the grace, and
-	// as long as the slowest rate needs for its size.
-	bodyGrace = 10 * time.Second
-	slowest   = 64 << 10 // bytes a second
-)
+// firstRead is how much memory a body gets on the word of its Content-Length. A larger
+// one gets the rest once so much has come.
+const firstRead = 1 << 20
 
 // body reads the body of a request. The caller calls release when the request
 // is over.
@@ -43,19 +36,24 @@ func (h *handler) body(w http.ResponseWriter, r *http.Request) (data []byte, rel
 	}
 	control := http.NewResponseController(w)
 	// A connection without deadlines, as in tests, has no slow clients either.
-	_ = control.SetReadDeadline(time.Now().Add(allowance(r.ContentLength)))
+	_ = control.SetReadDeadline(time.Now().Add(h.o.allowance(r.ContentLength)))
 	data, err = readBody(http.MaxBytesReader(w, r.Body, kv.MaxObject), r.ContentLength, reserve)
 	_ = control.SetReadDeadline(time.Time{})
 	return data, release, err
 }
 
-// allowance is how long a body of n bytes may take; an unknown size (-1) has the time
-// of the largest.
-func allowance(n int64) time.Duration {
-	if n < 0 {
+// allowance is how long a body of n bytes may take; an unknown size (-1), and one that
+// is larger than any that is read, has the time of the largest.
+func (o *Options) allowance(n int64) time.Duration {
+	if n < 0 || n > kv.MaxObject {
 		n = kv.MaxObject
 	}
-	return bodyGrace + time.Duration(n)*time.Second/slowest
+	return o.patience(o.ReadGrace, n)
+}
+
+// patience is the grace, and as long as the slowest client needs for n bytes.
+func (o *Options) patience(grace time.Duration, n int64) time.Duration {
+	return grace + time.Duration(float64(n)/float64(o.Slowest)*float64(time.Second))
 }
 
 // readBody reads a body of n bytes, -1 if unknown. A body of a known size up to

@@ -139,7 +139,7 @@ func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 		states, err := h.node.Repairs(ctx, "")
 		return api.Repairs{Nodes: states}, err
 	}
-	body, err := orderBody(w, r)
+	body, err := h.orderBody(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 }
 
 // orderBody reads the body of an order.
-func orderBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func (h *handler) orderBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return nil, errOrderType
 	}
@@ -156,7 +156,7 @@ func orderBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	control := http.NewResponseController(w)
 	// A connection without deadlines, as in tests, has no slow clients either.
-	_ = control.SetReadDeadline(time.Now().Add(allowance(maxOrder)))
+	_ = control.SetReadDeadline(time.Now().Add(h.o.allowance(maxOrder)))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOrder))
 	_ = control.SetReadDeadline(time.Time{})
 	if err == nil {

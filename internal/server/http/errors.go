@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/api"
@@ -135,6 +137,9 @@ func (h *handler) refuse(w http.ResponseWriter, t target, err error) {
 // fail answers with an error: text on Riak's routes, JSON on our own with the
 // context and the replies that came with it.
 func (h *handler) fail(w http.ResponseWriter, t target, err error, c kv.Context, replies []kv.Reply) {
+	if errors.Is(err, kv.ErrOverload) || errors.Is(err, errBodies) {
+		w.Header()["Retry-After"] = []string{retryAfter(err)}
+	}
 	if t.own {
 		body := api.NewError(err, c, replies)
 		var bad *requestError
@@ -161,6 +166,17 @@ func (h *handler) fail(w http.ResponseWriter, t target, err error, c kv.Context,
 		head["X-Tanodb-Error"] = []string{oneLine(whole)}
 	}
 	writeText(w, statusOf(err), body)
+}
+
+// retryAfter is when one who was refused should come again, in whole seconds. Where
+// nobody knows, requests that are in progress now will mostly be over in one.
+func retryAfter(err error) string {
+	var limit interface{ RetryAfter() time.Duration }
+	wait := time.Second
+	if errors.As(err, &limit) {
+		wait = limit.RetryAfter()
+	}
+	return strconv.FormatInt(int64(max(1, math.Ceil(wait.Seconds()))), 10)
 }
 
 // replicas is N, for an error that names it.

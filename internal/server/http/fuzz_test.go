@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -19,7 +20,7 @@ import (
 // A path that is understood names a key within the limits, and the path that we
 // would write for this key names it again.
 func FuzzPath(f *testing.F) {
-	for _, path := range []string{"/", "/ping", k1, "/types/t/buckets/%00/keys/%ff", "/_tanodb/explain/buckets/a+b/keys/..", "/_tanodb/buckets/b/keys?", "/riak/b/k"} {
+	for _, path := range []string{"/", "/ping", k1, "/types/t/buckets/%00/keys/%ff", "/_tanodb/explain/buckets/a+b/keys/..", "/_tanodb/buckets/b/keys?", "/riak/b/k", k1 + "/b,_,1/_,t,0", "/mapred"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -107,6 +108,9 @@ func FuzzConnection(f *testing.F) {
 	f.Add("GET " + k1 + " HTTP/1.1\r\nHost: x\r\nAccept: multipart/mixed\r\nIf-None-Match: *\r\n\r\n")
 	f.Add("PUT " + k1 + "?returnbody=true HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\nContent-Length: 1\r\n\r\n1")
 	f.Add("POST /buckets/b/keys HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n")
+	f.Add("GET " + k1 + "/b,t,0/_,_,_ HTTP/1.1\r\nHost: x\r\n\r\n")
+	job := `{"inputs":[["b","k"]],"query":[` + valuesPhase + `]}`
+	f.Add(fmt.Sprintf("POST /mapred?chunked=true HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(job), job))
 	f.Add("DELETE /_tanodb" + k1 + "?linger=1 HTTP/1.1\r\nHost: x\r\nX-Riak-Vclock: AAAA\r\n\r\n")
 	f.Fuzz(func(t *testing.T, request string) {
 		panics := &strings.Builder{}

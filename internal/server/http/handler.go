@@ -8,6 +8,8 @@
 //	GET                    /buckets/B/keys?keys=true|stream
 //	POST                   /buckets/B/keys                  a write whose key the server chooses
 //	GET HEAD PUT POST DEL  /buckets/B/keys/K
+//	GET HEAD               /buckets/B/keys/K/BUCKET,TAG,KEEP/…   a link walk; see walk.go
+//	GET HEAD POST          /mapred                          MapReduce; see mapred.go
 //	GET HEAD POST          /types/T/buckets/B/datatypes/K, and /buckets/B/counters/K; see data.go
 //	GET PUT DELETE         /buckets/B/props, and /types/T/props; see props.go
 //	GET HEAD PUT POST DEL  /riak/B and /riak/B/K            Riak's old names; see old.go
@@ -19,6 +21,8 @@
 //	GET                    /_tanodb/explain/buckets/B/keys/K
 //	GET                    /_tanodb/cluster  and below it  /transfers  /nodes  /plan
 //	POST                   /_tanodb/cluster/join  and so on; see cluster.go
+//	GET                    /_tanodb/settings
+//	POST                   /_tanodb/settings/set            see settings.go
 //	GET                    /_tanodb/repair
 //	POST                   /_tanodb/repair/pause  /resume  /verify
 //
@@ -36,15 +40,18 @@
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/mapreduce"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -74,6 +81,11 @@ type Node interface {
 const (
 	defaultMaxConnections = 10_000
 	defaultMaxBodies      = 1 << 30
+	defaultHeaderTimeout  = 10 * time.Second
+	defaultIdleTimeout    = 2 * time.Minute
+	defaultReadGrace      = 10 * time.Second
+	defaultWriteGrace     = 30 * time.Second
+	defaultSlowest        = 64 << 10
 )
 
 // Options are the limits of the server. The zero value has the defaults.
@@ -85,6 +97,25 @@ type Options struct {
 	// MaxBodies is how many bytes of request bodies may be in memory at once;
 	// a request past that is answered with status 503. 0: 1 GiB.
 	MaxBodies int64
+
+	// HeaderTimeout is how long the head of a request may take to arrive, and
+	// IdleTimeout how long a connection may be without one. 0: 10 s, 2 minutes.
+	HeaderTimeout time.Duration
+	IdleTimeout   time.Duration
+
+	// ReadGrace is how long the body of a request may take to arrive, and WriteGrace how
+	// long a piece of an answer may take to be taken; each and as long as Slowest, in bytes
+	// a second, needs for its size. 0: 10 s, 30 s, 64 KiB.
+	ReadGrace  time.Duration
+	WriteGrace time.Duration
+	Slowest    int64
+
+	// AllowsLists reports whether all keys, or all buckets, may be listed in one
+	// request. Nil: they may.
+	AllowsLists func() bool
+
+	// Settings are shown, and changed, if they are given.
+	Settings Settings
 
 	// Metrics are shown with those of the node: of what else serves it. Nil:
 	// none.
@@ -102,6 +133,14 @@ func (o *Options) ensureDefaults() {
 	if o.MaxBodies == 0 {
 		o.MaxBodies = defaultMaxBodies
 	}
+	o.HeaderTimeout = cmp.Or(o.HeaderTimeout, defaultHeaderTimeout)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, defaultIdleTimeout)
+	o.ReadGrace = cmp.Or(o.ReadGrace, defaultReadGrace)
+	o.WriteGrace = cmp.Or(o.WriteGrace, defaultWriteGrace)
+	o.Slowest = cmp.Or(o.Slowest, defaultSlowest)
+	if o.AllowsLists == nil {
+		o.AllowsLists = func() bool { return true }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -110,6 +149,7 @@ func (o *Options) ensureDefaults() {
 // handler serves requests.
 type handler struct {
 	node    Node
+	jobs    *mapreduce.Runner
 	metrics prometheus.Gatherer // the node's and others
 	o       Options
 	bodies  atomic.Int64 // bytes of request bodies in memory. Invariant: 0 <= bodies <= o.MaxBodies
@@ -122,7 +162,7 @@ func New(n Node, o Options) http.Handler {
 	if o.Metrics != nil {
 		all = append(all, o.Metrics)
 	}
-	return &handler{node: n, metrics: all, o: o}
+	return &handler{node: n, jobs: mapreduce.New(n), metrics: all, o: o}
 }
 
 // ServeHTTP answers one request.
@@ -152,6 +192,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.buckets(w, r, t)
 	case index:
 		h.index(w, r, t)
+	case walk:
+		h.walk(w, r, t)
+	case mapred:
+		h.mapReduce(w, r)
 	case explain:
 		h.explain(w, t)
 	case bucketProps:
@@ -170,6 +214,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, h.node.Status())
 	case metrics:
 		promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	case settings, setSetting:
+		h.settings(w, r, t)
 	default:
 		h.cluster(w, r, t)
 	}
@@ -210,10 +256,8 @@ func (h *handler) bucket(w http.ResponseWriter, r *http.Request, t target) {
 		h.listReplicas(w, r, t, p)
 	case t.own:
 		h.listPage(w, r, t, p)
-	case p.keys == keysAll:
-		h.listAll(w, r, t, p, nil)
-	case p.keys == keysStream:
-		h.listStream(w, r, t, p, nil)
+	case p.keys == keysAll || p.keys == keysStream:
+		h.list(w, r, t, p, nil)
 	default:
 		h.refuse(w, t, errKeysParam)
 	}

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -18,6 +17,13 @@ type indexQuery struct {
 	most   int  // matches in the answer; 0: all
 	terms  bool // tell by what terms keys were found
 	stream bool
+}
+
+// listsKeys reports whether the query is a list of a bucket's keys by another name, and of
+// more of them than a page.
+func (q *indexQuery) listsKeys() bool {
+	all := strings.EqualFold(q.Field, kv.IndexBucket) || strings.EqualFold(q.Field, kv.IndexKey)
+	return all && (q.most == 0 || q.most > kv.MaxPage)
 }
 
 // parseIndex reads a query. The terms are shown of ranges only, as in Riak.
@@ -114,6 +120,8 @@ func (h *handler) index(w http.ResponseWriter, r *http.Request, t target) {
 	switch {
 	case err != nil:
 		h.refuse(w, t, err)
+	case q.listsKeys() && !h.o.AllowsLists():
+		h.refuse(w, t, forbidden("secondary_index", q.stream))
 	case q.stream:
 		h.indexStream(w, r, t, q)
 	default:
@@ -169,44 +177,27 @@ func (h *handler) indexAll(w http.ResponseWriter, r *http.Request, t target, q i
 // continuation. An error after the first part is the last one, and the connection
 // breaks off there.
 func (h *handler) indexStream(w http.ResponseWriter, r *http.Request, t target, q indexQuery) {
-	boundary := rand.Text()
-	control := http.NewResponseController(w)
-	begun := false
-	part := func(v any) error {
-		if !begun {
-			w.Header()["Content-Type"] = []string{"multipart/mixed;boundary=" + boundary}
-			begun = true
-		}
-		b, err := json.Marshal(v)
-		if err == nil {
-			_, err = w.Write([]byte("\r\n--" + boundary + "\r\nContent-Type: application/json\r\n\r\n" + string(b)))
-		}
-		if err == nil {
-			err = control.Flush()
-		}
-		return err
-	}
+	out := newParts(w)
 	next, err := h.pages(r, t, q, listPage, func(matches []kv.IndexMatch) error {
-		if len(matches) == 0 && begun {
+		if len(matches) == 0 && out.begun {
 			return nil
 		}
 		piece := newRiakMatches(q.terms)
 		piece.add(matches)
-		return part(piece)
+		return out.json(piece)
 	})
-	if err != nil && !begun {
+	if err != nil && !out.begun {
 		h.refuse(w, t, err)
 		return
 	}
 	if err == nil && next != "" {
-		err = part(riakMatches{Continuation: next})
+		err = out.json(riakMatches{Continuation: next})
 	}
 	if err == nil {
-		_, err = w.Write([]byte("\r\n--" + boundary + "--\r\n"))
+		err = out.end()
 	}
 	if err != nil {
-		_ = part(map[string]string{"error": err.Error()})
-		panic(http.ErrAbortHandler) // the way to break off a connection
+		out.breakOff(map[string]string{"error": err.Error()})
 	}
 }
 
@@ -251,6 +242,8 @@ func (h *handler) buckets(w http.ResponseWriter, r *http.Request, t target) {
 			return
 		}
 		writeJSON(w, http.StatusOK, api.NewBuckets(page))
+	case (p.buckets == keysAll || p.buckets == keysStream) && !h.o.AllowsLists():
+		h.refuse(w, t, forbidden("list_buckets", p.buckets == keysStream))
 	case p.buckets == keysAll || p.buckets == keysStream:
 		h.bucketsAll(w, r, t, p)
 	default:

@@ -34,6 +34,26 @@ func (l *riakKeys) add(key string) {
 	l.Base64 = append(l.Base64, []byte(key))
 }
 
+// list answers ?keys=true and ?keys=stream, where such lists are allowed.
+func (h *handler) list(w http.ResponseWriter, r *http.Request, t target, p *params, props *namedProps) {
+	switch {
+	case !h.o.AllowsLists():
+		h.refuse(w, t, forbidden("list_keys", p.keys == keysStream))
+	case p.keys == keysAll:
+		h.listAll(w, r, t, p, props)
+	default:
+		h.listStream(w, r, t, p, props)
+	}
+}
+
+// forbidden is the answer to a list that is not allowed, in Riak's words.
+func forbidden(job string, stream bool) error {
+	if stream {
+		job = "stream_" + job
+	}
+	return &requestError{http.StatusForbidden, "Operation '{riak_kv," + job + "}' is not enabled"}
+}
+
 // listAll answers ?keys=true: all keys at once, after the properties if there are any, or
 // an error.
 func (h *handler) listAll(w http.ResponseWriter, r *http.Request, t target, p *params, props *namedProps) {

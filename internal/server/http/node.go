@@ -53,6 +53,8 @@ var resources = map[string]string{
 	"riak_kv_wm_crdt":        "/types",
 	"riak_kv_wm_object":      "/buckets",
 	"riak_kv_wm_keylist":     "/buckets",
+	"riak_kv_wm_link_walker": "/buckets",
+	"riak_kv_wm_mapred":      "/mapred",
 	"riak_kv_wm_ping":        "/ping",
 	"riak_kv_wm_props":       "/buckets",
 	"riak_kv_wm_stats":       "/stats",
@@ -60,6 +62,6 @@ var resources = map[string]string{
 
 // root answers with the resources.
 func (h *handler) root(w http.ResponseWriter) {
-	w.Header()["Link"] = []string{`</buckets>; rel="riak_kv_wm_object", </buckets>; rel="riak_kv_wm_keylist", </ping>; rel="riak_kv_wm_ping", </stats>; rel="riak_kv_wm_stats", </buckets>; rel="riak_kv_wm_counter", </types>; rel="riak_kv_wm_crdt", </types>; rel="riak_kv_wm_bucket_type", </buckets>; rel="riak_kv_wm_props", </buckets>; rel="riak_kv_wm_index", </buckets>; rel="riak_kv_wm_buckets"`}
+	w.Header()["Link"] = []string{`</buckets>; rel="riak_kv_wm_object", </buckets>; rel="riak_kv_wm_keylist", </buckets>; rel="riak_kv_wm_link_walker", </mapred>; rel="riak_kv_wm_mapred", </ping>; rel="riak_kv_wm_ping", </stats>; rel="riak_kv_wm_stats", </buckets>; rel="riak_kv_wm_counter", </types>; rel="riak_kv_wm_crdt", </types>; rel="riak_kv_wm_bucket_type", </buckets>; rel="riak_kv_wm_props", </buckets>; rel="riak_kv_wm_index", </buckets>; rel="riak_kv_wm_buckets"`}
 	writeJSON(w, http.StatusOK, resources)
 }

@@ -12,6 +12,7 @@ import (
 //	GET                 /riak/B?keys=true    the keys too; with stream, in pieces
 //	POST                /riak/B              a write whose key the server chooses
 //	GET HEAD PUT POST DEL  /riak/B/K
+//	GET HEAD               /riak/B/K/BUCKET,TAG,KEEP/…   a link walk
 
 // oldPrefix begins their paths.
 const oldPrefix = "riak/"
@@ -29,14 +30,15 @@ func oldNames(path string) (target, error) {
 	if key == "" { // Riak overlooks a slash at the end
 		return t, t.bucket().Validate()
 	}
-	if strings.Contains(key, "/") {
-		return target{}, errNoRoute
-	}
+	key, steps, walked := strings.Cut(key, "/")
 	t.resource = object
 	if t.key.Name, err = t.unescape("key", key); err != nil {
 		return t, err
 	}
-	return t, t.key.Validate()
+	if err = t.key.Validate(); err != nil || !walked {
+		return t, err
+	}
+	return t.walks(steps)
 }
 
 // oldBucket serves a bucket under its old name.
@@ -70,9 +72,5 @@ func (h *handler) oldList(w http.ResponseWriter, r *http.Request, t target, p *p
 		}
 		shown = &namedProps{t.key.Bucket, props}
 	}
-	if p.keys == keysAll {
-		h.listAll(w, r, t, p, shown)
-		return
-	}
-	h.listStream(w, r, t, p, shown)
+	h.list(w, r, t, p, shown)
 }

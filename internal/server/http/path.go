@@ -28,6 +28,8 @@ const (
 	counter   // a counter as in Riak 1.4
 	buckets   // the buckets of a type
 	index     // a query of a bucket's index
+	walk      // what the links of a key lead to
+	mapred    // MapReduce
 
 	clusterState
 	clusterTransfers
@@ -55,6 +57,9 @@ const (
 	repairPause
 	repairResume
 	repairVerify
+
+	settings
+	setSetting
 )
 
 // target is a path that was understood.
@@ -67,6 +72,8 @@ type target struct {
 	// Of an index.
 	field, start, end string
 	ranged            bool // end was given
+
+	steps string // of a walk: BUCKET,TAG,KEEP/…
 }
 
 func (t target) bucket() kv.Bucket { return kv.Bucket{Type: t.key.Type, Name: t.key.Bucket} }
@@ -81,6 +88,7 @@ var simple = map[string]resource{
 	"healthz":              health,
 	"stats":                stats,
 	"metrics":              metrics,
+	"mapred":               mapred,
 	ownPrefix + "/ping":    ping,
 	ownPrefix + "/status":  status,
 	ownPrefix + "/metrics": metrics,
@@ -104,6 +112,9 @@ var simple = map[string]resource{
 	ownPrefix + "/types/activate": typeActivate,
 	ownPrefix + "/types/update":   typeUpdate,
 	ownPrefix + "/types/reset":    typeReset,
+
+	ownPrefix + "/settings":     settings,
+	ownPrefix + "/settings/set": setSetting,
 
 	ownPrefix + "/repair":        repairState,
 	ownPrefix + "/repair/pause":  repairPause,
@@ -139,8 +150,8 @@ func parsePath(escaped string) (target, error) {
 	return t.names(rest)
 }
 
-// names reads [types/T/]buckets/B/keys[/K], [types/T/]buckets/B/datatypes[/K],
-// buckets/B/counters/K, [types/T/]buckets/B/props, [types/T/]buckets/B/index/F/V[/V],
+// names reads [types/T/]buckets/B/keys[/K[/BUCKET,TAG,KEEP…]], buckets/B/counters/K,
+// [types/T/]buckets/B/datatypes[/K], [types/T/]buckets/B/props, [types/T/]buckets/B/index/F/V[/V],
 // [types/T/]buckets or types/T/props.
 func (t target) names(path string) (target, error) {
 	var err error
@@ -179,7 +190,8 @@ func (t target) names(path string) (target, error) {
 		}
 		return t.query(rest)
 	}
-	if word != "buckets" || !found || !t.holds(keys, rest) || strings.Contains(rest, "/") {
+	rest, steps, walked := strings.Cut(rest, "/")
+	if word != "buckets" || !found || !t.holds(keys, rest) || walked && (t.own || t.resource != object || rest == "") {
 		return target{own: t.own}, errNoRoute
 	}
 	if t.key.Bucket, err = t.unescape("bucket", name); err != nil {
@@ -197,7 +209,10 @@ func (t target) names(path string) (target, error) {
 	if t.key.Name, err = t.unescape("key", rest); err != nil {
 		return t, err
 	}
-	return t, t.key.Validate()
+	if err = t.key.Validate(); err != nil || !walked {
+		return t, err
+	}
+	return t.walks(steps)
 }
 
 // holds reads what of a bucket a path is about.
@@ -303,7 +318,7 @@ func (t target) allowed() []string {
 		return ownMethods
 	case t.resource == object:
 		return objectMethods
-	case t.resource == bucket && !t.own:
+	case t.resource == bucket && !t.own, t.resource == mapred:
 		return bucketMethods
 	case t.resource == data || t.resource == counter:
 		return bucketMethods
@@ -313,7 +328,7 @@ func (t target) allowed() []string {
 		return typeMethods
 	case t.resource == oldBucket:
 		return oldMethods
-	case orders[t.resource] != nil:
+	case orders[t.resource] != nil || t.resource == setSetting:
 		return orderMethods
 	}
 	return readMethods

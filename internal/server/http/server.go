@@ -11,17 +11,14 @@ import (
 	"time"
 )
 
-// The limits of a connection.
-const (
-	headerTimeout  = 10 * time.Second // for the head of a request to arrive
-	idleTimeout    = 2 * time.Minute  // between two requests
-	maxHeaderBytes = 2 << 20          // a value's metadata at its limit, and room for the path
-	writeGrace     = 30 * time.Second // for a piece of an answer to be taken, and as long as slowest needs for its size
-)
+// maxHeaderBytes is how many bytes the head of a request may have: a value's metadata
+// at its limit, and room for the path.
+const maxHeaderBytes = 2 << 20
 
 // Server serves a handler on listeners, within the limits of its options.
 type Server struct {
 	http http.Server
+	o    Options
 	max  int64
 	open atomic.Int64 // connections. Invariant: 0 <= open <= max
 }
@@ -29,15 +26,27 @@ type Server struct {
 // NewServer makes a server of a handler: that of New, or one around it.
 func NewServer(handler http.Handler, o Options) *Server {
 	o.ensureDefaults()
-	s := &Server{max: int64(o.MaxConnections)}
+	s := &Server{o: o, max: int64(o.MaxConnections)}
 	s.http = http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
+		Handler:           s.hurry(handler),
+		ReadHeaderTimeout: o.HeaderTimeout,
+		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 	}
 	return s
+}
+
+// hurry gives each body a time to come, also one that the handler does not want: what is
+// left of it is read before the answer is sent.
+func (s *Server) hurry(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// A connection without deadlines, as in tests, has no slow clients either.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.o.allowance(r.ContentLength)))
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // Serve accepts connections until Shutdown, and returns nil then.
@@ -84,7 +93,7 @@ func (l *listener) Accept() (net.Conn, error) {
 // turnAway tells a client that there are too many. The few bytes fit into the
 // buffer of a new connection, so that this does not block.
 func turnAway(c net.Conn) {
-	const answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 31\r\nConnection: close\r\n\r\noverload: too many connections\n"
+	const answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 31\r\nConnection: close\r\nRetry-After: 1\r\n\r\noverload: too many connections\n"
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.Write([]byte(answer))
 	_ = c.Close()
@@ -99,7 +108,7 @@ type conn struct {
 
 // Write gives the peer a time to take the bytes, as long as they are many.
 func (c *conn) Write(b []byte) (int, error) {
-	patience := writeGrace + time.Duration(len(b))*time.Second/slowest
+	patience := c.server.o.patience(c.server.o.WriteGrace, int64(len(b)))
 	if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return 0, err
 	}

@@ -3,10 +3,12 @@ package httpd
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -257,7 +259,7 @@ func TestSlowHeadersAreCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := io.ReadAll(c)
-		if took := time.Since(begun); err != nil || took > headerTimeout+time.Second {
+		if took := time.Since(begun); err != nil || took > defaultHeaderTimeout+time.Second {
 			t.Errorf("cut off after %v, error %v", took, err)
 		}
 	})
@@ -267,7 +269,7 @@ func TestSlowBodiesAreCutOff(t *testing.T) {
 	f := newFake()
 	inFakeTime(t, f, func(t *testing.T, c net.Conn) {
 		begun := time.Now()
-		const size = 10 * slowest
+		const size = 10 * defaultSlowest
 		if _, err := fmt.Fprintf(c, "PUT %s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", k1, size); err != nil {
 			t.Fatal(err)
 		}
@@ -283,13 +285,48 @@ func TestSlowBodiesAreCutOff(t *testing.T) {
 		if err != nil || !strings.HasPrefix(line, "HTTP/1.1 408") {
 			t.Errorf("answered %q, error %v", line, err)
 		}
-		if took, want := time.Since(begun), bodyGrace+10*time.Second; took < want || took > want+time.Second {
+		if took, want := time.Since(begun), defaultReadGrace+10*time.Second; took < want || took > want+time.Second {
 			t.Errorf("cut off after %v, want %v", took, want)
 		}
 	})
 	if f.writes != 0 {
 		t.Error("half a value was written")
 	}
+}
+
+func TestABodyThatNobodyWantsHasItsTimeToo(t *testing.T) {
+	inFakeTime(t, newFake(), func(t *testing.T, c net.Conn) {
+		begun := time.Now()
+		if _, err := io.WriteString(c, "GET /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx"); err != nil {
+			t.Fatal(err)
+		}
+		_, err := io.ReadAll(c)
+		if took := time.Since(begun); err != nil || took > defaultReadGrace+time.Second {
+			t.Errorf("cut off after %v, error %v", took, err)
+		}
+	})
+}
+
+func TestThePatienceWithClientsIsThatOfTheOptions(t *testing.T) {
+	o := Options{HeaderTimeout: time.Second, IdleTimeout: 2 * time.Second, ReadGrace: 3 * time.Second, WriteGrace: 4 * time.Second, Slowest: 1000}
+	s := NewServer(New(newFake(), o), o)
+	if s.http.ReadHeaderTimeout != time.Second || s.http.IdleTimeout != 2*time.Second {
+		t.Errorf("headers have %v, idle connections %v", s.http.ReadHeaderTimeout, s.http.IdleTimeout)
+	}
+	for n, want := range map[int64]time.Duration{0: 3 * time.Second, 500: 3500 * time.Millisecond, 1 << 62: 3*time.Second + kv.MaxObject*time.Millisecond, -1: 3*time.Second + kv.MaxObject*time.Millisecond} {
+		if got := s.o.allowance(n); got != want {
+			t.Errorf("a body of %d bytes has %v, want %v", n, got, want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		begun := time.Now()
+		_, err := (&conn{Conn: theirs, server: s}).Write(make([]byte, 1000))
+		if took := time.Since(begun); !errors.Is(err, os.ErrDeadlineExceeded) || took != 5*time.Second {
+			t.Errorf("an answer that is not taken is given up after %v, error %v", took, err)
+		}
+	})
 }
 
 func TestSlowReadersAreCutOff(t *testing.T) {
@@ -301,7 +338,7 @@ func TestSlowReadersAreCutOff(t *testing.T) {
 		if _, err := io.WriteString(c, "GET "+k1+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(writeGrace + 2*time.Duration(1<<20)*time.Second/slowest)
+		time.Sleep(defaultWriteGrace + 2*time.Duration(1<<20)*time.Second/defaultSlowest)
 		got, err := io.ReadAll(c)
 		if err != nil || len(got) >= 1<<20 {
 			t.Errorf("%d bytes came, error %v", len(got), err)
@@ -318,8 +355,8 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		if _, err := io.ReadAll(c); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(begun); took < idleTimeout || took > idleTimeout+time.Second {
-			t.Errorf("closed after %v, want %v", took, idleTimeout)
+		if took := time.Since(begun); took < defaultIdleTimeout || took > defaultIdleTimeout+time.Second {
+			t.Errorf("closed after %v, want %v", took, defaultIdleTimeout)
 		}
 	})
 }
@@ -361,7 +398,7 @@ func TestKeepAliveSurvivesABody(t *testing.T) {
 			if err != nil || resp.StatusCode != http.StatusNoContent {
 				t.Fatalf("answered %v, error %v", resp, err)
 			}
-			time.Sleep(bodyGrace + 5*time.Second)
+			time.Sleep(defaultReadGrace + 5*time.Second)
 		}
 	})
 }

@@ -106,7 +106,7 @@ func BenchmarkIdle(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			conns[i] = &client{b, nc}
+			conns[i] = &client{TB: b, Conn: nc}
 			conns[i].ask(riakpb.GetReq, getOf("k"), riakpb.GetResp, &riakpb.RpbGetResp{})
 		}
 		runtime.GC()

@@ -27,6 +27,7 @@ type conn struct {
 	at, end  int       // the unread bytes of small
 	readBy   time.Time // the deadline for reading that is set; zero: none
 	writeBy  time.Time // the same for writing
+	broken   error     // of a write: a part of a frame may have gone, and no other may follow it
 	clientID []byte
 	req      request // the one that is served
 
@@ -156,10 +157,11 @@ func (c *conn) handle(r *request) (failed, fatal bool) {
 
 // flush writes what there is to answer.
 func (c *conn) flush() error {
-	if len(c.out.b) == 0 {
-		return nil
+	if len(c.out.b) == 0 || c.broken != nil {
+		return c.broken
 	}
-	patience := writeGrace + time.Duration(c.out.size())*time.Second/slowest
+	o := &c.server.o
+	patience := o.patience(o.WriteGrace, c.out.size())
 	// A deadline costs more than the write of a small answer: it is set to
 	// twice the patience, and again when only one is left.
 	if now := time.Now(); c.writeBy.Before(now.Add(patience)) {
@@ -168,9 +170,9 @@ func (c *conn) flush() error {
 			return err
 		}
 	}
-	err := c.out.writeTo(c.net)
+	c.broken = c.out.writeTo(c.net)
 	c.out.reset()
-	return err
+	return c.broken
 }
 
 // next waits for a request and reads it.
@@ -264,7 +266,8 @@ func (c *conn) fill(n, size int) error {
 // hurry sets the deadline for the rest of a frame of this size.
 func (c *conn) hurry(size int) error {
 	c.readBy = time.Time{} // that of an idle connection is to be set again
-	return c.net.SetReadDeadline(time.Now().Add(frameGrace + time.Duration(size)*time.Second/slowest))
+	o := &c.server.o
+	return c.net.SetReadDeadline(time.Now().Add(o.patience(o.ReadGrace, size)))
 }
 
 // large reads a frame that is longer than the small buffer, into memory of its

@@ -19,15 +19,28 @@ func (e wireError) Error() string { return string(e) }
 
 // The answers that clients know by their words.
 const (
-	errBucket      = wireError("Bucket cannot be zero-length")
-	errKey         = wireError("Key cannot be zero-length")
-	errType        = wireError("Type cannot be zero-length")
-	errAsIs        = wireError("asis is not supported: a version is always made by the vnode that coordinates the write")
-	errTombstone   = wireError("a value that is marked as deleted cannot be put: delete the key")
-	errNoProps     = wireError("bucket properties are not supported by this server")
-	errNoBuckets   = wireError("listing buckets is not supported by this server")
-	errManyBuckets = wireError("the buckets are too many for one answer; list them with stream")
+	errBucket       = wireError("Bucket cannot be zero-length")
+	errKey          = wireError("Key cannot be zero-length")
+	errType         = wireError("Type cannot be zero-length")
+	errAsIs         = wireError("asis is not supported: a version is always made by the vnode that coordinates the write")
+	errTombstone    = wireError("a value that is marked as deleted cannot be put: delete the key")
+	errNoProps      = wireError("bucket properties are not supported by this server")
+	errNoBuckets    = wireError("listing buckets is not supported by this server")
+	errManyBuckets  = wireError("the buckets are too many for one answer; list them with stream")
+	errNoData       = wireError("data types are not supported by this server")
+	errUntyped      = wireError("`undefined` is not a supported type")
+	errNoIndexes    = wireError("secondary index queries are not supported by this server")
+	errEquality     = wireError("Invalid equality query undefined")
+	errNoResults    = wireError("Invalid \"max_results\". 0 is not a positive integer")
+	errManyMatches  = wireError("the matches are too many for one answer; ask for them with stream or max_results")
+	errReturnBody   = wireError("return_body is not supported: ask for the keys, and get their values")
+	errCoverContext = wireError("cover_context is not supported: there are no coverage plans")
 )
+
+// forbidden is the answer to a list that is not allowed, in Riak's words.
+func forbidden(job string) error {
+	return wireError("Operation '{riak_kv," + job + "}' is not enabled")
+}
 
 // decodingError is the answer to a message that is none. The library begins its
 // errors with its name and, by chance, one blank or another.
@@ -55,6 +68,7 @@ var reasons = []struct {
 // story is what the answer to an error needs beside it.
 type story struct {
 	bucketType string // that the request names
+	data       bool   // it is about a data type, of which Riak has other words for an unknown type
 	replies    []kv.Reply
 	n          int        // the request's n_val; 0: it had none
 	replicas   func() int // N of the bucket
@@ -93,6 +107,8 @@ func wording(err error, s *story) wireError {
 		return wireError(fmt.Sprintf("{too_many_siblings,%d}", max(kv.MaxSiblings+1, numberAfter(err, "would hold "))))
 	case errors.Is(err, kv.ErrTooLarge):
 		return wireError(tooLarge(int64(max(kv.MaxObject+1, s.value, numberAfter(err, "would be ")))))
+	case errors.Is(err, kv.ErrBucketType) && s.data:
+		return wireError("Error no bucket type `" + erlang(s.bucketType) + "`")
 	case errors.Is(err, kv.ErrBucketType):
 		return wireError("No bucket-type named '" + s.bucketType + "'")
 	case errors.Is(err, kv.ErrContext):

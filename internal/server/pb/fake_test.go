@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb"
@@ -16,9 +15,6 @@ import (
 	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/kv/kvtest"
 )
-
-// No test leaves a goroutine behind.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fake is a node that holds its keys in memory, remembers the options that it
 // was given, and fails when told to.
@@ -31,12 +27,17 @@ type fake struct {
 	entered chan struct{} // receives when a get waits for block
 	props   map[string]kv.Properties
 	buckets []string
+	data    kv.Data // what every data type is
 
-	mu     sync.Mutex // guards what follows
-	read   kv.ReadOptions
-	write  kv.WriteOptions
-	value  kv.Value
-	writes int
+	mu      sync.Mutex // guards what follows
+	read    kv.ReadOptions
+	write   kv.WriteOptions
+	value   kv.Value
+	writes  int
+	key     kv.Key
+	op      kv.Op
+	query   kv.IndexQuery
+	queries int
 }
 
 func (f *fake) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
@@ -88,6 +89,38 @@ func (f *fake) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyP
 		return kv.KeyPage{}, f.fail
 	}
 	return f.Memory.Keys(ctx, b, o)
+}
+
+func (f *fake) Fetch(_ context.Context, k kv.Key, o kv.ReadOptions) (kv.Data, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.key, f.read = k, o
+	if f.fail != nil {
+		return kv.Data{Kind: f.data.Kind, Replies: f.replies}, f.fail
+	}
+	return f.data, nil
+}
+
+func (f *fake) Update(_ context.Context, k kv.Key, op kv.Op, o kv.WriteOptions) (kv.Data, error) {
+	f.wrote(kv.Value{}, o)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.key, f.op = k, op
+	if f.fail != nil {
+		return kv.Data{Kind: f.data.Kind, Replies: f.replies}, f.fail
+	}
+	return f.data, nil
+}
+
+func (f *fake) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.IndexPage, error) {
+	f.mu.Lock()
+	f.query = q
+	f.queries++
+	f.mu.Unlock()
+	if f.fail != nil && (!f.boom || q.Token != "") {
+		return kv.IndexPage{}, f.fail
+	}
+	return f.Memory.Index(ctx, b, q)
 }
 
 func (f *fake) Name() string { return "n1" }
@@ -189,6 +222,7 @@ func serveOn(t testing.TB, n Node, o Options) (*Server, string) {
 type client struct {
 	testing.TB
 	net.Conn
+	server *Server // of a bubble
 }
 
 // dial connects to a server of the node.
@@ -205,7 +239,7 @@ func connect(t testing.TB, addr string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &client{t, c}
+	return &client{TB: t, Conn: c}
 }
 
 // frameOf is a message as it stands on a connection.

@@ -27,9 +27,15 @@ func FuzzServe(f *testing.F) {
 	f.Add(every)
 	long := putOf("k", string(make([]byte, 1000)))
 	f.Add(bytes.Join([][]byte{frameOf(f, riakpb.PutReq, long), frameOf(f, riakpb.GetReq, getOf("k")), frameOf(f, riakpb.ListKeysReq, &riakpb.RpbListKeysReq{Bucket: []byte("b")})}, nil))
+	f.Add(frameOf(f, riakpb.MapRedReq, jobOf(`{"inputs":[["b","k"]],"query":[`+values+`,`+sorted+`]}`)))
+	f.Add(bytes.Join([][]byte{
+		frameOf(f, riakpb.DataFetchReq, fetchOf("t", "k")), frameOf(f, riakpb.DataUpdateReq, updateOf("t", "k", nested(3))), frameOf(f, riakpb.IndexReq, equal("n_int", "7")),
+		frameOf(f, riakpb.CounterUpdateReq, &riakpb.RpbCounterUpdateReq{Bucket: []byte("b"), Key: []byte("k"), Amount: proto.Int64(1)}),
+		frameOf(f, riakpb.CounterGetReq, &riakpb.RpbCounterGetReq{Bucket: []byte("b"), Key: []byte("k")}),
+	}, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		n := &fake{props: map[string]kv.Properties{"/b": nil}}
-		s := NewServer(n, Options{Properties: n, Buckets: n, MaxFrames: 4 << 20})
+		n := &fake{props: map[string]kv.Properties{"/b": nil}, data: everyField}
+		s := NewServer(n, Options{Properties: n, Buckets: n, Data: n, Indexes: n, MaxFrames: 4 << 20})
 		ours, theirs := net.Pipe()
 		s.begin(theirs)
 		go func() {
@@ -176,6 +182,81 @@ func plain(c *riakpb.RpbContent) {
 	if !c.GetDeleted() {
 		c.Deleted = nil
 	}
+}
+
+// FuzzOp decodes operations. One that has come must be the same after it was made a
+// message again, as our own client makes it.
+func FuzzOp(f *testing.F) {
+	for _, op := range []*riakpb.DtOp{
+		incrementOf(-9), {CounterOp: &riakpb.CounterOp{}}, addOf("a", ""), removeOf("a"), nested(3), {}, {CounterOp: &riakpb.CounterOp{}, GsetOp: &riakpb.GSetOp{}},
+		{HllOp: &riakpb.HllOp{Adds: bytesOf("a")}}, {GsetOp: &riakpb.GSetOp{Adds: bytesOf("b")}},
+		riakpb.OpOf(kv.MapOp{Removes: []kv.Field{{Name: "r", Kind: kv.Register}}, Updates: []kv.FieldOp{
+			{Field: kv.Field{Name: "r", Kind: kv.Register}, Op: kv.RegisterOp("")}, {Field: kv.Field{Name: "f", Kind: kv.Flag}, Op: kv.FlagOp(false)}, {Field: kv.Field{Name: "s", Kind: kv.Set}, Op: kv.SetOp{}},
+		}}),
+	} {
+		f.Add(frameOf(f, riakpb.DataUpdateReq, updateOf("t", "k", op))[headSize:])
+	}
+	s := NewServer(&fake{}, Options{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := &conn{server: s}
+		r := &request{code: riakpb.DataUpdateReq, body: b}
+		var m riakpb.DtUpdateReq
+		err := c.decodeOp(r, &m)
+		if held := c.server.frames.Load(); held != int64(r.held) || held > fieldMemory*int64(len(b)) {
+			t.Fatalf("%d bytes are reserved, %d are to be given back", held, r.held)
+		}
+		s.frames.Add(-int64(r.held))
+		if err != nil {
+			return
+		}
+		op, err := m.Op.KVOp()
+		if err != nil || op == nil {
+			return
+		}
+		again, err := proto.Marshal(riakpb.OpOf(op))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back riakpb.DtOp
+		if err := proto.Unmarshal(again, &back); err != nil {
+			t.Fatal(err)
+		}
+		if same, err := back.KVOp(); err != nil || !proto.Equal(riakpb.OpOf(same), riakpb.OpOf(op)) || same.Kind() != op.Kind() {
+			t.Errorf("%v came back as %v, %v", op, same, err)
+		}
+	})
+}
+
+// FuzzIndex reads queries: what is taken can be asked of a store, which says what is wrong
+// with it and does not panic.
+func FuzzIndex(f *testing.F) {
+	for _, q := range []*riakpb.RpbIndexReq{
+		equal("n_int", "7"), between("$key", "", "z"), between("w_bin", "b", "a"), {Bucket: []byte("b"), Index: []byte("n_int"), Qtype: riakpb.RpbIndexReq_range.Enum()},
+		{
+			Bucket: []byte("b"), Index: []byte("w_bin"), Qtype: riakpb.RpbIndexReq_range.Enum(), RangeMin: []byte{}, RangeMax: []byte("z"), ReturnTerms: proto.Bool(true), Stream: proto.Bool(true),
+			MaxResults: proto.Uint32(1<<32 - 1), Continuation: []byte("c"), Timeout: proto.Uint32(1), Type: []byte("t"), TermRegex: []byte("("), PaginationSort: proto.Bool(true),
+		},
+	} {
+		f.Add(frameOf(f, riakpb.IndexReq, q)[headSize:])
+	}
+	n := &fake{}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m riakpb.RpbIndexReq
+		if decode(&request{body: b}, &m) != nil {
+			return
+		}
+		q, err := parseIndex(&m)
+		if err != nil {
+			return
+		}
+		if q.Range != (m.GetQtype() == riakpb.RpbIndexReq_range) || q.most < 0 || q.most > maxResults || (q.most > 0 || q.Token != "") && !q.Sort || q.terms && !q.Range {
+			t.Errorf("%v is read as %+v", &m, q)
+		}
+		q.Limit = kv.MaxPage
+		if page, err := n.Index(t.Context(), kv.Bucket{Name: "b"}, q.IndexQuery); err == nil && len(page.Matches) > 0 {
+			t.Errorf("%+v finds %v where nothing is", q, page)
+		}
+	})
 }
 
 // writer is a connection that keeps what is written.

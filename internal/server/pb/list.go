@@ -21,6 +21,9 @@ func (c *conn) listKeys(r *request) error {
 	if m.Ask != nil {
 		return c.onePage(b, o, m.Ask)
 	}
+	if !c.server.o.AllowsLists() {
+		return forbidden("stream_list_keys")
+	}
 	for {
 		page, err := c.server.node.Keys(c.server.requests, b, o)
 		if err != nil {
@@ -80,6 +83,12 @@ func (c *conn) listBuckets(r *request) error {
 	}
 	if c.server.o.Buckets == nil {
 		return errNoBuckets
+	}
+	if !c.server.o.AllowsLists() {
+		if m.GetStream() {
+			return forbidden("stream_list_buckets")
+		}
+		return forbidden("list_buckets")
 	}
 	bucketType := string(m.Type)
 	if bucketType == defaultType {

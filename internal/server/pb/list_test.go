@@ -3,9 +3,13 @@ package pb
 import (
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -94,6 +98,44 @@ func TestListingBuckets(t *testing.T) {
 	f.fail = errors.New("broken")
 	c.fails(riakpb.ListBucketsReq, q, "broken")
 	c.alive()
+}
+
+func TestListsThatAreNotAllowed(t *testing.T) {
+	f := &fake{buckets: []string{"a"}}
+	allowed := false
+	c := dial(t, f, Options{Buckets: f, AllowsLists: func() bool { return allowed }})
+	keys := &riakpb.RpbListKeysReq{Bucket: []byte("b")}
+	c.fails(riakpb.ListKeysReq, keys, "Operation '{riak_kv,stream_list_keys}' is not enabled")
+	c.fails(riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{}, "Operation '{riak_kv,list_buckets}' is not enabled")
+	c.fails(riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{Stream: proto.Bool(true)}, "Operation '{riak_kv,stream_list_buckets}' is not enabled")
+	keys.Ask = &riakpb.TanoAsk{} // page by page, as our own client
+	c.ask(riakpb.ListKeysReq, keys, riakpb.ListKeysResp, &riakpb.RpbListKeysResp{})
+	keys.Ask, allowed = nil, true
+	c.ask(riakpb.ListKeysReq, keys, riakpb.ListKeysResp, &riakpb.RpbListKeysResp{})
+	c.ask(riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{}, riakpb.ListBucketsResp, &riakpb.RpbListBucketsResp{})
+}
+
+func TestThePatienceWithClientsIsThatOfTheOptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(&fake{}, Options{ReadGrace: 3 * time.Second, WriteGrace: 4 * time.Second, Slowest: 1000})
+		defer s.cut()
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		c := &conn{net: theirs, server: s, out: &frame{b: make([]byte, 1000)}}
+		begun := time.Now()
+		if err := c.hurry(2000); err != nil {
+			t.Fatal(err)
+		}
+		_, err := theirs.Read(make([]byte, 1))
+		if took := time.Since(begun); !errors.Is(err, os.ErrDeadlineExceeded) || took != 5*time.Second {
+			t.Errorf("a frame that does not come is given up after %v, error %v", took, err)
+		}
+		begun = time.Now()
+		err = c.flush() // a deadline is set to twice the patience, and again when one is left
+		if took := time.Since(begun); !errors.Is(err, os.ErrDeadlineExceeded) || took != 10*time.Second {
+			t.Errorf("an answer that is not taken is given up after %v, error %v", took, err)
+		}
+	})
 }
 
 func TestPreflist(t *testing.T) {

@@ -103,6 +103,7 @@ func TestErrorsAreToldWhole(t *testing.T) {
 	for _, err := range []error{
 		kv.ErrNotFound, kv.ErrTimeout, kv.ErrOverload, quorum, kv.ErrInDoubt, &kv.InvalidError{What: "W", Problem: "is 9"}, kv.ErrContext,
 		kv.ErrTooManySiblings, kv.ErrExists, kv.ErrModified, kv.ErrBucketType, kv.ErrClock, kv.ErrTooLarge, kv.ErrClosed, kv.ErrInternal,
+		&kv.DataError{Cause: kv.ErrDataType, Text: "of a set"}, &kv.DataError{Cause: kv.ErrPrecondition, Text: "not there"}, &kv.DataError{Cause: kv.ErrOverflow, Text: "full"},
 		errors.Join(kv.ErrInDoubt, kv.ErrClosed),
 	} {
 		b, failed := proto.Marshal(riakpb.Tell(replies, kv.Context("c"), err))
@@ -113,6 +114,7 @@ func TestErrorsAreToldWhole(t *testing.T) {
 		for _, is := range []error{
 			kv.ErrNotFound, kv.ErrTimeout, kv.ErrOverload, kv.ErrQuorum, kv.ErrInDoubt, kv.ErrInvalid, kv.ErrContext,
 			kv.ErrTooManySiblings, kv.ErrExists, kv.ErrModified, kv.ErrBucketType, kv.ErrClock, kv.ErrTooLarge, kv.ErrClosed, kv.ErrInternal,
+			kv.ErrDataType, kv.ErrPrecondition, kv.ErrOverflow,
 		} {
 			if errors.Is(back.Err(), is) != errors.Is(err, is) {
 				t.Errorf("%q came back as %q: is it %q?", err, back.Err(), is)

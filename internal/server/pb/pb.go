@@ -10,11 +10,12 @@
 //
 // A get and a put are decoded and encoded by hand (decode.go, encode.go), and a
 // large value goes to the socket from where it is; all other messages go
-// through the generated code. What a request can ask for is the table of
+// through the generated code, but for listings and matches that are answered. What a request can ask for is the table of
 // handlers.go; how an error reads is that of errors.go.
 package pb
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -56,14 +57,15 @@ const (
 	maxFrame    = kv.MaxObject + 4<<20 // a frame's length: an object at its limit, and room for the rest
 	maxSkip     = 2 * maxFrame         // one past maxFrame, up to so long, is read and thrown away, and the connection goes on
 	firstRead   = 1 << 20              // how much memory a frame gets on the word of its length; the rest once so much has come
-	frameGrace  = 10 * time.Second     // for a frame whose first byte has come, and as long as slowest needs for its size
-	writeGrace  = 30 * time.Second     // for an answer to be taken, and as long as slowest needs for its size
-	slowest     = 64 << 10             // bytes a second
 	keptBuffer  = 64 << 10             // a buffer for answers that has grown past this is not used again
 	largeValue  = 16 << 10             // a value from this size on goes to the socket from where it is
 	listPage    = kv.DefaultPage       // keys or buckets in one message of a listing
 	maxClientID = 256                  // bytes, since a connection keeps it
 	maxBuckets  = 64 << 20             // bytes of names in a listing of buckets that is one message
+	maxMatches  = 64 << 20             // bytes of an answer to a query of an index that is one message
+	maxResults  = 1 << 30              // matches that are asked for; numbers past this are all the same
+	maxNesting  = 100                  // messages within each other in an operation: each map, of which the store takes kv.MaxMapDepth, is two
+	fieldMemory = 64                   // bytes that a field of an operation takes in memory, beside those of its frame, about
 	maxQuorum   = 1 << 20              // numbers past this are all the same: there are not so many replicas
 	idlePart    = 16                   // the idle deadline is renewed once one part in so many of it has passed
 	turnedAway  = "overload"           // what one connection too many is told
@@ -74,6 +76,9 @@ const (
 	defaultMaxConnections = 10_000
 	defaultMaxFrames      = 1 << 30
 	defaultIdleTimeout    = time.Hour
+	defaultReadGrace      = 10 * time.Second
+	defaultWriteGrace     = 30 * time.Second
+	defaultSlowest        = 64 << 10
 )
 
 // Options are the limits of the server, and what it serves beside the Node. The
@@ -92,11 +97,30 @@ type Options struct {
 	// whose peers are gone without a word. 0: an hour.
 	IdleTimeout time.Duration
 
+	// ReadGrace is how long a request may take to arrive whose first byte has come, and
+	// WriteGrace how long an answer may take to be taken; each and as long as Slowest, in
+	// bytes a second, needs for its size. 0: 10 s, 30 s, 64 KiB.
+	ReadGrace  time.Duration
+	WriteGrace time.Duration
+	Slowest    int64
+
+	// AllowsLists reports whether all keys, or all buckets, may be listed in one
+	// request. Nil: they may.
+	AllowsLists func() bool
+
 	// Properties are served if they are given, and refused otherwise.
 	Properties Properties
 
 	// Buckets are listed if they are given, and refused otherwise.
 	Buckets kv.BucketLister
+
+	// Data are the data types, which are served if they are given, and refused
+	// otherwise.
+	Data kv.DataTypes
+
+	// Indexes answer queries of secondary indexes if they are given; they are
+	// refused otherwise.
+	Indexes kv.Indexer
 
 	// Cluster is what our own client is told of the ring if it is given.
 	Cluster Cluster
@@ -116,7 +140,18 @@ func (o *Options) ensureDefaults() {
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = defaultIdleTimeout
 	}
+	o.ReadGrace = cmp.Or(o.ReadGrace, defaultReadGrace)
+	o.WriteGrace = cmp.Or(o.WriteGrace, defaultWriteGrace)
+	o.Slowest = cmp.Or(o.Slowest, defaultSlowest)
+	if o.AllowsLists == nil {
+		o.AllowsLists = func() bool { return true }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+}
+
+// patience is the grace, and as long as the slowest client needs for n bytes.
+func (o *Options) patience(grace time.Duration, n int) time.Duration {
+	return grace + time.Duration(float64(n)/float64(o.Slowest)*float64(time.Second))
 }

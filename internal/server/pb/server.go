@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tanodb/tanodb/internal/mapreduce"
 )
 
 // Server serves a node on listeners, within the limits of its options.
@@ -14,6 +16,7 @@ type Server struct {
 	node    Node
 	o       Options
 	metrics *metrics
+	jobs    *mapreduce.Runner
 	frames  atomic.Int64 // bytes of requests in memory. Invariant: 0 <= frames <= o.MaxFrames
 	buffers sync.Pool    // of *frame
 
@@ -30,7 +33,7 @@ type Server struct {
 // NewServer makes a server of a node.
 func NewServer(n Node, o Options) *Server {
 	o.ensureDefaults()
-	s := &Server{node: n, o: o, conns: map[*conn]struct{}{}, accepts: map[net.Listener]struct{}{}}
+	s := &Server{node: n, o: o, jobs: mapreduce.New(n), conns: map[*conn]struct{}{}, accepts: map[net.Listener]struct{}{}}
 	s.metrics = newMetrics(s)
 	s.buffers.New = func() any { return &frame{} }
 	s.requests, s.cut = context.WithCancel(context.Background())

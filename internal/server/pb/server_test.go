@@ -80,9 +80,8 @@ func TestMessagesThatAreNone(t *testing.T) {
 		{254, "", "Unknown message code: 254"},
 		{255, "", noSecurity},
 		{253, "\n\x01u\x12\x01p", noSecurity},
-		{23, "", "message code 23 (mapred): MapReduce is not supported by this server"},
-		{25, "junk", "message code 25 (index): secondary index queries are not supported by this server"},
-		{80, "", "message code 80 (dt_fetch): data types are not supported by this server"},
+		{23, "", "Message decoding error: required field tanodb.riakpb.RpbMapRedReq.request not set"},
+		{40, "", "message code 40 (cs_bucket): folds over a bucket, which Riak CS makes, are not supported by this server"},
 		{92, "", "message code 92 (time_series): time series, another product than Riak KV, are not supported by this server"},
 		{231, "", "message code 231 (aae_fold): folds over anti-entropy trees are not supported by this server"},
 		{riakpb.GetReq, "\xff\xff\xff\xff", "Message decoding error: unexpected EOF"},
@@ -261,11 +260,16 @@ func TestMetrics(t *testing.T) {
 // begin starts a server on a listener of the test's own.
 func begin(t *testing.T, n Node) (s *Server, addr string, served <-chan error) {
 	t.Helper()
+	return beginWith(t, n, Options{})
+}
+
+func beginWith(t *testing.T, n Node, o Options) (s *Server, addr string, served <-chan error) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = NewServer(n, Options{})
+	s = NewServer(n, o)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	return s, l.Addr().String(), done
@@ -339,13 +343,21 @@ func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: 
 // inFakeTime runs a test with a connection to a server whose clock is fake.
 func inFakeTime(t *testing.T, n Node, test func(t *testing.T, c *client)) {
 	synctest.Test(t, func(t *testing.T) {
-		l := make(pipeListener)
-		s := NewServer(n, Options{})
-		done := make(chan error, 1)
-		go func() { done <- s.Serve(l) }()
-		ours, theirs := net.Pipe()
-		l <- theirs
-		test(t, &client{t, ours})
+		c, stop := inBubble(t, n, Options{})
+		test(t, c)
+		stop()
+	})
+}
+
+// inBubble starts a server and connects to it, in a bubble of synctest.
+func inBubble(t *testing.T, n Node, o Options) (c *client, stop func()) {
+	l := make(pipeListener)
+	s := NewServer(n, o)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	ours, theirs := net.Pipe()
+	l <- theirs
+	return &client{TB: t, Conn: ours, server: s}, func() {
 		ours.Close()
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Error(err)
@@ -356,7 +368,7 @@ func inFakeTime(t *testing.T, n Node, test func(t *testing.T, c *client)) {
 		if n := s.frames.Load(); n != 0 {
 			t.Errorf("%d bytes are still counted", n)
 		}
-	})
+	}
 }
 
 func TestIdleConnectionsAreClosed(t *testing.T) {
@@ -375,7 +387,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 }
 
 func TestSlowFramesAreCutOff(t *testing.T) {
-	for name, size := range map[string]int{"small": 100, "large": 10 * slowest} {
+	for name, size := range map[string]int{"small": 100, "large": 10 * defaultSlowest} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{}
 			inFakeTime(t, f, func(t *testing.T, c *client) {
@@ -394,7 +406,7 @@ func TestSlowFramesAreCutOff(t *testing.T) {
 				c.ended()
 				defer func() { <-left }()
 				// The size is known from the fifth byte on.
-				least, most := frameGrace, 5*time.Second+frameGrace+time.Duration(size+200)*time.Second/slowest
+				least, most := defaultReadGrace, 5*time.Second+defaultReadGrace+time.Duration(size+200)*time.Second/defaultSlowest
 				if took := time.Since(begun); took < least || took > most {
 					t.Errorf("cut off after %v, want %v to %v", took, least, most)
 				}
@@ -413,10 +425,10 @@ func TestAFrameMayBeSlowAndTheNextLate(t *testing.T) {
 			put := frameOf(t, riakpb.PutReq, putOf("k", strings.Repeat("x", 1000)))
 			for _, piece := range [][]byte{put[:3], put[3:200], put[200:]} {
 				c.send(piece)
-				time.Sleep(frameGrace / 4)
+				time.Sleep(defaultReadGrace / 4)
 			}
 			c.await(riakpb.PutResp, &riakpb.RpbPutResp{})
-			time.Sleep(4 * frameGrace)
+			time.Sleep(4 * defaultReadGrace)
 		}
 	})
 }
@@ -428,11 +440,54 @@ func TestSlowReadersAreCutOff(t *testing.T) {
 	}
 	inFakeTime(t, f, func(t *testing.T, c *client) {
 		c.send(frameOf(t, riakpb.GetReq, getOf("k")))
-		time.Sleep(2*(writeGrace+(1<<20+1000)*time.Second/slowest) + time.Second)
+		time.Sleep(2*(defaultWriteGrace+(1<<20+1000)*time.Second/defaultSlowest) + time.Second)
 		got, err := io.ReadAll(c)
 		if err != nil || len(got) >= 1<<20 {
 			t.Errorf("%d bytes came, error %v", len(got), err)
 		}
+	})
+}
+
+// A client whose machine is gone says nothing any more, not even that it is gone.
+func TestHalfOpenConnectionsAreCutOff(t *testing.T) {
+	put := frameOf(t, riakpb.PutReq, putOf("k", strings.Repeat("x", 2*smallFrame)))
+	for _, sent := range []int{1, riakpb.LengthSize, headSize, smallFrame, len(put) - 1} {
+		f := &fake{}
+		inFakeTime(t, f, func(t *testing.T, c *client) {
+			c.alive()
+			begun := time.Now()
+			c.send(put[:sent])
+			c.ended()
+			if took := time.Since(begun); took < defaultReadGrace || took > 2*defaultReadGrace {
+				t.Errorf("%d bytes of a frame: cut off after %v", sent, took)
+			}
+		})
+		if f.writes != 0 {
+			t.Errorf("%d bytes of a frame were written", sent)
+		}
+	}
+}
+
+// A client that does not read keeps no shutdown from its end.
+func TestShutdownCutsOffWhoDoesNotRead(t *testing.T) {
+	f := &fake{}
+	if _, err := f.Memory.Put(t.Context(), kv.Key{Bucket: "b", Name: "k"}, kv.Value{Data: make([]byte, 1<<20)}, kv.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c, stop := inBubble(t, f, Options{})
+		c.send(frameOf(t, riakpb.GetReq, getOf("k")))
+		synctest.Wait() // the answer is being written
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun := time.Now()
+		if err := c.server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if took := time.Since(begun); took != time.Second || c.server.connections() != 0 {
+			t.Errorf("after %v %d connections are left", took, c.server.connections())
+		}
+		stop()
 	})
 }
 

@@ -6,4 +6,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 "${PROTOC:-protoc}" --plugin=protoc-gen-go="$(go tool -n protoc-gen-go)" \
-	--go_out=. --go_opt=paths=source_relative riak.proto riak_kv.proto tano.proto
+	--go_out=. --go_opt=paths=source_relative riak.proto riak_kv.proto riak_dt.proto tano.proto

@@ -24,6 +24,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type RpbIndexReq_IndexQueryType int32
+
+const (
+	RpbIndexReq_eq    RpbIndexReq_IndexQueryType = 0
+	RpbIndexReq_range RpbIndexReq_IndexQueryType = 1
+)
+
+// Enum value maps for RpbIndexReq_IndexQueryType.
+var (
+	RpbIndexReq_IndexQueryType_name = map[int32]string{
+		0: "eq",
+		1: "range",
+	}
+	RpbIndexReq_IndexQueryType_value = map[string]int32{
+		"eq":    0,
+		"range": 1,
+	}
+)
+
+func (x RpbIndexReq_IndexQueryType) Enum() *RpbIndexReq_IndexQueryType {
+	p := new(RpbIndexReq_IndexQueryType)
+	*p = x
+	return p
+}
+
+func (x RpbIndexReq_IndexQueryType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RpbIndexReq_IndexQueryType) Descriptor() protoreflect.EnumDescriptor {
+	return file_riak_kv_proto_enumTypes[0].Descriptor()
+}
+
+func (RpbIndexReq_IndexQueryType) Type() protoreflect.EnumType {
+	return &file_riak_kv_proto_enumTypes[0]
+}
+
+func (x RpbIndexReq_IndexQueryType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Do not use.
+func (x *RpbIndexReq_IndexQueryType) UnmarshalJSON(b []byte) error {
+	num, err := protoimpl.X.UnmarshalJSONEnum(x.Descriptor(), b)
+	if err != nil {
+		return err
+	}
+	*x = RpbIndexReq_IndexQueryType(num)
+	return nil
+}
+
+// Deprecated: Use RpbIndexReq_IndexQueryType.Descriptor instead.
+func (RpbIndexReq_IndexQueryType) EnumDescriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{15, 0}
+}
+
 // Code 4. The request, 3, is empty.
 type RpbGetClientIdResp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1177,6 +1233,373 @@ func (x *RpbListKeysResp) GetTold() *TanoTold {
 	return nil
 }
 
+// Code 23.
+type RpbMapRedReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Request       []byte                 `protobuf:"bytes,1,req,name=request" json:"request,omitempty"`
+	ContentType   []byte                 `protobuf:"bytes,2,req,name=content_type,json=contentType" json:"content_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbMapRedReq) Reset() {
+	*x = RpbMapRedReq{}
+	mi := &file_riak_kv_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbMapRedReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbMapRedReq) ProtoMessage() {}
+
+func (x *RpbMapRedReq) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbMapRedReq.ProtoReflect.Descriptor instead.
+func (*RpbMapRedReq) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RpbMapRedReq) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *RpbMapRedReq) GetContentType() []byte {
+	if x != nil {
+		return x.ContentType
+	}
+	return nil
+}
+
+// Code 24, sent until done. The response is results of the phase, as the content type of
+// the request has them.
+type RpbMapRedResp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Phase         *uint32                `protobuf:"varint,1,opt,name=phase" json:"phase,omitempty"`
+	Response      []byte                 `protobuf:"bytes,2,opt,name=response" json:"response,omitempty"`
+	Done          *bool                  `protobuf:"varint,3,opt,name=done" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbMapRedResp) Reset() {
+	*x = RpbMapRedResp{}
+	mi := &file_riak_kv_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbMapRedResp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbMapRedResp) ProtoMessage() {}
+
+func (x *RpbMapRedResp) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbMapRedResp.ProtoReflect.Descriptor instead.
+func (*RpbMapRedResp) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RpbMapRedResp) GetPhase() uint32 {
+	if x != nil && x.Phase != nil {
+		return *x.Phase
+	}
+	return 0
+}
+
+func (x *RpbMapRedResp) GetResponse() []byte {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *RpbMapRedResp) GetDone() bool {
+	if x != nil && x.Done != nil {
+		return *x.Done
+	}
+	return false
+}
+
+// Code 25. The key is the term of a query of type eq; of a range, range_min is
+// the first one and range_max the last.
+type RpbIndexReq struct {
+	state          protoimpl.MessageState      `protogen:"open.v1"`
+	Bucket         []byte                      `protobuf:"bytes,1,req,name=bucket" json:"bucket,omitempty"`
+	Index          []byte                      `protobuf:"bytes,2,req,name=index" json:"index,omitempty"`
+	Qtype          *RpbIndexReq_IndexQueryType `protobuf:"varint,3,req,name=qtype,enum=tanodb.riakpb.RpbIndexReq_IndexQueryType" json:"qtype,omitempty"`
+	Key            []byte                      `protobuf:"bytes,4,opt,name=key" json:"key,omitempty"`
+	RangeMin       []byte                      `protobuf:"bytes,5,opt,name=range_min,json=rangeMin" json:"range_min,omitempty"`
+	RangeMax       []byte                      `protobuf:"bytes,6,opt,name=range_max,json=rangeMax" json:"range_max,omitempty"`
+	ReturnTerms    *bool                       `protobuf:"varint,7,opt,name=return_terms,json=returnTerms" json:"return_terms,omitempty"`
+	Stream         *bool                       `protobuf:"varint,8,opt,name=stream" json:"stream,omitempty"`
+	MaxResults     *uint32                     `protobuf:"varint,9,opt,name=max_results,json=maxResults" json:"max_results,omitempty"`
+	Continuation   []byte                      `protobuf:"bytes,10,opt,name=continuation" json:"continuation,omitempty"`
+	Timeout        *uint32                     `protobuf:"varint,11,opt,name=timeout" json:"timeout,omitempty"`
+	Type           []byte                      `protobuf:"bytes,12,opt,name=type" json:"type,omitempty"`
+	TermRegex      []byte                      `protobuf:"bytes,13,opt,name=term_regex,json=termRegex" json:"term_regex,omitempty"`
+	PaginationSort *bool                       `protobuf:"varint,14,opt,name=pagination_sort,json=paginationSort" json:"pagination_sort,omitempty"`
+	CoverContext   []byte                      `protobuf:"bytes,15,opt,name=cover_context,json=coverContext" json:"cover_context,omitempty"`
+	ReturnBody     *bool                       `protobuf:"varint,16,opt,name=return_body,json=returnBody" json:"return_body,omitempty"`
+	Ask            *TanoAsk                    `protobuf:"bytes,1000,opt,name=ask" json:"ask,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RpbIndexReq) Reset() {
+	*x = RpbIndexReq{}
+	mi := &file_riak_kv_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbIndexReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbIndexReq) ProtoMessage() {}
+
+func (x *RpbIndexReq) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbIndexReq.ProtoReflect.Descriptor instead.
+func (*RpbIndexReq) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RpbIndexReq) GetBucket() []byte {
+	if x != nil {
+		return x.Bucket
+	}
+	return nil
+}
+
+func (x *RpbIndexReq) GetIndex() []byte {
+	if x != nil {
+		return x.Index
+	}
+	return nil
+}
+
+func (x *RpbIndexReq) GetQtype() RpbIndexReq_IndexQueryType {
+	if x != nil && x.Qtype != nil {
+		return *x.Qtype
+	}
+	return RpbIndexReq_eq
+}
+
+func (x *RpbIndexReq) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *RpbIndexReq) GetRangeMin() []byte {
+	if x != nil {
+		return x.RangeMin
+	}
+	return nil
+}
+
+func (x *RpbIndexReq) GetRangeMax() []byte {
+	if x != nil {
+		return x.RangeMax
+	}
+	return nil
+}
+
+func (x *RpbIndexReq) GetReturnTerms() bool {
+	if x != nil && x.ReturnTerms != nil {
+		return *x.ReturnTerms
+	}
+	return false
+}
+
+func (x *RpbIndexReq) GetStream() bool {
+	if x != nil && x.Stream != nil {
+		return *x.Stream
+	}
+	return false
+}
+
+func (x *RpbIndexReq) GetMaxResults() uint32 {
+	if x != nil && x.MaxResults != nil {
+		return *x.MaxResults
+	}
+	return 0
+}
+
+func (x *RpbIndexReq) GetContinuation() []byte {
+	if x != nil {
+		return x.Continuation
+	}
+	return nil
+}
+
+func (x *RpbIndexReq) GetTimeout() uint32 {
+	if x != nil && x.Timeout != nil {
+		return *x.Timeout
+	}
+	return 0
+}
+
+func (x *RpbIndexReq) GetType() []byte {
+	if x != nil {
+		return x.Type
+	}
+	return nil
+}
+
+func (x *RpbIndexReq) GetTermRegex() []byte {
+	if x != nil {
+		return x.TermRegex
+	}
+	return nil
+}
+
+func (x *RpbIndexReq) GetPaginationSort() bool {
+	if x != nil && x.PaginationSort != nil {
+		return *x.PaginationSort
+	}
+	return false
+}
+
+func (x *RpbIndexReq) GetCoverContext() []byte {
+	if x != nil {
+		return x.CoverContext
+	}
+	return nil
+}
+
+func (x *RpbIndexReq) GetReturnBody() bool {
+	if x != nil && x.ReturnBody != nil {
+		return *x.ReturnBody
+	}
+	return false
+}
+
+func (x *RpbIndexReq) GetAsk() *TanoAsk {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
+// Code 26: keys, or pairs of a term and a key. A stream of them is sent until
+// done.
+type RpbIndexResp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          [][]byte               `protobuf:"bytes,1,rep,name=keys" json:"keys,omitempty"`
+	Results       []*RpbPair             `protobuf:"bytes,2,rep,name=results" json:"results,omitempty"`
+	Continuation  []byte                 `protobuf:"bytes,3,opt,name=continuation" json:"continuation,omitempty"`
+	Done          *bool                  `protobuf:"varint,4,opt,name=done" json:"done,omitempty"`
+	Told          *TanoTold              `protobuf:"bytes,1000,opt,name=told" json:"told,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbIndexResp) Reset() {
+	*x = RpbIndexResp{}
+	mi := &file_riak_kv_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbIndexResp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbIndexResp) ProtoMessage() {}
+
+func (x *RpbIndexResp) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbIndexResp.ProtoReflect.Descriptor instead.
+func (*RpbIndexResp) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RpbIndexResp) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *RpbIndexResp) GetResults() []*RpbPair {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *RpbIndexResp) GetContinuation() []byte {
+	if x != nil {
+		return x.Continuation
+	}
+	return nil
+}
+
+func (x *RpbIndexResp) GetDone() bool {
+	if x != nil && x.Done != nil {
+		return *x.Done
+	}
+	return false
+}
+
+func (x *RpbIndexResp) GetTold() *TanoTold {
+	if x != nil {
+		return x.Told
+	}
+	return nil
+}
+
 // Code 33.
 type RpbGetBucketKeyPreflistReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1189,7 +1612,7 @@ type RpbGetBucketKeyPreflistReq struct {
 
 func (x *RpbGetBucketKeyPreflistReq) Reset() {
 	*x = RpbGetBucketKeyPreflistReq{}
-	mi := &file_riak_kv_proto_msgTypes[13]
+	mi := &file_riak_kv_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1624,7 @@ func (x *RpbGetBucketKeyPreflistReq) String() string {
 func (*RpbGetBucketKeyPreflistReq) ProtoMessage() {}
 
 func (x *RpbGetBucketKeyPreflistReq) ProtoReflect() protoreflect.Message {
-	mi := &file_riak_kv_proto_msgTypes[13]
+	mi := &file_riak_kv_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1637,7 @@ func (x *RpbGetBucketKeyPreflistReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RpbGetBucketKeyPreflistReq.ProtoReflect.Descriptor instead.
 func (*RpbGetBucketKeyPreflistReq) Descriptor() ([]byte, []int) {
-	return file_riak_kv_proto_rawDescGZIP(), []int{13}
+	return file_riak_kv_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RpbGetBucketKeyPreflistReq) GetBucket() []byte {
@@ -1248,7 +1671,7 @@ type RpbGetBucketKeyPreflistResp struct {
 
 func (x *RpbGetBucketKeyPreflistResp) Reset() {
 	*x = RpbGetBucketKeyPreflistResp{}
-	mi := &file_riak_kv_proto_msgTypes[14]
+	mi := &file_riak_kv_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1683,7 @@ func (x *RpbGetBucketKeyPreflistResp) String() string {
 func (*RpbGetBucketKeyPreflistResp) ProtoMessage() {}
 
 func (x *RpbGetBucketKeyPreflistResp) ProtoReflect() protoreflect.Message {
-	mi := &file_riak_kv_proto_msgTypes[14]
+	mi := &file_riak_kv_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1696,7 @@ func (x *RpbGetBucketKeyPreflistResp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RpbGetBucketKeyPreflistResp.ProtoReflect.Descriptor instead.
 func (*RpbGetBucketKeyPreflistResp) Descriptor() ([]byte, []int) {
-	return file_riak_kv_proto_rawDescGZIP(), []int{14}
+	return file_riak_kv_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RpbGetBucketKeyPreflistResp) GetPreflist() []*RpbBucketKeyPreflistItem {
@@ -1295,7 +1718,7 @@ type RpbBucketKeyPreflistItem struct {
 
 func (x *RpbBucketKeyPreflistItem) Reset() {
 	*x = RpbBucketKeyPreflistItem{}
-	mi := &file_riak_kv_proto_msgTypes[15]
+	mi := &file_riak_kv_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1730,7 @@ func (x *RpbBucketKeyPreflistItem) String() string {
 func (*RpbBucketKeyPreflistItem) ProtoMessage() {}
 
 func (x *RpbBucketKeyPreflistItem) ProtoReflect() protoreflect.Message {
-	mi := &file_riak_kv_proto_msgTypes[15]
+	mi := &file_riak_kv_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1743,7 @@ func (x *RpbBucketKeyPreflistItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RpbBucketKeyPreflistItem.ProtoReflect.Descriptor instead.
 func (*RpbBucketKeyPreflistItem) Descriptor() ([]byte, []int) {
-	return file_riak_kv_proto_rawDescGZIP(), []int{15}
+	return file_riak_kv_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RpbBucketKeyPreflistItem) GetPartition() int64 {
@@ -1342,6 +1765,290 @@ func (x *RpbBucketKeyPreflistItem) GetPrimary() bool {
 		return *x.Primary
 	}
 	return false
+}
+
+// Code 50: a counter of a bucket without a type.
+type RpbCounterUpdateReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bucket        []byte                 `protobuf:"bytes,1,req,name=bucket" json:"bucket,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,req,name=key" json:"key,omitempty"`
+	Amount        *int64                 `protobuf:"zigzag64,3,req,name=amount" json:"amount,omitempty"`
+	W             *uint32                `protobuf:"varint,4,opt,name=w" json:"w,omitempty"`
+	Dw            *uint32                `protobuf:"varint,5,opt,name=dw" json:"dw,omitempty"`
+	Pw            *uint32                `protobuf:"varint,6,opt,name=pw" json:"pw,omitempty"`
+	Returnvalue   *bool                  `protobuf:"varint,7,opt,name=returnvalue" json:"returnvalue,omitempty"`
+	NodeConfirms  *uint32                `protobuf:"varint,8,opt,name=node_confirms,json=nodeConfirms" json:"node_confirms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbCounterUpdateReq) Reset() {
+	*x = RpbCounterUpdateReq{}
+	mi := &file_riak_kv_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbCounterUpdateReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbCounterUpdateReq) ProtoMessage() {}
+
+func (x *RpbCounterUpdateReq) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbCounterUpdateReq.ProtoReflect.Descriptor instead.
+func (*RpbCounterUpdateReq) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RpbCounterUpdateReq) GetBucket() []byte {
+	if x != nil {
+		return x.Bucket
+	}
+	return nil
+}
+
+func (x *RpbCounterUpdateReq) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *RpbCounterUpdateReq) GetAmount() int64 {
+	if x != nil && x.Amount != nil {
+		return *x.Amount
+	}
+	return 0
+}
+
+func (x *RpbCounterUpdateReq) GetW() uint32 {
+	if x != nil && x.W != nil {
+		return *x.W
+	}
+	return 0
+}
+
+func (x *RpbCounterUpdateReq) GetDw() uint32 {
+	if x != nil && x.Dw != nil {
+		return *x.Dw
+	}
+	return 0
+}
+
+func (x *RpbCounterUpdateReq) GetPw() uint32 {
+	if x != nil && x.Pw != nil {
+		return *x.Pw
+	}
+	return 0
+}
+
+func (x *RpbCounterUpdateReq) GetReturnvalue() bool {
+	if x != nil && x.Returnvalue != nil {
+		return *x.Returnvalue
+	}
+	return false
+}
+
+func (x *RpbCounterUpdateReq) GetNodeConfirms() uint32 {
+	if x != nil && x.NodeConfirms != nil {
+		return *x.NodeConfirms
+	}
+	return 0
+}
+
+// Code 51.
+type RpbCounterUpdateResp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Value         *int64                 `protobuf:"zigzag64,1,opt,name=value" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbCounterUpdateResp) Reset() {
+	*x = RpbCounterUpdateResp{}
+	mi := &file_riak_kv_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbCounterUpdateResp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbCounterUpdateResp) ProtoMessage() {}
+
+func (x *RpbCounterUpdateResp) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbCounterUpdateResp.ProtoReflect.Descriptor instead.
+func (*RpbCounterUpdateResp) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RpbCounterUpdateResp) GetValue() int64 {
+	if x != nil && x.Value != nil {
+		return *x.Value
+	}
+	return 0
+}
+
+// Code 52.
+type RpbCounterGetReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bucket        []byte                 `protobuf:"bytes,1,req,name=bucket" json:"bucket,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,req,name=key" json:"key,omitempty"`
+	R             *uint32                `protobuf:"varint,3,opt,name=r" json:"r,omitempty"`
+	Pr            *uint32                `protobuf:"varint,4,opt,name=pr" json:"pr,omitempty"`
+	BasicQuorum   *bool                  `protobuf:"varint,5,opt,name=basic_quorum,json=basicQuorum" json:"basic_quorum,omitempty"`
+	NotfoundOk    *bool                  `protobuf:"varint,6,opt,name=notfound_ok,json=notfoundOk" json:"notfound_ok,omitempty"`
+	NodeConfirms  *uint32                `protobuf:"varint,7,opt,name=node_confirms,json=nodeConfirms" json:"node_confirms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbCounterGetReq) Reset() {
+	*x = RpbCounterGetReq{}
+	mi := &file_riak_kv_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbCounterGetReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbCounterGetReq) ProtoMessage() {}
+
+func (x *RpbCounterGetReq) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbCounterGetReq.ProtoReflect.Descriptor instead.
+func (*RpbCounterGetReq) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RpbCounterGetReq) GetBucket() []byte {
+	if x != nil {
+		return x.Bucket
+	}
+	return nil
+}
+
+func (x *RpbCounterGetReq) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *RpbCounterGetReq) GetR() uint32 {
+	if x != nil && x.R != nil {
+		return *x.R
+	}
+	return 0
+}
+
+func (x *RpbCounterGetReq) GetPr() uint32 {
+	if x != nil && x.Pr != nil {
+		return *x.Pr
+	}
+	return 0
+}
+
+func (x *RpbCounterGetReq) GetBasicQuorum() bool {
+	if x != nil && x.BasicQuorum != nil {
+		return *x.BasicQuorum
+	}
+	return false
+}
+
+func (x *RpbCounterGetReq) GetNotfoundOk() bool {
+	if x != nil && x.NotfoundOk != nil {
+		return *x.NotfoundOk
+	}
+	return false
+}
+
+func (x *RpbCounterGetReq) GetNodeConfirms() uint32 {
+	if x != nil && x.NodeConfirms != nil {
+		return *x.NodeConfirms
+	}
+	return 0
+}
+
+// Code 53. Without a value: not found.
+type RpbCounterGetResp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Value         *int64                 `protobuf:"zigzag64,1,opt,name=value" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbCounterGetResp) Reset() {
+	*x = RpbCounterGetResp{}
+	mi := &file_riak_kv_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbCounterGetResp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbCounterGetResp) ProtoMessage() {}
+
+func (x *RpbCounterGetResp) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_kv_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbCounterGetResp.ProtoReflect.Descriptor instead.
+func (*RpbCounterGetResp) Descriptor() ([]byte, []int) {
+	return file_riak_kv_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RpbCounterGetResp) GetValue() int64 {
+	if x != nil && x.Value != nil {
+		return *x.Value
+	}
+	return 0
 }
 
 var File_riak_kv_proto protoreflect.FileDescriptor
@@ -1458,6 +2165,44 @@ const file_riak_kv_proto_rawDesc = "" +
 	"\x0fRpbListKeysResp\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\fR\x04keys\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\bR\x04done\x12,\n" +
+	"\x04told\x18\xe8\a \x01(\v2\x17.tanodb.riakpb.TanoToldR\x04told\"K\n" +
+	"\fRpbMapRedReq\x12\x18\n" +
+	"\arequest\x18\x01 \x02(\fR\arequest\x12!\n" +
+	"\fcontent_type\x18\x02 \x02(\fR\vcontentType\"U\n" +
+	"\rRpbMapRedResp\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\rR\x05phase\x12\x1a\n" +
+	"\bresponse\x18\x02 \x01(\fR\bresponse\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"\xd4\x04\n" +
+	"\vRpbIndexReq\x12\x16\n" +
+	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x14\n" +
+	"\x05index\x18\x02 \x02(\fR\x05index\x12?\n" +
+	"\x05qtype\x18\x03 \x02(\x0e2).tanodb.riakpb.RpbIndexReq.IndexQueryTypeR\x05qtype\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\x12\x1b\n" +
+	"\trange_min\x18\x05 \x01(\fR\brangeMin\x12\x1b\n" +
+	"\trange_max\x18\x06 \x01(\fR\brangeMax\x12!\n" +
+	"\freturn_terms\x18\a \x01(\bR\vreturnTerms\x12\x16\n" +
+	"\x06stream\x18\b \x01(\bR\x06stream\x12\x1f\n" +
+	"\vmax_results\x18\t \x01(\rR\n" +
+	"maxResults\x12\"\n" +
+	"\fcontinuation\x18\n" +
+	" \x01(\fR\fcontinuation\x12\x18\n" +
+	"\atimeout\x18\v \x01(\rR\atimeout\x12\x12\n" +
+	"\x04type\x18\f \x01(\fR\x04type\x12\x1d\n" +
+	"\n" +
+	"term_regex\x18\r \x01(\fR\ttermRegex\x12'\n" +
+	"\x0fpagination_sort\x18\x0e \x01(\bR\x0epaginationSort\x12#\n" +
+	"\rcover_context\x18\x0f \x01(\fR\fcoverContext\x12\x1f\n" +
+	"\vreturn_body\x18\x10 \x01(\bR\n" +
+	"returnBody\x12)\n" +
+	"\x03ask\x18\xe8\a \x01(\v2\x16.tanodb.riakpb.TanoAskR\x03ask\"#\n" +
+	"\x0eIndexQueryType\x12\x06\n" +
+	"\x02eq\x10\x00\x12\t\n" +
+	"\x05range\x10\x01\"\xba\x01\n" +
+	"\fRpbIndexResp\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\fR\x04keys\x120\n" +
+	"\aresults\x18\x02 \x03(\v2\x16.tanodb.riakpb.RpbPairR\aresults\x12\"\n" +
+	"\fcontinuation\x18\x03 \x01(\fR\fcontinuation\x12\x12\n" +
+	"\x04done\x18\x04 \x01(\bR\x04done\x12,\n" +
 	"\x04told\x18\xe8\a \x01(\v2\x17.tanodb.riakpb.TanoToldR\x04told\"Z\n" +
 	"\x1aRpbGetBucketKeyPreflistReq\x12\x16\n" +
 	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x10\n" +
@@ -1468,7 +2213,29 @@ const file_riak_kv_proto_rawDesc = "" +
 	"\x18RpbBucketKeyPreflistItem\x12\x1c\n" +
 	"\tpartition\x18\x01 \x02(\x03R\tpartition\x12\x12\n" +
 	"\x04node\x18\x02 \x02(\fR\x04node\x12\x18\n" +
-	"\aprimary\x18\x03 \x02(\bR\aprimaryB1Z/github.com/tanodb/tanodb/internal/server/riakpb"
+	"\aprimary\x18\x03 \x02(\bR\aprimary\"\xcc\x01\n" +
+	"\x13RpbCounterUpdateReq\x12\x16\n" +
+	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x10\n" +
+	"\x03key\x18\x02 \x02(\fR\x03key\x12\x16\n" +
+	"\x06amount\x18\x03 \x02(\x12R\x06amount\x12\f\n" +
+	"\x01w\x18\x04 \x01(\rR\x01w\x12\x0e\n" +
+	"\x02dw\x18\x05 \x01(\rR\x02dw\x12\x0e\n" +
+	"\x02pw\x18\x06 \x01(\rR\x02pw\x12 \n" +
+	"\vreturnvalue\x18\a \x01(\bR\vreturnvalue\x12#\n" +
+	"\rnode_confirms\x18\b \x01(\rR\fnodeConfirms\",\n" +
+	"\x14RpbCounterUpdateResp\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\x12R\x05value\"\xc3\x01\n" +
+	"\x10RpbCounterGetReq\x12\x16\n" +
+	"\x06bucket\x18\x01 \x02(\fR\x06bucket\x12\x10\n" +
+	"\x03key\x18\x02 \x02(\fR\x03key\x12\f\n" +
+	"\x01r\x18\x03 \x01(\rR\x01r\x12\x0e\n" +
+	"\x02pr\x18\x04 \x01(\rR\x02pr\x12!\n" +
+	"\fbasic_quorum\x18\x05 \x01(\bR\vbasicQuorum\x12\x1f\n" +
+	"\vnotfound_ok\x18\x06 \x01(\bR\n" +
+	"notfoundOk\x12#\n" +
+	"\rnode_confirms\x18\a \x01(\rR\fnodeConfirms\")\n" +
+	"\x11RpbCounterGetResp\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\x12R\x05valueB1Z/github.com/tanodb/tanodb/internal/server/riakpb"
 
 var (
 	file_riak_kv_proto_rawDescOnce sync.Once
@@ -1482,48 +2249,62 @@ func file_riak_kv_proto_rawDescGZIP() []byte {
 	return file_riak_kv_proto_rawDescData
 }
 
-var file_riak_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_riak_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_riak_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_riak_kv_proto_goTypes = []any{
-	(*RpbGetClientIdResp)(nil),          // 0: tanodb.riakpb.RpbGetClientIdResp
-	(*RpbSetClientIdReq)(nil),           // 1: tanodb.riakpb.RpbSetClientIdReq
-	(*RpbGetReq)(nil),                   // 2: tanodb.riakpb.RpbGetReq
-	(*RpbGetResp)(nil),                  // 3: tanodb.riakpb.RpbGetResp
-	(*RpbPutReq)(nil),                   // 4: tanodb.riakpb.RpbPutReq
-	(*RpbPutResp)(nil),                  // 5: tanodb.riakpb.RpbPutResp
-	(*RpbDelReq)(nil),                   // 6: tanodb.riakpb.RpbDelReq
-	(*RpbContent)(nil),                  // 7: tanodb.riakpb.RpbContent
-	(*RpbLink)(nil),                     // 8: tanodb.riakpb.RpbLink
-	(*RpbListBucketsReq)(nil),           // 9: tanodb.riakpb.RpbListBucketsReq
-	(*RpbListBucketsResp)(nil),          // 10: tanodb.riakpb.RpbListBucketsResp
-	(*RpbListKeysReq)(nil),              // 11: tanodb.riakpb.RpbListKeysReq
-	(*RpbListKeysResp)(nil),             // 12: tanodb.riakpb.RpbListKeysResp
-	(*RpbGetBucketKeyPreflistReq)(nil),  // 13: tanodb.riakpb.RpbGetBucketKeyPreflistReq
-	(*RpbGetBucketKeyPreflistResp)(nil), // 14: tanodb.riakpb.RpbGetBucketKeyPreflistResp
-	(*RpbBucketKeyPreflistItem)(nil),    // 15: tanodb.riakpb.RpbBucketKeyPreflistItem
-	(*TanoAsk)(nil),                     // 16: tanodb.riakpb.TanoAsk
-	(*TanoTold)(nil),                    // 17: tanodb.riakpb.TanoTold
-	(*RpbPair)(nil),                     // 18: tanodb.riakpb.RpbPair
+	(RpbIndexReq_IndexQueryType)(0),     // 0: tanodb.riakpb.RpbIndexReq.IndexQueryType
+	(*RpbGetClientIdResp)(nil),          // 1: tanodb.riakpb.RpbGetClientIdResp
+	(*RpbSetClientIdReq)(nil),           // 2: tanodb.riakpb.RpbSetClientIdReq
+	(*RpbGetReq)(nil),                   // 3: tanodb.riakpb.RpbGetReq
+	(*RpbGetResp)(nil),                  // 4: tanodb.riakpb.RpbGetResp
+	(*RpbPutReq)(nil),                   // 5: tanodb.riakpb.RpbPutReq
+	(*RpbPutResp)(nil),                  // 6: tanodb.riakpb.RpbPutResp
+	(*RpbDelReq)(nil),                   // 7: tanodb.riakpb.RpbDelReq
+	(*RpbContent)(nil),                  // 8: tanodb.riakpb.RpbContent
+	(*RpbLink)(nil),                     // 9: tanodb.riakpb.RpbLink
+	(*RpbListBucketsReq)(nil),           // 10: tanodb.riakpb.RpbListBucketsReq
+	(*RpbListBucketsResp)(nil),          // 11: tanodb.riakpb.RpbListBucketsResp
+	(*RpbListKeysReq)(nil),              // 12: tanodb.riakpb.RpbListKeysReq
+	(*RpbListKeysResp)(nil),             // 13: tanodb.riakpb.RpbListKeysResp
+	(*RpbMapRedReq)(nil),                // 14: tanodb.riakpb.RpbMapRedReq
+	(*RpbMapRedResp)(nil),               // 15: tanodb.riakpb.RpbMapRedResp
+	(*RpbIndexReq)(nil),                 // 16: tanodb.riakpb.RpbIndexReq
+	(*RpbIndexResp)(nil),                // 17: tanodb.riakpb.RpbIndexResp
+	(*RpbGetBucketKeyPreflistReq)(nil),  // 18: tanodb.riakpb.RpbGetBucketKeyPreflistReq
+	(*RpbGetBucketKeyPreflistResp)(nil), // 19: tanodb.riakpb.RpbGetBucketKeyPreflistResp
+	(*RpbBucketKeyPreflistItem)(nil),    // 20: tanodb.riakpb.RpbBucketKeyPreflistItem
+	(*RpbCounterUpdateReq)(nil),         // 21: tanodb.riakpb.RpbCounterUpdateReq
+	(*RpbCounterUpdateResp)(nil),        // 22: tanodb.riakpb.RpbCounterUpdateResp
+	(*RpbCounterGetReq)(nil),            // 23: tanodb.riakpb.RpbCounterGetReq
+	(*RpbCounterGetResp)(nil),           // 24: tanodb.riakpb.RpbCounterGetResp
+	(*TanoAsk)(nil),                     // 25: tanodb.riakpb.TanoAsk
+	(*TanoTold)(nil),                    // 26: tanodb.riakpb.TanoTold
+	(*RpbPair)(nil),                     // 27: tanodb.riakpb.RpbPair
 }
 var file_riak_kv_proto_depIdxs = []int32{
-	16, // 0: tanodb.riakpb.RpbGetReq.ask:type_name -> tanodb.riakpb.TanoAsk
-	7,  // 1: tanodb.riakpb.RpbGetResp.content:type_name -> tanodb.riakpb.RpbContent
-	17, // 2: tanodb.riakpb.RpbGetResp.told:type_name -> tanodb.riakpb.TanoTold
-	7,  // 3: tanodb.riakpb.RpbPutReq.content:type_name -> tanodb.riakpb.RpbContent
-	16, // 4: tanodb.riakpb.RpbPutReq.ask:type_name -> tanodb.riakpb.TanoAsk
-	7,  // 5: tanodb.riakpb.RpbPutResp.content:type_name -> tanodb.riakpb.RpbContent
-	17, // 6: tanodb.riakpb.RpbPutResp.told:type_name -> tanodb.riakpb.TanoTold
-	16, // 7: tanodb.riakpb.RpbDelReq.ask:type_name -> tanodb.riakpb.TanoAsk
-	8,  // 8: tanodb.riakpb.RpbContent.links:type_name -> tanodb.riakpb.RpbLink
-	18, // 9: tanodb.riakpb.RpbContent.usermeta:type_name -> tanodb.riakpb.RpbPair
-	18, // 10: tanodb.riakpb.RpbContent.indexes:type_name -> tanodb.riakpb.RpbPair
-	16, // 11: tanodb.riakpb.RpbListKeysReq.ask:type_name -> tanodb.riakpb.TanoAsk
-	17, // 12: tanodb.riakpb.RpbListKeysResp.told:type_name -> tanodb.riakpb.TanoTold
-	15, // 13: tanodb.riakpb.RpbGetBucketKeyPreflistResp.preflist:type_name -> tanodb.riakpb.RpbBucketKeyPreflistItem
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	25, // 0: tanodb.riakpb.RpbGetReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	8,  // 1: tanodb.riakpb.RpbGetResp.content:type_name -> tanodb.riakpb.RpbContent
+	26, // 2: tanodb.riakpb.RpbGetResp.told:type_name -> tanodb.riakpb.TanoTold
+	8,  // 3: tanodb.riakpb.RpbPutReq.content:type_name -> tanodb.riakpb.RpbContent
+	25, // 4: tanodb.riakpb.RpbPutReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	8,  // 5: tanodb.riakpb.RpbPutResp.content:type_name -> tanodb.riakpb.RpbContent
+	26, // 6: tanodb.riakpb.RpbPutResp.told:type_name -> tanodb.riakpb.TanoTold
+	25, // 7: tanodb.riakpb.RpbDelReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	9,  // 8: tanodb.riakpb.RpbContent.links:type_name -> tanodb.riakpb.RpbLink
+	27, // 9: tanodb.riakpb.RpbContent.usermeta:type_name -> tanodb.riakpb.RpbPair
+	27, // 10: tanodb.riakpb.RpbContent.indexes:type_name -> tanodb.riakpb.RpbPair
+	25, // 11: tanodb.riakpb.RpbListKeysReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	26, // 12: tanodb.riakpb.RpbListKeysResp.told:type_name -> tanodb.riakpb.TanoTold
+	0,  // 13: tanodb.riakpb.RpbIndexReq.qtype:type_name -> tanodb.riakpb.RpbIndexReq.IndexQueryType
+	25, // 14: tanodb.riakpb.RpbIndexReq.ask:type_name -> tanodb.riakpb.TanoAsk
+	27, // 15: tanodb.riakpb.RpbIndexResp.results:type_name -> tanodb.riakpb.RpbPair
+	26, // 16: tanodb.riakpb.RpbIndexResp.told:type_name -> tanodb.riakpb.TanoTold
+	20, // 17: tanodb.riakpb.RpbGetBucketKeyPreflistResp.preflist:type_name -> tanodb.riakpb.RpbBucketKeyPreflistItem
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_riak_kv_proto_init() }
@@ -1538,13 +2319,14 @@ func file_riak_kv_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_riak_kv_proto_rawDesc), len(file_riak_kv_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   16,
+			NumEnums:      1,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_riak_kv_proto_goTypes,
 		DependencyIndexes: file_riak_kv_proto_depIdxs,
+		EnumInfos:         file_riak_kv_proto_enumTypes,
 		MessageInfos:      file_riak_kv_proto_msgTypes,
 	}.Build()
 	File_riak_kv_proto = out.File

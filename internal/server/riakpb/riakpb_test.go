@@ -13,7 +13,9 @@ import (
 // TestGeneratedCodeIsCurrent compares the fields that the generated code knows
 // with those that the .proto files declare, line by line. It needs no protoc.
 func TestGeneratedCodeIsCurrent(t *testing.T) {
-	for name, file := range map[string]protoreflect.FileDescriptor{"riak.proto": File_riak_proto, "riak_kv.proto": File_riak_kv_proto, "tano.proto": File_tano_proto} {
+	for name, file := range map[string]protoreflect.FileDescriptor{
+		"riak.proto": File_riak_proto, "riak_kv.proto": File_riak_kv_proto, "riak_dt.proto": File_riak_dt_proto, "tano.proto": File_tano_proto,
+	} {
 		source, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -30,6 +30,9 @@ var codes = []struct {
 	{"unknown_bucket_type", kv.ErrBucketType},
 	{"clock", kv.ErrClock},
 	{"invalid", kv.ErrInvalid},
+	{"data_type", kv.ErrDataType},
+	{"precondition", kv.ErrPrecondition},
+	{"overflow", kv.ErrOverflow},
 	{"closed", kv.ErrClosed},
 	{"closed", context.Canceled}, // only the server's own end cancels a request
 	{"timeout", kv.ErrTimeout},

@@ -1,0 +1,162 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tanodb/tanodb/kv"
+)
+
+// Member is one of the list bootstrap.
+type Member struct{ Name, Address string }
+
+// ParseMember reads NAME=HOST:PORT.
+func ParseMember(s string) (Member, error) {
+	name, address, ok := strings.Cut(s, "=")
+	if !ok || name == "" {
+		return Member{}, errors.New("a member must be NAME=HOST:PORT")
+	}
+	return Member{name, address}, CheckHostPort(address)
+}
+
+// Members are those of the list bootstrap.
+func (s *Server) Members() []Member {
+	var all []Member
+	for _, text := range s.Bootstrap {
+		if m, err := ParseMember(text); err == nil { // no other is in the list
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// BucketLimit is the limit of one bucket, a second; 0: none.
+type BucketLimit struct {
+	Bucket   kv.Bucket
+	Requests int
+	Bytes    Bytes
+}
+
+// ParseBucketLimit reads [TYPE/]BUCKET=N:BYTES.
+func ParseBucketLimit(s string) (BucketLimit, error) {
+	var l BucketLimit
+	name, limit, ok := strings.Cut(s, "=")
+	requests, size, both := strings.Cut(limit, ":")
+	if !ok || !both {
+		return l, errors.New("a limit must be [TYPE/]BUCKET=REQUESTS:BYTES, such as logs=100:1MiB")
+	}
+	typ, bucket, typed := strings.Cut(name, "/")
+	if !typed {
+		typ, bucket = "", name
+	}
+	var err1, err2 error
+	l.Bucket.Type, err1 = url.PathUnescape(typ)
+	l.Bucket.Name, err2 = url.PathUnescape(bucket)
+	if err := errors.Join(err1, err2); err != nil {
+		return l, errors.New("the bucket has a percent sign that begins no escape")
+	}
+	if l.Bucket.Type == "default" {
+		l.Bucket.Type = ""
+	}
+	if err := l.Bucket.Validate(); err != nil {
+		return l, err
+	}
+	var err error
+	if l.Requests, err = strconv.Atoi(requests); err != nil || l.Requests < 0 {
+		return l, fmt.Errorf("%q is not a number of requests", clip(requests))
+	}
+	l.Bytes, err = ParseBytes(size)
+	return l, err
+}
+
+// LimitsOfBuckets are those of the list bucket-limits.
+func (s *Server) LimitsOfBuckets() []BucketLimit {
+	var all []BucketLimit
+	for _, text := range s.BucketLimits {
+		if l, err := ParseBucketLimit(text); err == nil { // no other is in the list
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// check looks for values that cannot be together.
+func (c *Config) check() Problems {
+	var ps Problems
+	bad := func(format string, args ...any) { ps = append(ps, Problem{Text: fmt.Sprintf(format, args...)}) }
+	for _, must := range []struct{ name, value string }{{"dir", c.Dir}, {"http", c.HTTP}, {"pb", c.PB}} {
+		if must.value == "" {
+			bad("%s is empty; it must have a value", c.place(must.name))
+		}
+	}
+	joins := "join"
+	if len(c.AutoJoin) > 0 {
+		joins = "auto-join"
+	}
+	switch join := len(c.Join) + len(c.AutoJoin); {
+	case join == 0:
+	case len(c.Join) > 0 && len(c.AutoJoin) > 0:
+		bad("%s and %s contradict each other: the joining is committed by you, or at once", c.place("join"), c.place("auto-join"))
+	case len(c.Bootstrap) > 0:
+		bad("%s and %s contradict each other: a node begins a cluster, or joins one", c.place("bootstrap"), c.place(joins))
+	case c.Listen == "":
+		bad("%s needs %s: the other nodes have to reach this one", c.place(joins), c.place("listen"))
+	}
+	if given := []bool{c.TLSCert != "", c.TLSKey != "", c.TLSCA != ""}; slices.Contains(given, true) && slices.Contains(given, false) {
+		bad("%s, %s and %s are needed together", c.place("tls-cert"), c.place("tls-key"), c.place("tls-ca"))
+	}
+	seen := map[kv.Bucket]bool{}
+	for _, l := range c.LimitsOfBuckets() {
+		if seen[l.Bucket] {
+			bad("%s has two limits for the bucket %q", c.place("bucket-limits"), clip(l.Bucket.Name))
+		}
+		seen[l.Bucket] = true
+	}
+	return ps
+}
+
+// place is how an option is to be called where it was given, or where it could be: as
+// a flag.
+func (c *Config) place(name string) string {
+	from, given := c.from[name]
+	if !given {
+		return "--" + name
+	}
+	return from.where
+}
+
+// The parts of the memory limit that options take by default.
+const (
+	cacheShare   = 4 // one part in so many is the cache
+	requestShare = 8 // and the memory for requests, of HTTP and of Protocol Buffers each
+
+	defaultCache         = 256 << 20
+	defaultRequestMemory = 1 << 30
+	leastShare           = 1 << 20
+)
+
+// CacheSize is the size of the cache in a process with this limit; 0: it has none.
+func (s *Server) CacheSize(limit Bytes) Bytes {
+	switch {
+	case s.Cache > 0:
+		return s.Cache
+	case limit > 0:
+		return max(leastShare, limit/cacheShare)
+	}
+	return defaultCache
+}
+
+// RequestMemorySize is the memory for the bodies of requests in such a process.
+func (s *Server) RequestMemorySize(limit Bytes) Bytes {
+	switch {
+	case s.RequestMemory > 0:
+		return s.RequestMemory
+	case limit > 0:
+		return min(defaultRequestMemory, max(leastShare, limit/requestShare))
+	}
+	return defaultRequestMemory
+}

@@ -80,7 +80,7 @@ func (s *Sim) perform(all []*author) string {
 	for _, a := range all {
 		a.settle()
 	}
-	if !s.must(restWithin, "what was in doubt is settled", over) || !s.must(restWithin, "the data is at rest", s.atRest()) || !s.even() {
+	if !s.must(restWithin, "what was in doubt is settled", over) || !s.must(restWithin, "the data is at rest", s.atRest()) || !s.even() || !s.reapAll() {
 		return ""
 	}
 	s.finish()

@@ -111,6 +111,7 @@ func skewed(n *tanodb.Node, name string) bool {
 // hour. It is found out, says so, and lets others make the versions, also of what
 // clients send to it.
 func TestScenario22TheLastWriteIsNotThatOfAClockThatIsOff(t *testing.T) {
+	t.Parallel()
 	ctx, logs := t.Context(), &safeLog{}
 	var right, alsoRight, fast atomic.Int64
 	cluster := clockedCluster(t, logs, &right, &alsoRight, &fast)
@@ -154,6 +155,7 @@ func TestScenario22TheLastWriteIsNotThatOfAClockThatIsOff(t *testing.T) {
 // is stored does not depend on them. Siblings that were there before a bucket is told to
 // show the last write alone are there again afterwards.
 func TestScenario35PropertiesChangeUnderLoad(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	cluster, _ := tanodb.NewTestCluster(t, 3, tanodb.Options{Partitions: 8})
 	b := kv.Bucket{Name: "b"}

@@ -8,6 +8,7 @@ import (
 )
 
 func TestDataTypesSingleNode(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.TestDataTypes(t, func(t *testing.T) kvtest.DataStore {
 		node, err := tanodb.Open(t.TempDir(), tanodb.Options{})
 		if err != nil {
@@ -20,6 +21,7 @@ func TestDataTypesSingleNode(t *testing.T) {
 }
 
 func TestDataTypesTCPCluster(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.TestDataTypes(t, func(t *testing.T) kvtest.DataStore {
 		cluster := openTCP(t, 3)
 		kvtest.Prepare(t, cluster[1])
@@ -29,6 +31,7 @@ func TestDataTypesTCPCluster(t *testing.T) {
 
 // TestDataTypesForwarding asks a node that holds few of the keys.
 func TestDataTypesForwarding(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.TestDataTypes(t, func(t *testing.T) kvtest.DataStore {
 		cluster, _ := tanodb.NewTestCluster(t, 7, tanodb.Options{})
 		kvtest.Prepare(t, cluster[3])

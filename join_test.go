@@ -39,6 +39,7 @@ func TestJoiningTakesNothingAlong(t *testing.T) {
 }
 
 func TestANodeThatWasAloneJoins(t *testing.T) {
+	t.Parallel()
 	network := NewMemoryNetwork()
 	n1 := openOn(t, network, t.TempDir(), "n1", Options{})
 	write(t, n1, "k", "v")

@@ -86,6 +86,7 @@ func TestTutorial(t *testing.T) {
 }
 
 func TestStoreSingleNode(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		node, err := tanodb.Open(t.TempDir(), tanodb.Options{})
 		if err != nil {
@@ -98,29 +99,32 @@ func TestStoreSingleNode(t *testing.T) {
 }
 
 func TestStoreMemoryCluster(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		cluster, _ := tanodb.NewTestCluster(t, 3, tanodb.Options{})
 		kvtest.Prepare(t, cluster[0])
 		return cluster[1]
-	}, kvtest.Options{Nodes: 3})
+	}, kvtest.Options{Nodes: 3, Parallel: true})
 }
 
 // TestStoreForwarding asks a node that holds few of the keys, so that most
 // writes are forwarded.
 func TestStoreForwarding(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		cluster, _ := tanodb.NewTestCluster(t, 7, tanodb.Options{})
 		kvtest.Prepare(t, cluster[3])
 		return cluster[6]
-	}, kvtest.Options{Nodes: 3})
+	}, kvtest.Options{Nodes: 3, Parallel: true})
 }
 
 func TestStoreTCPCluster(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		cluster := openTCP(t, 3)
 		kvtest.Prepare(t, cluster[1])
 		return cluster[0]
-	}, kvtest.Options{Nodes: 3})
+	}, kvtest.Options{Nodes: 3, Parallel: true})
 }
 
 // openTCP opens a cluster on loopback, with files.

@@ -15,6 +15,7 @@ import (
 // topology under its old number, its vnodes are rebuilt, and reads that ask every
 // replica find what it has lost.
 func TestARestoredDiskIsMadeSafe(t *testing.T) {
+	t.Parallel()
 	members := make([]tanodb.Member, 3)
 	for i := range members {
 		members[i] = tanodb.Member{Name: fmt.Sprintf("n%d", i+1), Address: freeAddress(t)}

@@ -10,6 +10,7 @@ import (
 
 // TestReadmeProgram compiles and runs the program of the README.
 func TestReadmeProgram(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)

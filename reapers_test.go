@@ -15,6 +15,7 @@ import (
 // TestTombstonesAreReaped deletes keys on a cluster, and sees their tombstones go, from all
 // nodes, when they are old enough. What was written again since stays.
 func TestTombstonesAreReaped(t *testing.T) {
+	t.Parallel()
 	cluster, _ := tanodb.NewTestCluster(t, 3, tanodb.Options{})
 	if err := cluster[1].SetDeletes(t.Context(), "", time.Second); err != nil {
 		t.Fatal(err)
@@ -84,6 +85,7 @@ func TestTombstonesAreKept(t *testing.T) {
 // has values whose tombstones are gone everywhere, when nobody is left who remembers that
 // the node was further: what the topology knows of the reaping is enough.
 func TestADiskFromBeforeAReapingIsRebuilt(t *testing.T) {
+	t.Parallel()
 	members := make([]tanodb.Member, 3)
 	for i := range members {
 		members[i] = tanodb.Member{Name: fmt.Sprintf("n%d", i+1), Address: freeAddress(t)}

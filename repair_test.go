@@ -53,6 +53,7 @@ func verified(t *testing.T, n *Node) Verified {
 // What a node has missed it gets without anybody reading, soon after it is back, and once
 // all is equal nothing is written any more.
 func TestScenario33ReplicasBecomeEqualUnread(t *testing.T) {
+	t.Parallel()
 	cluster, network := NewTestCluster(t, 3, Options{Partitions: 8})
 	putAll(t, cluster[0], 50, "before", kv.WriteOptions{W: kv.All})
 	network.Cut("n3", "n1")
@@ -103,6 +104,7 @@ func TestScenario33ReplicasBecomeEqualUnread(t *testing.T) {
 // A home of which a replica has not confirmed a write is compared soon, and not only once
 // in a period.
 func TestWhatIsNotConfirmedIsCompared(t *testing.T) {
+	t.Parallel()
 	cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8, RepairEvery: 24 * time.Hour})
 	allCompared(t, cluster[0])
 	k := kv.Key{Bucket: "b", Name: "k"}

@@ -149,6 +149,7 @@ func owned(n *tanodb.Node) map[string]int {
 }
 
 func TestNodesJoinAndLeaveUnderLoad(t *testing.T) {
+	t.Parallel()
 	cluster, network := tanodb.NewTestCluster(t, 3, tanodb.Options{})
 	w := startWriter(t, nil, cluster...)
 	n4 := join(t, network, "n4", "n1")
@@ -184,6 +185,7 @@ func TestNodesJoinAndLeaveUnderLoad(t *testing.T) {
 }
 
 func TestForceReplaceOfADeadNode(t *testing.T) {
+	t.Parallel()
 	cluster, network := tanodb.NewTestCluster(t, 4, tanodb.Options{})
 	w := startWriter(t, nil, cluster[0], cluster[1])
 	eventually(t, "some keys are written", func() bool { return w.acked.Load() > 300 }, func() string { return "" })
@@ -303,6 +305,7 @@ func TestWithoutAMajorityTheTopologyWaitsAndDataFlows(t *testing.T) {
 }
 
 func TestRecoverFromSurvivors(t *testing.T) {
+	t.Parallel()
 	cluster, network := tanodb.NewTestCluster(t, 5, tanodb.Options{})
 	eventually(t, "there are five voters, and one leads", func() bool {
 		c := cluster[0].Cluster()
@@ -467,6 +470,7 @@ func TestScenario16RingSizeIsFixed(t *testing.T) {
 // TestScenario17CoverageDuringHandoff lists the keys of a bucket all the while
 // partitions move: each list is complete and has each key once.
 func TestScenario17CoverageDuringHandoff(t *testing.T) {
+	t.Parallel()
 	cluster, network := tanodb.NewTestCluster(t, 3, tanodb.Options{})
 	var want []string
 	for i := range 500 {
@@ -515,6 +519,7 @@ func TestScenario17CoverageDuringHandoff(t *testing.T) {
 // sent to it. Requests go on, the ring can change once the operator has said that it is
 // down, and it takes part again when it is back.
 func TestScenario29BlackHoledPeer(t *testing.T) {
+	t.Parallel()
 	cluster, network := tanodb.NewTestCluster(t, 4, tanodb.Options{})
 	away, rest := cluster[3], cluster[:3]
 	if err := away.SetBucketProps(t.Context(), kv.Bucket{Name: "b"}, kv.Properties{{Name: "allow_mult", Value: "true"}}); err != nil {
@@ -558,6 +563,7 @@ func TestScenario29BlackHoledPeer(t *testing.T) {
 // TestARemovedNodeIsToldSo removes a node by force that is only cut off. When it is back,
 // it learns that it is no member, serves nobody, and does not say that its data is elsewhere.
 func TestARemovedNodeIsToldSo(t *testing.T) {
+	t.Parallel()
 	cluster, network := tanodb.NewTestCluster(t, 4, tanodb.Options{})
 	away, rest := cluster[3], cluster[:3]
 	split(network, rest, []*tanodb.Node{away})

@@ -69,6 +69,7 @@ func cluster(t testing.TB, size int) (nodes []*tanodb.Node, addresses []string, 
 }
 
 func TestStoreOfOneNode(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		nodes, addresses, _ := cluster(t, 1)
 		kvtest.Prepare(t, nodes[0])
@@ -77,14 +78,16 @@ func TestStoreOfOneNode(t *testing.T) {
 }
 
 func TestStoreOfACluster(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		nodes, addresses, _ := cluster(t, 3)
 		kvtest.Prepare(t, nodes[0])
 		return open(t, client.Options{Addresses: addresses})
-	}, kvtest.Options{Nodes: 3})
+	}, kvtest.Options{Nodes: 3, Parallel: true})
 }
 
 func TestDataTypesOfOneNode(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.TestDataTypes(t, func(t *testing.T) kvtest.DataStore {
 		nodes, addresses, _ := cluster(t, 1)
 		kvtest.Prepare(t, nodes[0])
@@ -93,9 +96,10 @@ func TestDataTypesOfOneNode(t *testing.T) {
 }
 
 func TestDataTypesOfACluster(t *testing.T) {
+	t.Parallel() // it waits for elections most of the time
 	kvtest.TestDataTypes(t, func(t *testing.T) kvtest.DataStore {
 		nodes, addresses, _ := cluster(t, 3)
 		kvtest.Prepare(t, nodes[0])
 		return open(t, client.Options{Addresses: addresses})
-	}, kvtest.Options{Nodes: 3})
+	}, kvtest.Options{Nodes: 3, Parallel: true})
 }

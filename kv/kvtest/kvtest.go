@@ -41,6 +41,10 @@ type Options struct {
 	// needs about 500 MB of memory.
 	Large bool
 
+	// Parallel lets the themes run side by side, as far as go test's -parallel
+	// allows: open must then be able to do so too.
+	Parallel bool
+
 	// Pass lets this much time pass on the store's wall clocks. Nil: they
 	// cannot be moved, and a value that expires later is not tested.
 	Pass func(time.Duration)
@@ -80,6 +84,9 @@ func Test(t *testing.T, open func(t *testing.T) kv.Store, o Options) {
 	}
 	for _, theme := range themes {
 		t.Run(theme.name, func(t *testing.T) {
+			if o.Parallel {
+				t.Parallel()
+			}
 			store := open(t)
 			for _, c := range theme.cases {
 				t.Run(c.name, func(t *testing.T) {

@@ -48,7 +48,7 @@ lint: ## check formatting, layers, purity, words, dead code, vet, staticcheck, g
 
 .PHONY: race
 race: ## run the tests of the concurrent packages under the race detector
-	CGO_ENABLED=1 go test -race -short -p 3 -parallel 4 -timeout 14m $(CONCURRENT)
+	CGO_ENABLED=1 go test -race -short -parallel 1 -timeout 14m $(CONCURRENT)
 
 .PHONY: sim
 sim: ## simulate fresh seeds for SIMTIME (90s), and all kept ones

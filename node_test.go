@@ -99,6 +99,9 @@ func TestStoreSingleNode(t *testing.T) {
 }
 
 func TestStoreMemoryCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestStoreTCPCluster takes the same paths, and more")
+	}
 	t.Parallel() // it waits for elections most of the time
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		cluster, _ := tanodb.NewTestCluster(t, 3, tanodb.Options{})
@@ -110,6 +113,9 @@ func TestStoreMemoryCluster(t *testing.T) {
 // TestStoreForwarding asks a node that holds few of the keys, so that most
 // writes are forwarded.
 func TestStoreForwarding(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestStoreTCPCluster takes the same paths, and more")
+	}
 	t.Parallel() // it waits for elections most of the time
 	kvtest.Test(t, func(t *testing.T) kv.Store {
 		cluster, _ := tanodb.NewTestCluster(t, 7, tanodb.Options{})

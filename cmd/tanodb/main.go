@@ -15,6 +15,7 @@
 //	tanodb cluster      show the members of a cluster, and change them
 //	tanodb bucket-type  show bucket types, and change them
 //	tanodb bucket       the same for the properties of one bucket
+//	tanodb backup       back a cluster up, check backups, and restore them
 //	tanodb bench        load a cluster and measure it
 //
 // Every command prints for people, or one JSON document with --json. It exits
@@ -72,6 +73,7 @@ type cli struct {
 	BucketType bucketTypeCmd `cmd:"" name:"bucket-type" help:"Show bucket types, and change them."`
 	Bucket     bucketCmd     `cmd:"" help:"Show the properties of a bucket, and change them."`
 	Repair     repairCmd     `cmd:"" help:"Show how replicas are compared and mended, and check them."`
+	Backup     backupCmd     `cmd:"" help:"Back a cluster up, check backups, and restore them."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`

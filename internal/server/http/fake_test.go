@@ -22,6 +22,7 @@ import (
 // was given, and fails when told to.
 type fake struct {
 	Properties
+	Backups
 	kv.DataTypes
 	kvtest.Memory
 	registry *prometheus.Registry

@@ -56,6 +56,11 @@ const (
 	repairPause
 	repairResume
 	repairVerify
+
+	backupInfo
+	backupHome
+	restore
+	restoreTypes
 )
 
 // target is a path that was understood.
@@ -107,6 +112,11 @@ var simple = map[string]resource{
 	ownPrefix + "/types/activate": typeActivate,
 	ownPrefix + "/types/update":   typeUpdate,
 	ownPrefix + "/types/reset":    typeReset,
+
+	ownPrefix + "/backup":        backupInfo,
+	ownPrefix + "/backup/home":   backupHome,
+	ownPrefix + "/restore":       restore,
+	ownPrefix + "/restore/types": restoreTypes,
 
 	ownPrefix + "/repair":        repairState,
 	ownPrefix + "/repair/pause":  repairPause,
@@ -320,7 +330,7 @@ func (t target) allowed() []string {
 		return typeMethods
 	case t.resource == oldBucket:
 		return oldMethods
-	case orders[t.resource] != nil:
+	case orders[t.resource] != nil, t.resource == backupHome, t.resource == restore:
 		return orderMethods
 	}
 	return readMethods

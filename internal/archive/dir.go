@@ -16,8 +16,7 @@ import (
 type dir string
 
 const (
-	dirMode    = 0o700 // backups are as secret as the data in them
-	fileMode   = 0o600
+	dirMode    = 0o700  // backups are as secret as the data in them; files are made with 0600
 	unfinished = ".tmp" // in the names of files that are being written
 )
 
@@ -39,14 +38,7 @@ func (d dir) Put(ctx context.Context, name string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("cannot write to %s: %w", string(d), err)
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(fileMode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
+	err = fill(f, data)
 	if err == nil {
 		err = os.Rename(f.Name(), file)
 	}
@@ -58,6 +50,15 @@ func (d dir) Put(ctx context.Context, name string, data []byte) error {
 		return errors.Join(err, ignoreMissing(os.Remove(f.Name())))
 	}
 	return nil
+}
+
+// fill writes a file, durably, and closes it.
+func fill(f *os.File, data []byte) error {
+	_, err := f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 func ignoreMissing(err error) error {

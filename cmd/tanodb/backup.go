@@ -13,6 +13,7 @@ import (
 	"github.com/tanodb/tanodb/internal/archive"
 	"github.com/tanodb/tanodb/internal/backup"
 	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -309,12 +310,28 @@ func retried(ctx context.Context, do func(try int) error) error {
 			}
 		}
 		err = do(try)
-		var final *finalError
-		if err == nil || errors.As(err, &final) || errors.Is(err, kv.ErrInvalid) || ctx.Err() != nil {
+		if err == nil || isFinal(err) || ctx.Err() != nil {
 			return err
 		}
 	}
 	return err
+}
+
+// isFinal reports whether trying again does not mend an error.
+func isFinal(err error) bool {
+	var final *finalError
+	var answered *remoteError
+	if errors.As(err, &final) {
+		return true
+	}
+	if !errors.As(err, &answered) {
+		return false // the connection, or a backup that has broken off
+	}
+	switch answered.body.Code {
+	case api.CodeTimeout, api.CodeOverload, api.CodeQuorum, api.CodeInDoubt, api.CodeClosed, api.CodeInternal, api.CodeClock, api.CodeNoMajority:
+		return false
+	}
+	return true
 }
 
 // parallel does so many things, some at once, and ends with the first error.

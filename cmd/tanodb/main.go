@@ -16,6 +16,8 @@
 //	tanodb bucket-type  show bucket types, and change them
 //	tanodb bucket       the same for the properties of one bucket
 //	tanodb backup       back a cluster up, check backups, and restore them
+//	tanodb export       write the values of buckets as JSON lines or CSV
+//	tanodb import       read such lines, and write their values
 //	tanodb bench        load a cluster and measure it
 //
 // Every command prints for people, or one JSON document with --json. It exits
@@ -74,6 +76,8 @@ type cli struct {
 	Bucket     bucketCmd     `cmd:"" help:"Show the properties of a bucket, and change them."`
 	Repair     repairCmd     `cmd:"" help:"Show how replicas are compared and mended, and check them."`
 	Backup     backupCmd     `cmd:"" help:"Back a cluster up, check backups, and restore them."`
+	Export     exportCmd     `cmd:"" help:"Write the values of buckets as JSON lines or CSV."`
+	Import     importCmd     `cmd:"" help:"Read lines of JSON or CSV, and write their values."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`

@@ -244,7 +244,7 @@ func (e *exporting) page(b kv.Bucket, token string) (string, error) {
 // read reads a key. One that is gone by now has no values.
 func (e *exporting) read(ctx context.Context, k kv.Key) (o api.Object, err error) {
 	err = retried(ctx, func(int) error {
-		o, err = fetch(e.app, k, readFlags{}, nil)
+		o, err = fetch(e.app, k, readFlags{}, url.Values{"linger": nil})
 		if errors.Is(err, kv.ErrNotFound) {
 			o = api.Object{}
 			return nil

@@ -176,7 +176,7 @@ func (i *importing) key(ctx context.Context, group []numbered) {
 	err := k.Validate()
 	if err == nil {
 		err = retried(ctx, func(int) error {
-			o, err := fetch(i.app, k, readFlags{}, url.Values{"head": {"true"}})
+			o, err := fetch(i.app, k, readFlags{}, url.Values{"head": {"true"}, "linger": nil})
 			if seen = o.Context; errors.Is(err, kv.ErrNotFound) {
 				return nil
 			}

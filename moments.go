@@ -118,6 +118,9 @@ func (m *moments) look(at storage.Snapshot, home ring.Partition) (momentHeld, er
 
 // read asks a vnode for something as it was at a moment.
 func (m *moments) read(p ring.Partition, q *transport.Moment) vnode.Message {
+	if reads, _ := m.node.trouble(); reads != nil {
+		return &vnode.Refusal{Code: vnode.CodeStorage, Text: reads.Error()}
+	}
 	m.mu.Lock()
 	x := m.kept[q.Number]
 	m.mu.Unlock()

@@ -75,7 +75,7 @@ func (b *begun) Write(p []byte) (int, error) {
 // restore merges what the body brings into the cluster.
 func (h *handler) restore(w http.ResponseWriter, r *http.Request, t target) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != objectStream {
-		h.refuse(w, t, badRequest("the body must be of type "+objectStream+"\n"))
+		h.refuse(w, t, &requestError{http.StatusUnsupportedMediaType, "Content-Type must be " + objectStream + "\n"})
 		return
 	}
 	if r.ContentLength > maxRestore {

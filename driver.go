@@ -114,6 +114,9 @@ func (r *request) perform(effects []coordinator.Effect) {
 	for _, e := range effects {
 		switch e := e.(type) {
 		case coordinator.Ask:
+			if e.To.Role == kv.Fallback {
+				r.node.metrics.standIns.Inc()
+			}
 			if e.To.Node == r.node.self {
 				near = append(near, e)
 				continue
@@ -169,9 +172,12 @@ func (r *request) send(e coordinator.Ask) {
 	left := r.left(now)
 	f := transport.Frame{Epoch: e.Epoch, Timeout: left, To: e.To.Partition, Msg: e.Msg}
 	busy := r.node.busyWith(e.To.Node)
-	busy.Add(1)
+	busy.open.Add(1)
 	r.node.network.Ask(e.To.Node, transport.Requests, f, time.Now().Add(left), func(m vnode.Message, err error) {
-		busy.Add(-1)
+		busy.open.Add(-1)
+		if err == nil {
+			busy.seconds.Observe((r.node.elapsed() - now).Seconds())
+		}
 		if store, ok := e.Msg.(*vnode.Store); ok && !confirmed(m, err) {
 			r.node.menders.unconfirmed(store.Home)
 		}
@@ -348,7 +354,7 @@ func (q *requests) admit(r *request, n *Node) error {
 		return kv.ErrClosed
 	}
 	if open := len(q.set) - q.repairing; open >= n.tuning().MaxRequests {
-		n.metrics.overload.Inc()
+		n.metrics.overload.requests.Inc()
 		return fmt.Errorf("%w: %d requests are in progress on node %s, its limit", kv.ErrOverload, open, n.self)
 	}
 	q.set[r] = struct{}{}

@@ -17,6 +17,7 @@ import (
 // Get reads a key. See kv.Store.
 func (n *Node) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
 	begun := time.Now()
+	n.sketches.asked(k)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewGet(n.view(), coordinator.GetRequest{Key: k, Options: o})
 	err := n.run(ctx, m)
@@ -25,12 +26,17 @@ func (n *Node) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, 
 		obj, err = m.Result()
 	}
 	n.metrics.request("get", begun, err)
+	if err == nil {
+		n.metrics.read(obj.Values)
+		n.sketches.read(k, obj.Values)
+	}
 	return obj, err
 }
 
 // Put writes a value. See kv.Store.
 func (n *Node) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
 	begun := time.Now()
+	n.sketches.asked(k)
 	n.name(&o)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewWrite(n.view(), coordinator.PutRequest{Key: k, Value: v, Options: o})
@@ -40,12 +46,14 @@ func (n *Node) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions)
 		r, err = m.Result()
 	}
 	n.metrics.request("put", begun, err)
+	n.metrics.wroteBytes.Observe(float64(len(v.Data)))
 	return r, err
 }
 
 // Delete replaces values by a tombstone. See kv.Store.
 func (n *Node) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Receipt, error) {
 	begun := time.Now()
+	n.sketches.asked(k)
 	n.name(&o)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewDelete(n.view(), coordinator.PutRequest{Key: k, Options: o})
@@ -61,6 +69,7 @@ func (n *Node) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Rece
 // Fetch reads a data type. See kv.DataTypes.
 func (n *Node) Fetch(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Data, error) {
 	begun := time.Now()
+	n.sketches.asked(k)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewFetch(n.view(), coordinator.GetRequest{Key: k, Options: o})
 	err := n.run(ctx, m)
@@ -76,6 +85,7 @@ func (n *Node) Fetch(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Data, 
 // not named needs no name: nobody can send it again.
 func (n *Node) Update(ctx context.Context, k kv.Key, op kv.Op, o kv.WriteOptions) (kv.Data, error) {
 	begun := time.Now()
+	n.sketches.asked(k)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewUpdate(n.view(), k, op, o)
 	err := n.runWrite(ctx, m)

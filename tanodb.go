@@ -41,19 +41,20 @@ import (
 // Node is one member of a cluster, or a store of its own. Its methods may be
 // called by many goroutines at once.
 type Node struct {
-	o       Options
-	tuned   atomic.Pointer[Options] // o, with what has changed since; see Retune
-	log     *slog.Logger
-	metrics *metrics
-	home    *home // the directory; nil: nothing on disk
-	self    string
-	engine  storage.Engine
-	network *transport.Mesh // nil: alone
-	vnodes  *host
-	reads   *readers
-	live    *liveness
-	clocks  *clocks
-	begun   time.Time
+	o        Options
+	tuned    atomic.Pointer[Options] // o, with what has changed since; see Retune
+	log      *slog.Logger
+	metrics  *metrics
+	home     *home // the directory; nil: nothing on disk
+	self     string
+	engine   storage.Engine
+	network  *transport.Mesh // nil: alone
+	vnodes   *host
+	reads    *readers
+	sketches *sketches
+	live     *liveness
+	clocks   *clocks
+	begun    time.Time
 
 	topology *topology
 	movers   *movers
@@ -69,7 +70,7 @@ type Node struct {
 	wiping   atomic.Bool   // the data is older than a reaping, and is being erased
 	requests requests      // in progress
 	lacking  []atomic.Bool // by partition: the vnode waits for data that it should hold
-	busy     sync.Map      // by peer, *atomic.Int64: asks without an answer
+	busy     sync.Map      // by peer, *asking
 	seeds    sync.Pool
 
 	tree     *supervision
@@ -152,6 +153,7 @@ func (n *Node) open(dir string) (err error) {
 	}
 	n.metrics = newMetrics(n)
 	n.requests.init()
+	n.sketches = newSketches(n)
 	n.hints.init(&n.o, n.state())
 	n.live = newLiveness(n)
 	n.movers = newMovers(n)

@@ -74,6 +74,7 @@ type cli struct {
 	BucketType bucketTypeCmd `cmd:"" name:"bucket-type" help:"Show bucket types, and change them."`
 	Bucket     bucketCmd     `cmd:"" help:"Show the properties of a bucket, and change them."`
 	Repair     repairCmd     `cmd:"" help:"Show how replicas are compared and mended, and check them."`
+	Hot        hotCmd        `cmd:"" help:"Show which keys are asked for most, are largest, have most siblings."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Config     configCmd     `cmd:"" help:"Show and check the options of a node."`
 	Set        setCmd        `cmd:"" help:"Change an option of a node that runs."`

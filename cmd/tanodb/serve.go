@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/config"
@@ -141,12 +142,16 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	riakOptions.Properties, riakOptions.Buckets, riakOptions.Data, riakOptions.Indexes, riakOptions.Cluster = node, node, guarded, guarded, node
 	riak := pb.NewServer(guarded, riakOptions)
 	o := s.httpOptions(c)
-	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics()}
+	out := &serving{node: node, pb: riak, drain: c.Drain, log: s.log, signals: signals}
+	clients := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return out.http.Metrics().Gather() })
+	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics(), clients}
+	out.metrics = prometheus.Gatherers{node.Metrics(), o.Metrics}
 	db := httpd.New(guarded, o)
 	if c.Pprof {
 		db = withProfiles(db)
 	}
-	return &serving{node: node, http: httpd.NewServer(db, o), pb: riak, drain: c.Drain, log: s.log, signals: signals}
+	out.http = httpd.NewServer(db, o)
+	return out
 }
 
 // withProfiles serves profiles beside the database.
@@ -199,7 +204,8 @@ func (r ready) String() string {
 type serving struct {
 	node    *tanodb.Node
 	http    *httpd.Server
-	pb      *pb.Server // without a listener where it is off
+	pb      *pb.Server          // without a listener where it is off
+	metrics prometheus.Gatherer // all that /metrics shows
 	drain   time.Duration
 	log     *slog.Logger
 	signals chan os.Signal

@@ -17,6 +17,7 @@ const (
 	root
 	ping
 	health
+	readiness
 	stats
 	metrics
 	status
@@ -57,6 +58,7 @@ const (
 	repairResume
 	repairVerify
 
+	hotKeys
 	settings
 	setSetting
 )
@@ -85,6 +87,7 @@ var simple = map[string]resource{
 	"":                     root,
 	"ping":                 ping,
 	"healthz":              health,
+	"readyz":               readiness,
 	"stats":                stats,
 	"metrics":              metrics,
 	"mapred":               mapred,
@@ -111,6 +114,7 @@ var simple = map[string]resource{
 	ownPrefix + "/types/update":   typeUpdate,
 	ownPrefix + "/types/reset":    typeReset,
 
+	ownPrefix + "/hot":          hotKeys,
 	ownPrefix + "/settings":     settings,
 	ownPrefix + "/settings/set": setSetting,
 

@@ -24,6 +24,8 @@ func TestPaths(t *testing.T) {
 		"/metrics":                          {resource: metrics},
 		"/healthz":                          {resource: health},
 		"/_tanodb/ping":                     {resource: ping, own: true},
+		"/readyz":                           {resource: readiness},
+		"/_tanodb/hot":                      {resource: hotKeys, own: true},
 		"/_tanodb/status":                   {resource: status, own: true},
 		"/_tanodb/metrics":                  {resource: metrics, own: true},
 		"/buckets/b/keys":                   {resource: bucket, key: kv.Key{Bucket: "b"}},
@@ -183,11 +185,22 @@ func TestPing(t *testing.T) {
 	c := newClient(t, f)
 	c.body(c.want(200, "GET", "/ping", ""), "OK")
 	c.body(c.want(200, "GET", "/healthz", ""), "OK\n")
+	c.body(c.want(200, "GET", "/readyz", ""), `{"node":"n1","ready":true,"reasons":[],"handoff_jobs":2,"repair_pairs_due":0,"members_down":0}`+"\n")
 	c.body(c.want(200, "GET", "/_tanodb/ping", ""), `{"partition":"22835963083295358096932575511191922182123945984","node":"n1","elapsed_us":1}`+"\n")
 	f.fail = kv.ErrClosed
 	c.want(200, "GET", "/ping", "")
 	c.want(503, "GET", "/healthz", "")
+	c.body(c.want(503, "GET", "/readyz", ""), `{"node":"n1","ready":false,"reasons":[{"what":"failed","text":"closed"}],"handoff_jobs":2,"repair_pairs_due":0,"members_down":0}`+"\n")
 	c.want(503, "GET", "/_tanodb/ping", "")
+}
+
+func TestHotKeys(t *testing.T) {
+	c := newClient(t, newFake())
+	want := `{"node":"n1","sampled_one_in":3,"half_life_ms":60000,"requests_per_second":10,"hot":[{"bucket":"b","key":{"base64":"a/8="},"requests_per_second":2.5,"error":0.5}],"largest":[{"type":"t","bucket":"b","key":"l","value":4096,"seen_ago_ms":1000}],"siblings":[]}` + "\n"
+	c.body(c.want(200, "GET", "/_tanodb/hot?limit=3", ""), want)
+	c.body(c.want(200, "GET", "/_tanodb/hot", ""), strings.Replace(want, "in\":3", "in\":20", 1))
+	c.want(400, "GET", "/_tanodb/hot?limit=x", "")
+	c.want(405, "POST", "/_tanodb/hot", "")
 }
 
 func TestRootNamesWhatIsServed(t *testing.T) {

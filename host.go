@@ -15,7 +15,6 @@ import (
 
 	"github.com/thejerf/suture/v4"
 
-	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/crdt"
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
@@ -55,7 +54,7 @@ type command struct {
 
 func (c *command) answer(m vnode.Message) {
 	if c.request != nil {
-		c.request.feed(coordinator.Replied{I: c.i, Msg: m})
+		c.request.replied(c.i, m)
 		return
 	}
 	c.reply(m)

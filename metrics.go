@@ -189,13 +189,15 @@ func children(c *prometheus.CounterVec, values []string, op string) map[string]p
 	return all
 }
 
-// request counts a client's request.
-func (m *metrics) request(op string, begun time.Time, err error) {
-	m.seconds[op].Observe(time.Since(begun).Seconds())
+// request counts a client's request, and says how long it took.
+func (m *metrics) request(op string, begun time.Time, err error) (took time.Duration) {
+	took = time.Since(begun)
+	m.seconds[op].Observe(took.Seconds())
 	m.outcomes[op][outcome(err)].Inc()
 	if err != nil {
 		m.failed(op, err)
 	}
+	return took
 }
 
 // read counts what a read has found.

@@ -31,6 +31,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/thejerf/suture/v4"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/transport"
@@ -52,6 +53,8 @@ type Node struct {
 	vnodes   *host
 	reads    *readers
 	sketches *sketches
+	slow     slowLog
+	tracer   trace.Tracer // nil: nothing is traced
 	live     *liveness
 	clocks   *clocks
 	begun    time.Time
@@ -110,6 +113,9 @@ func Open(dir string, o Options) (*Node, error) {
 	}
 	n := &Node{
 		o: o, log: o.Logger, begun: time.Now(), gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
+	}
+	if o.Traces != nil {
+		n.tracer = o.Traces.Tracer(tracerName)
 	}
 	n.tuned.Store(&o)
 	n.scrub = newScrubber(n)

@@ -52,6 +52,7 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	defer endTraces(s.spans, s.log)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -140,6 +141,9 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	guarded := s.door.Behind(node)
 	riakOptions := s.pbOptions(c)
 	riakOptions.Properties, riakOptions.Buckets, riakOptions.Data, riakOptions.Indexes, riakOptions.Cluster = node, node, guarded, guarded, node
+	if s.spans != nil {
+		riakOptions.Traces = s.spans
+	}
 	riak := pb.NewServer(guarded, riakOptions)
 	o := s.httpOptions(c)
 	out := &serving{node: node, pb: riak, drain: c.Drain, log: s.log, signals: signals}
@@ -147,6 +151,9 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics(), clients}
 	out.metrics = prometheus.Gatherers{node.Metrics(), o.Metrics}
 	db := httpd.New(guarded, o)
+	if s.spans != nil {
+		db = httpd.Traced(db, s.spans)
+	}
 	if c.Pprof {
 		db = withProfiles(db)
 	}

@@ -79,6 +79,7 @@ type cli struct {
 	Config     configCmd     `cmd:"" help:"Show and check the options of a node."`
 	Set        setCmd        `cmd:"" help:"Change an option of a node that runs."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Man        manCmd        `cmd:"" help:"Print the manual, or write its pages."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the words that may come next." passthrough:"all"`
 }

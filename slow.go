@@ -38,7 +38,7 @@ func (l *slowLog) tell(c *call, took time.Duration, err error, tale func() story
 	}
 	s := tale()
 	fields := []any{
-		"node", n.self, "op", c.op, "target", c.key.String(), "took", took, "options", optionsText(s.options),
+		"node", n.self, "op", c.op, "target", c.key.String(), "took", took.String(), "options", optionsText(s.options),
 		"outcome", outcome(err), "replies", repliesText(s.replies),
 	}
 	if err != nil {

@@ -24,13 +24,13 @@ pack() { tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_D
 # deb ARCH BINARY makes a Debian package: an ar of its version, control files and files.
 deb() {
 	local arch=$1 binary=$2 root=$work/root-$1 control=$work/control-$1
-	mkdir -p "$root"/usr/{bin,lib/systemd/system,share/{man/man1,doc/tanodb,bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}} "$control"
+	mkdir -p "$root"/usr/{bin,lib/systemd/system,share/{man/man1,doc/tanodb,tanodb,bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}} "$control"
 	install -m 755 "$binary" "$root/usr/bin/tanodb"
 	install -m 644 deploy/systemd/tanodb.service "$root/usr/lib/systemd/system/"
 	install -m 644 LICENSE "$root/usr/share/doc/tanodb/copyright"
 	"$work/host" man --dir "$root/usr/share/man/man1"
 	gzip -9n "$root"/usr/share/man/man1/*.1
-	"$work/host" config init >"$root/usr/share/doc/tanodb/tanodb.toml"
+	"$work/host" config init >"$root/usr/share/tanodb/tanodb.toml"
 	"$work/host" completion bash >"$root/usr/share/bash-completion/completions/tanodb"
 	"$work/host" completion zsh >"$root/usr/share/zsh/vendor-completions/_tanodb"
 	"$work/host" completion fish >"$root/usr/share/fish/vendor_completions.d/tanodb.fish"
@@ -53,7 +53,7 @@ deb() {
 		if [ "$1" = configure ]; then
 			adduser --system --group --home /var/lib/tanodb --no-create-home --quiet tanodb
 			mkdir -p /etc/tanodb
-			[ -e /etc/tanodb/tanodb.toml ] || cp /usr/share/doc/tanodb/tanodb.toml /etc/tanodb/tanodb.toml
+			[ -e /etc/tanodb/tanodb.toml ] || cp /usr/share/tanodb/tanodb.toml /etc/tanodb/tanodb.toml
 			[ ! -d /run/systemd/system ] || systemctl daemon-reload
 		fi
 	END

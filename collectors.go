@@ -3,6 +3,7 @@ package tanodb
 import (
 	"errors"
 	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -146,7 +147,7 @@ func (c nodeCollector) topology(out chan<- prometheus.Metric) {
 func (c nodeCollector) handoff(out chan<- prometheus.Metric) {
 	kinds := map[handoff.Kind]int{handoff.Filling: 0, handoff.Draining: 0, handoff.Repairing: 0}
 	failing, skipped, now := 0, 0, c.n.elapsed()
-	idle := now - now
+	var idle time.Duration
 	for _, j := range c.n.movers.list() {
 		kinds[j.Kind]++
 		skipped += j.Skipped

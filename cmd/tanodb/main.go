@@ -81,10 +81,12 @@ type cli struct {
 	Backup     backupCmd     `cmd:"" help:"Back a cluster up, check backups, and restore them."`
 	Export     exportCmd     `cmd:"" help:"Write the values of buckets as JSON lines or CSV."`
 	Import     importCmd     `cmd:"" help:"Read lines of JSON or CSV, and write their values."`
+	Hot        hotCmd        `cmd:"" help:"Show which keys are asked for most, are largest, have most siblings."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Config     configCmd     `cmd:"" help:"Show and check the options of a node."`
 	Set        setCmd        `cmd:"" help:"Change an option of a node that runs."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Man        manCmd        `cmd:"" help:"Print the manual, or write its pages."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the words that may come next." passthrough:"all"`
 }

@@ -47,6 +47,9 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := cfg.Exposed(); err != nil {
+		return asUsage(err)
+	}
 	s, err := newSettings(cfg, a.stderr)
 	if err != nil {
 		return err
@@ -68,7 +71,7 @@ func (c *serveCmd) Run(a *app) error {
 			return errors.Join(err, doors.close())
 		}
 		if !told {
-			if err := a.print(newReady(running.node.Status(), doors)); err != nil {
+			if err := a.print(newReady(running.node.Status(), doors, s.users != nil)); err != nil {
 				s.log.Warn("cannot write the ready line", "error", err)
 			}
 		}
@@ -141,7 +144,7 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	riakOptions.Properties, riakOptions.Buckets, riakOptions.Data, riakOptions.Indexes, riakOptions.Cluster = node, node, guarded, guarded, node
 	riak := pb.NewServer(guarded, riakOptions)
 	o := s.httpOptions(c)
-	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics()}
+	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics(), s.certMetrics()}
 	db := httpd.New(guarded, o)
 	if c.Pprof {
 		db = withProfiles(db)
@@ -175,8 +178,11 @@ type ready struct {
 	Listen string `json:"listen,omitempty"`
 }
 
-func newReady(s tanodb.Status, d doors) ready {
+func newReady(s tanodb.Status, d doors, secure bool) ready {
 	r := ready{Ready: true, Node: s.Node, HTTP: "http://" + d.http.Addr().String(), Listen: s.Listen}
+	if secure {
+		r.HTTP = "https://" + d.http.Addr().String()
+	}
 	if d.pb != nil {
 		r.PB = d.pb.Addr().String()
 	}

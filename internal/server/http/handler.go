@@ -42,6 +42,7 @@ package httpd
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -120,6 +121,9 @@ type Options struct {
 	// Metrics are shown with those of the node: of what else serves it. Nil:
 	// none.
 	Metrics prometheus.Gatherer
+
+	// TLS secures the connections; a plain one is refused then. Nil: they are plain.
+	TLS *tls.Config
 
 	// Logger receives what goes wrong with connections, and panics. Nil:
 	// nothing is logged.

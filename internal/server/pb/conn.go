@@ -1,6 +1,8 @@
 package pb
 
 import (
+	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,9 +20,12 @@ const headSize = riakpb.LengthSize + 1
 
 // conn is a client's connection. Only its own goroutine uses it, but for state.
 type conn struct {
-	net    net.Conn
-	server *Server
-	out    *frame // what is answered; nil between two requests
+	raw      net.Conn  // what the client has connected to; others close it
+	net      net.Conn  // the same, or TLS over it
+	tls      *tls.Conn // nil: the connection is plain
+	server   *Server
+	starting bool   // STARTTLS was answered: TLS comes next
+	out      *frame // what is answered; nil between two requests
 
 	state    atomic.Int32
 	small    [smallFrame]byte
@@ -67,8 +72,13 @@ func (e *badFrame) Error() string { return e.text }
 // run serves requests until the connection ends.
 func (c *conn) run() {
 	defer c.server.ended(c)
-	defer c.net.Close()
+	defer c.raw.Close()
 	for {
+		if c.starting {
+			if err := c.secure(nil); err != nil {
+				return
+			}
+		}
 		var err error
 		if c.req, err = c.next(); err != nil {
 			if !c.refuse(err) {
@@ -232,13 +242,20 @@ func (c *conn) wait() error {
 	if n == 0 {
 		return errors.Join(errEnded, err)
 	}
-	return nil
+	if c.small[0] != firstOfTLS || c.tls != nil || c.server.o.TLS == nil {
+		return nil
+	}
+	c.at, c.end = 0, 0
+	if err := c.secure(bytes.Clone(c.small[:n])); err != nil {
+		return err
+	}
+	return c.wait()
 }
 
 // closeIdle closes the connection if it has no request.
 func (c *conn) closeIdle() {
 	if c.state.CompareAndSwap(idle, closed) {
-		_ = c.net.Close()
+		_ = c.raw.Close()
 	}
 }
 

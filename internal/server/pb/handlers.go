@@ -66,7 +66,7 @@ var handlers = [256]handler{
 	riakpb.MembershipReq:     {name: "membership", why: "replication between clusters is not supported"},
 
 	riakpb.AuthReq:  {name: "auth", why: noSecurity},
-	riakpb.StartTLS: {name: "start_tls", why: noSecurity},
+	riakpb.StartTLS: {name: "start_tls", serve: (*conn).startTLS},
 }
 
 const noSecurity = "Security not enabled; STARTTLS not allowed."
@@ -85,6 +85,9 @@ func init() {
 // serve serves one request. The error is the answer, where there is one.
 func serve(c *conn, r *request) error {
 	h := &handlers[r.code]
+	if err := c.admit(r); err != nil {
+		return err
+	}
 	switch {
 	case h.serve != nil:
 		return h.serve(c, r)

@@ -17,6 +17,7 @@ package pb
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -124,6 +125,10 @@ type Options struct {
 
 	// Cluster is what our own client is told of the ring if it is given.
 	Cluster Cluster
+
+	// TLS secures the connections of clients that begin with it, or ask for it by
+	// STARTTLS; without it they can ask for nothing else. Nil: connections are plain.
+	TLS *tls.Config
 
 	// Logger receives what goes wrong with connections, and panics. Nil:
 	// nothing is logged.

@@ -92,7 +92,7 @@ func (s *Server) pause(err error) bool {
 
 // begin serves a connection, if there is room for it.
 func (s *Server) begin(nc net.Conn) {
-	c := &conn{net: nc, server: s}
+	c := &conn{raw: nc, net: nc, server: s}
 	s.mu.Lock()
 	full := len(s.conns) >= s.o.MaxConnections
 	if full || s.stopping.Load() {
@@ -174,7 +174,7 @@ func (s *Server) cutOff() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		_ = c.net.Close()
+		_ = c.raw.Close()
 	}
 }
 

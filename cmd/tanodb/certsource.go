@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -105,3 +106,6 @@ func (c *certCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(certExpiry, prometheus.GaugeValue, time.Until(ends).Seconds(), k[0], k[1])
 	}
 }
+
+// audit is the log of what users who administer do, of deletes and of who is refused.
+func (s *settings) audit() *slog.Logger { return s.log.With("audit", true) }

@@ -17,6 +17,7 @@
 //	tanodb bucket       the same for the properties of one bucket
 //	tanodb config       show and check the options of a node
 //	tanodb set          change an option of a node that runs
+//	tanodb security     show and change who may do what
 //	tanodb cert         make certificates for nodes and users, and show them
 //	tanodb bench        load a cluster and measure it
 //
@@ -79,6 +80,7 @@ type cli struct {
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Config     configCmd     `cmd:"" help:"Show and check the options of a node."`
 	Set        setCmd        `cmd:"" help:"Change an option of a node that runs."`
+	Security   securityCmd   `cmd:"" help:"Show and change who may do what."`
 	Cert       certCmd       `cmd:"" help:"Make certificates for nodes and users, and show them."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`

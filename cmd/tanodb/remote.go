@@ -161,7 +161,7 @@ func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer,
 	for name, values := range r.header {
 		req.Header[name] = values
 	}
-	if c.user != "" && c.password != "" {
+	if c.user != "" {
 		req.SetBasicAuth(c.user, c.password)
 	}
 	resp, err := c.http.Do(req)

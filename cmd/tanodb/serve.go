@@ -141,6 +141,7 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	s.runs(node)
 	guarded := s.door.Behind(node)
 	riakOptions := s.pbOptions(c)
+	riakOptions.Gate, riakOptions.OwnMachine, riakOptions.Audit = node, !c.Insecure && !config.IsLoopback(c.PB), s.audit()
 	riakOptions.Properties, riakOptions.Buckets, riakOptions.Data, riakOptions.Indexes, riakOptions.Cluster = node, node, guarded, guarded, node
 	riak := pb.NewServer(guarded, riakOptions)
 	o := s.httpOptions(c)
@@ -149,6 +150,8 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	if c.Pprof {
 		db = withProfiles(db)
 	}
+	guard := httpd.Guard{Gate: node, OwnMachine: !c.Insecure && !config.IsLoopback(c.HTTP), Audit: s.audit()}
+	db = guard.Before(db) // outside of all else that is served
 	return &serving{node: node, http: httpd.NewServer(db, o), pb: riak, drain: c.Drain, log: s.log, signals: signals}
 }
 

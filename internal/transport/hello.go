@@ -12,7 +12,7 @@ import (
 // highest that both know.
 const (
 	lowProtocol  = 5
-	highProtocol = 5
+	highProtocol = 6 // the first that knows of users and grants in the topology log
 )
 
 const helloMagic = "TanoDB\r\n"

@@ -23,6 +23,8 @@
 //	POST                   /_tanodb/cluster/join  and so on; see cluster.go
 //	GET                    /_tanodb/settings
 //	POST                   /_tanodb/settings/set            see settings.go
+//	GET                    /_tanodb/security
+//	POST                   /_tanodb/security/change         see security.go; who may do what is in guard.go
 //	GET                    /_tanodb/repair
 //	POST                   /_tanodb/repair/pause  /resume  /verify
 //
@@ -64,6 +66,7 @@ type Node interface {
 	kv.BucketLister
 	Cluster
 	Properties
+	Security
 
 	// Ping asks a partition that is taken by chance.
 	Ping(ctx context.Context) (kv.Reply, error)

@@ -59,6 +59,9 @@ const (
 
 	settings
 	setSetting
+
+	securityState
+	securityChange
 )
 
 // target is a path that was understood.
@@ -113,6 +116,9 @@ var simple = map[string]resource{
 
 	ownPrefix + "/settings":     settings,
 	ownPrefix + "/settings/set": setSetting,
+
+	ownPrefix + "/security":        securityState,
+	ownPrefix + "/security/change": securityChange,
 
 	ownPrefix + "/repair":        repairState,
 	ownPrefix + "/repair/pause":  repairPause,

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
 )
 
@@ -26,6 +27,10 @@ type conn struct {
 	server   *Server
 	starting bool   // STARTTLS was answered: TLS comes next
 	out      *frame // what is answered; nil between two requests
+
+	user  *tanodb.User // nil: nobody
+	tries int          // logins that have failed
+	last  bool         // the connection ends after the answer
 
 	state    atomic.Int32
 	small    [smallFrame]byte
@@ -135,10 +140,11 @@ func (c *conn) answer(r *request) (again bool) {
 	}()
 	failed, fatal := c.handle(r)
 	c.server.metrics.answered(r.code, failed)
+	c.audited(r, failed)
 	if err := c.flush(); err != nil {
 		return false
 	}
-	return !fatal
+	return !fatal && !c.last
 }
 
 // handle has a request served. What fails is the answer as well; after a panic

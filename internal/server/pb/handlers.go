@@ -65,7 +65,7 @@ var handlers = [256]handler{
 	riakpb.PushReq:           {name: "push", why: "replication between clusters is not supported"},
 	riakpb.MembershipReq:     {name: "membership", why: "replication between clusters is not supported"},
 
-	riakpb.AuthReq:  {name: "auth", why: noSecurity},
+	riakpb.AuthReq:  {name: "auth", serve: (*conn).auth},
 	riakpb.StartTLS: {name: "start_tls", serve: (*conn).startTLS},
 }
 
@@ -91,8 +91,6 @@ func serve(c *conn, r *request) error {
 	switch {
 	case h.serve != nil:
 		return h.serve(c, r)
-	case h.why == noSecurity:
-		return wireError(noSecurity)
 	case h.why != "":
 		return wireError(fmt.Sprintf("message code %d (%s): %s by this server", r.code, h.name, h.why))
 	}

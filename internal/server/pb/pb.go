@@ -130,6 +130,17 @@ type Options struct {
 	// STARTTLS; without it they can ask for nothing else. Nil: connections are plain.
 	TLS *tls.Config
 
+	// Gate knows who may come in. Nil: everybody may, and do everything.
+	Gate Gate
+
+	// OwnMachine: as long as security is not enabled, only those are served who come from
+	// the node's own machine. For nodes that others can reach.
+	OwnMachine bool
+
+	// Audit is told of changes of properties, of deletes and of who is refused. Nil:
+	// nobody is.
+	Audit *slog.Logger
+
 	// Logger receives what goes wrong with connections, and panics. Nil:
 	// nothing is logged.
 	Logger *slog.Logger

@@ -3,6 +3,7 @@ package pb
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ type Server struct {
 	node    Node
 	o       Options
 	metrics *metrics
+	audit   *slog.Logger
 	jobs    *mapreduce.Runner
 	frames  atomic.Int64 // bytes of requests in memory. Invariant: 0 <= frames <= o.MaxFrames
 	buffers sync.Pool    // of *frame
@@ -34,7 +36,10 @@ type Server struct {
 func NewServer(n Node, o Options) *Server {
 	o.ensureDefaults()
 	s := &Server{node: n, o: o, jobs: mapreduce.New(n), conns: map[*conn]struct{}{}, accepts: map[net.Listener]struct{}{}}
-	s.metrics = newMetrics(s)
+	s.metrics, s.audit = newMetrics(s), o.Audit
+	if s.audit == nil {
+		s.audit = slog.New(slog.DiscardHandler)
+	}
 	s.buffers.New = func() any { return &frame{} }
 	s.requests, s.cut = context.WithCancel(context.Background())
 	return s

@@ -14,10 +14,6 @@ import (
 // byte it would announce one that is larger than any.
 const firstOfTLS = 0x16
 
-// errPlain is the answer to a request that may not come over a plain connection, in Riak's
-// words.
-var errPlain = wireError("Security is enabled, please STARTTLS first")
-
 // startTLS answers STARTTLS; what follows it is TLS. Bytes that came with it and before
 // the answer are no part of that: somebody on the way may have put them there.
 func (c *conn) startTLS(*request) error {
@@ -66,12 +62,4 @@ func (b *begun) Read(p []byte) (int, error) {
 	n := copy(p, b.first)
 	b.first = b.first[n:]
 	return n, nil
-}
-
-// admit refuses a request that the connection may not make.
-func (c *conn) admit(r *request) error {
-	if r.code != riakpb.StartTLS && c.server.o.TLS != nil && c.tls == nil {
-		return errPlain
-	}
-	return nil
 }

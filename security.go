@@ -154,7 +154,7 @@ func (n *Node) ChangeSecurity(ctx context.Context, c SecurityChange) error {
 		}
 		var err error
 		if set.Verifier, err = membership.MakeVerifier(c.Password, salt, membership.PasswordIterations); err != nil {
-			return err
+			return &ClusterError{Code: "invalid", Text: err.Error()}
 		}
 	}
 	return n.changeProps(ctx, set)
@@ -211,6 +211,9 @@ func (n *Node) Secured() bool { return n.state().Security().Enabled }
 // Login lets somebody in, or not: then the error is ErrLogin whatever the reason is, and it
 // takes as long. It is kv.ErrOverload if too many come at once.
 func (n *Node) Login(ctx context.Context, l Login) (*User, error) {
+	if l.User == "" {
+		return nil, ErrLogin // he says nothing, and there is nothing to find out
+	}
 	s := n.state().Security()
 	role, known := s.User(l.User)
 	method := s.Method(l.User, l.From)

@@ -42,6 +42,9 @@ func MakeVerifier(password string, salt []byte, iterations int) (string, error) 
 }
 
 func scram(password string, salt []byte, iterations int) (stored, server []byte, err error) {
+	if strings.Contains(password, "\x00") {
+		return nil, nil, errors.New("a password has no zero bytes") // HMAC fills up with them
+	}
 	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
 	if err != nil {
 		return nil, nil, err
@@ -56,7 +59,7 @@ func scram(password string, salt []byte, iterations int) (stored, server []byte,
 }
 
 // Verify reports whether the password is that of the verifier. It takes the same time
-// whether it is or not.
+// whether it is or not, for all that can be passwords.
 func Verify(verifier, password string) bool {
 	iterations, salt, stored, err := parseVerifier(verifier)
 	if err != nil {

@@ -59,6 +59,7 @@ var exceptions = map[[2]string]string{
 	{"storage", "sync"}:                     "an Engine is used by many goroutines; Memory's lock decides nothing",
 	{"storage", "github.com/tidwall/btree"}: "Memory's ordered map: no clock, no goroutine, no file",
 
+	{"internal/membership", "net/netip"}:                        "addresses as values: it parses and compares them, and reaches nobody",
 	{"internal/membership", "go.etcd.io/raft/v3"}:               "its RawNode is a machine as ours are; its only chance, in election timeouts, is not used",
 	{"internal/membership", "go.etcd.io/raft/v3/raftpb"}:        "what that machine takes and gives",
 	{"internal/membership", "google.golang.org/protobuf/proto"}: "the encoding of raftpb, which has no maps and so one order",

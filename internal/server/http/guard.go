@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +117,6 @@ func needs(t target, r *http.Request) []need {
 	case rule.admin:
 		return onAny(tanodb.PermReadAdmin)
 	}
-	q := r.URL.Query()
 	var all []need
 	add := func(p tanodb.Permission) {
 		if p == "" {
@@ -128,7 +128,7 @@ func needs(t target, r *http.Request) []need {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		add(rule.read)
-		if t.resource == oldBucket && q.Has("keys") {
+		if t.resource == oldBucket && names(r.URL.RawQuery, "keys") {
 			add(tanodb.PermListKeys)
 		}
 	case http.MethodDelete:
@@ -142,10 +142,22 @@ func needs(t target, r *http.Request) []need {
 	default:
 		add("")
 	}
-	if !looks(r.Method) && q.Has("returnbody") {
+	if !looks(r.Method) && (names(r.URL.RawQuery, "returnbody") || names(r.URL.RawQuery, "returnvalue")) {
 		add(tanodb.PermGet) // it reads what others have written too
 	}
 	return all
+}
+
+// names reports whether a query has a parameter. It reads it as parseParams does: what
+// net/url would leave out may not be hidden from the guard.
+func names(query, name string) bool {
+	for pair := range strings.SplitSeq(query, "&") {
+		got, _, _ := strings.Cut(pair, "=")
+		if got, err := url.QueryUnescape(got); err == nil && got == name {
+			return true
+		}
+	}
+	return false
 }
 
 // asked is what a request asks for.

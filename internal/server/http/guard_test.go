@@ -167,6 +167,7 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 		"GET /types/t/buckets/b/datatypes/k":               "t/b riak_kv.get",
 		"POST /types/t/buckets/b/datatypes/k":              "t/b riak_kv.put",
 		"POST /buckets/b/counters/k":                       "default/b riak_kv.put",
+		"POST /buckets/b/counters/k?returnvalue=true":      "default/b riak_kv.put, default/b riak_kv.get",
 		"GET /buckets/b/props":                             "default/b riak_core.get_bucket",
 		"DELETE /buckets/b/props":                          "default/b riak_core.set_bucket",
 		"GET /types/t/props":                               "t riak_core.get_bucket_type",

@@ -56,6 +56,15 @@ type certInitCmd struct {
 	Days  int    `help:"How long it is valid." placeholder:"N" default:"3650"`
 }
 
+// Help is the long part of the command's help.
+func (*certInitCmd) Help() string {
+	return `It writes ca.crt, which everybody may have, and ca.key, with which anybody can be a node.
+
+Example:
+
+    tanodb cert init --ca-dir ca`
+}
+
 // Run makes the authority. One that is there is never replaced.
 func (c *certInitCmd) Run(a *app) error {
 	life, err := lifeOf(c.Days)
@@ -96,6 +105,16 @@ type certNodeCmd struct {
 	madeFlags
 }
 
+// Help is the long part of the command's help.
+func (*certNodeCmd) Help() string {
+	return `The directory is what the node gets as --tls-dir.
+
+Example:
+
+    tanodb cert node n1 --host 10.0.0.1,n1.example --ca-dir ca --out n1-tls
+    tanodb cert node n1 --host 10.0.0.1,n1.example --ca-dir ca --out n1-tls --replace`
+}
+
 // Run makes a node's certificate.
 func (c *certNodeCmd) Run(a *app) error {
 	return c.make(a, c.Name, config.NodeFile, config.NodeKeyFile, func(ca *certs.Authority, life time.Duration) (certs.Pair, error) {
@@ -106,6 +125,13 @@ func (c *certNodeCmd) Run(a *app) error {
 type certClientCmd struct {
 	User string `arg:"" help:"The user's name, which becomes the common name."`
 	madeFlags
+}
+
+// Help is the long part of the command's help.
+func (*certClientCmd) Help() string {
+	return `Example:
+
+    tanodb cert client alice --ca-dir ca --out alice-tls`
 }
 
 // Run makes a user's certificate.
@@ -240,6 +266,14 @@ func writeWhole(path string, data []byte, mode fs.FileMode) error {
 
 type certShowCmd struct {
 	Path []string `arg:"" help:"Certificates, or directories of them."`
+}
+
+// Help is the long part of the command's help.
+func (*certShowCmd) Help() string {
+	return `Example:
+
+    tanodb cert show n1-tls
+    tanodb cert show ca/ca.crt --json`
 }
 
 // Run shows certificates.

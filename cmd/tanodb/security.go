@@ -85,6 +85,13 @@ func (s securityStatus) String() string {
 	return fmt.Sprintf("security is %s; %s, %s, %s, %s\n", word, plural(len(s.Users), "user"), plural(len(s.Groups), "group"), plural(len(s.Sources), "source"), plural(len(s.Grants), "grant"))
 }
 
+// Help is the long part of the command's help.
+func (*securityStatusCmd) Help() string {
+	return `Example:
+
+    tanodb security status`
+}
+
 // Run shows it.
 func (*securityStatusCmd) Run(a *app) error {
 	s, err := a.security()
@@ -96,12 +103,28 @@ func (*securityStatusCmd) Run(a *app) error {
 
 type securityEnableCmd struct{}
 
+// Help is the long part of the command's help.
+func (*securityEnableCmd) Help() string {
+	return `It is refused if nobody could come in who may change it.
+
+Example:
+
+    tanodb security enable`
+}
+
 // Run enables security.
 func (*securityEnableCmd) Run(a *app) error {
 	return a.changeSecurity(tanodb.SecurityChange{Do: "enable"})
 }
 
 type securityDisableCmd struct{}
+
+// Help is the long part of the command's help.
+func (*securityDisableCmd) Help() string {
+	return `Example:
+
+    tanodb security disable`
+}
 
 // Run disables it.
 func (*securityDisableCmd) Run(a *app) error {
@@ -150,6 +173,16 @@ type addUserCmd struct {
 	groupsFlag
 }
 
+// Help is the long part of the command's help.
+func (*addUserCmd) Help() string {
+	return `A user without a password needs a certificate, or a source that trusts him.
+
+Example:
+
+    tanodb security add-user shop --password-from shop.pw --groups shops
+    tanodb security add-user alice`
+}
+
 // Run makes a user.
 func (c *addUserCmd) Run(a *app) error {
 	return a.setUser("add-user", c.Name, c.newPasswordFlag, c.groupsFlag)
@@ -159,6 +192,13 @@ type alterUserCmd struct {
 	Name string `arg:"" help:"The user's name."`
 	newPasswordFlag
 	groupsFlag
+}
+
+// Help is the long part of the command's help.
+func (*alterUserCmd) Help() string {
+	return `Example:
+
+    tanodb security alter-user shop --password-from -`
 }
 
 // Run changes a user.
@@ -181,6 +221,13 @@ type delUserCmd struct {
 	Name string `arg:"" help:"The user's name."`
 }
 
+// Help is the long part of the command's help.
+func (*delUserCmd) Help() string {
+	return `Example:
+
+    tanodb security del-user shop`
+}
+
 // Run removes a user.
 func (c *delUserCmd) Run(a *app) error {
 	return a.changeSecurity(tanodb.SecurityChange{Do: "del-user", Names: []string{c.Name}})
@@ -191,6 +238,13 @@ type addGroupCmd struct {
 	groupsFlag
 }
 
+// Help is the long part of the command's help.
+func (*addGroupCmd) Help() string {
+	return `Example:
+
+    tanodb security add-group shops --groups staff`
+}
+
 // Run makes a group.
 func (c *addGroupCmd) Run(a *app) error {
 	return a.changeSecurity(tanodb.SecurityChange{Do: "add-group", Names: []string{c.Name}, Groups: c.list()})
@@ -199,6 +253,13 @@ func (c *addGroupCmd) Run(a *app) error {
 type alterGroupCmd struct {
 	Name string `arg:"" help:"The group's name."`
 	groupsFlag
+}
+
+// Help is the long part of the command's help.
+func (*alterGroupCmd) Help() string {
+	return `Example:
+
+    tanodb security alter-group shops --groups staff,readers`
 }
 
 // Run changes a group.
@@ -213,6 +274,13 @@ type delGroupCmd struct {
 	Name string `arg:"" help:"The group's name."`
 }
 
+// Help is the long part of the command's help.
+func (*delGroupCmd) Help() string {
+	return `Example:
+
+    tanodb security del-group shops`
+}
+
 // Run removes a group.
 func (c *delGroupCmd) Run(a *app) error {
 	return a.changeSecurity(tanodb.SecurityChange{Do: "del-group", Names: []string{c.Name}})
@@ -222,6 +290,16 @@ type addSourceCmd struct {
 	Users  string `arg:"" help:"Users, separated by commas, or all."`
 	CIDR   string `arg:"" name:"cidr" help:"The range of addresses, such as 10.0.0.0/8."`
 	Method string `arg:"" help:"trust, password or certificate."`
+}
+
+// Help is the long part of the command's help.
+func (*addSourceCmd) Help() string {
+	return `Of those that match the narrowest counts, and of two that are as narrow that of the user.
+
+Example:
+
+    tanodb security add-source all 10.0.0.0/8 password
+    tanodb security add-source alice 10.1.0.0/16 certificate`
 }
 
 // Run adds a source.
@@ -236,6 +314,13 @@ func (c *addSourceCmd) Run(a *app) error {
 type delSourceCmd struct {
 	Users string `arg:"" help:"Users, separated by commas, or all."`
 	CIDR  string `arg:"" name:"cidr" help:"The range of addresses."`
+}
+
+// Help is the long part of the command's help.
+func (*delSourceCmd) Help() string {
+	return `Example:
+
+    tanodb security del-source all 10.0.0.0/8`
 }
 
 // Run takes a source away.
@@ -282,6 +367,13 @@ func (c *grantCmd) Run(a *app) error { return a.changeGrants("grant", "to", c.Wo
 
 type revokeCmd struct {
 	Words []string `arg:"" name:"words" help:"PERMISSION,… on any|TYPE [BUCKET] from NAME,…"`
+}
+
+// Help is the long part of the command's help.
+func (*revokeCmd) Help() string {
+	return `Example:
+
+    tanodb security revoke riak_kv.put on default carts from shop`
 }
 
 // Run revokes.
@@ -343,6 +435,13 @@ func (l roleList) String() string {
 	return t.String()
 }
 
+// Help is the long part of the command's help.
+func (*printUsersCmd) Help() string {
+	return `Example:
+
+    tanodb security print-users`
+}
+
 // Run lists users and groups.
 func (*printUsersCmd) Run(a *app) error {
 	s, err := a.security()
@@ -364,6 +463,13 @@ func (l sourceList) String() string {
 		t.row(s.User, s.CIDR.String(), s.Method)
 	}
 	return t.String()
+}
+
+// Help is the long part of the command's help.
+func (*printSourcesCmd) Help() string {
+	return `Example:
+
+    tanodb security print-sources`
 }
 
 // Run lists sources.
@@ -394,6 +500,13 @@ func (l grantList) String() string {
 		t.row(g.Role, string(g.Permission), on)
 	}
 	return t.String()
+}
+
+// Help is the long part of the command's help.
+func (*printGrantsCmd) Help() string {
+	return `Example:
+
+    tanodb security print-grants`
 }
 
 // Run lists grants.

@@ -61,7 +61,11 @@ func (a *Authority) Node(name string, hosts []string, from time.Time, life time.
 		return Pair{}, fmt.Errorf("a node needs 1 to %d hosts at which others reach it", maxHosts)
 	}
 	t := template(name, from, from.Add(life))
-	for _, h := range append(slices.Clone(hosts), "localhost", "127.0.0.1", "::1") {
+	all := append(slices.Clone(hosts), "localhost", "127.0.0.1", "::1")
+	for i, h := range all {
+		if slices.Contains(all[:i], h) {
+			continue
+		}
 		if err := addHost(t, h); err != nil {
 			return Pair{}, err
 		}

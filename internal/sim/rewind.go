@@ -83,10 +83,6 @@ func remembers(s *membership.State, n *node) bool {
 	return ok && m.Status != membership.StatusLeft && m.ID == n.id
 }
 
-// alone reports whether a node has an older disk, and has not been told by a member. Where there
-// are reapings, it may be about to erase its disk, and what it alone has taken until then.
-func (s *Sim) alone(n *node) bool { return s.weather.Reaps && s.rewound == n }
-
 // madeSafe says that a rewound disk does no harm any more.
 func (s *Sim) madeSafe(n *node) {
 	if s.rewound == n {

@@ -44,7 +44,21 @@ func (s *Sim) rewind() {
 		if s.weather.Topology {
 			s.rewound = victim
 		}
+		if s.weather.Reaps {
+			s.isolate(victim)
+		}
 	})
+}
+
+// isolate cuts a node off that comes back with an older disk, so that clients write to it
+// before anybody tells it: what it alone has then is to survive.
+func (s *Sim) isolate(n *node) {
+	for _, other := range s.nodes {
+		if other != n {
+			s.net.cutOff(n, other, 3*time.Second)
+			s.net.cutOff(other, n, 3*time.Second)
+		}
+	}
 }
 
 func (s *Sim) rewindable(victim *node) bool {

@@ -40,7 +40,7 @@ var mustHappen = []string{
 	"update done", "update doubt", "update failed", "fetch done", "fetch failed", "states beside each other",
 
 	// What is deleted goes.
-	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "a remnant was left", "versions from before a mark were refused",
+	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "versions from before a mark were refused",
 }
 
 // reachSeeds is how many seeds are enough for that.

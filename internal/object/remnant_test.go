@@ -51,7 +51,9 @@ func TestARemnantTakesNothingAway(t *testing.T) {
 			}
 		}
 		merged := Merge(left, other)
-		has := func(o Object, d Dot) bool { return slices.ContainsFunc(o.Siblings, func(s Sibling) bool { return s.Dot == d }) }
+		has := func(o Object, d Dot) bool {
+			return slices.ContainsFunc(o.Siblings, func(s Sibling) bool { return s.Dot == d })
+		}
 		for _, s := range other.Siblings {
 			replaced := o.Clock.Covers(s.Dot) && !has(o, s.Dot)
 			if !replaced && !has(merged, s.Dot) {

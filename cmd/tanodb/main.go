@@ -18,6 +18,7 @@
 //	tanodb config       show and check the options of a node
 //	tanodb set          change an option of a node that runs
 //	tanodb bench        load a cluster and measure it
+//	tanodb version      print the version; completion and man print what packages hold
 //
 // Every command prints for people, or one JSON document with --json. It exits
 // with 0 when it has done what was asked, 1 when that failed, 2 when it was
@@ -80,6 +81,7 @@ type cli struct {
 	Set        setCmd        `cmd:"" help:"Change an option of a node that runs."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
+	Man        manCmd        `cmd:"" help:"Print the page of the manual, for man."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the words that may come next." passthrough:"all"`
 }
 

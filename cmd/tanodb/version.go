@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -13,9 +14,13 @@ type versionCmd struct{}
 // Help is the long part of the command's help.
 func (*versionCmd) Help() string { return "Example:\n\n    tanodb version --json" }
 
+// stamped is the version that a release was built as, set by the linker; empty: the
+// build knows of none.
+var stamped string
+
 // version is what this program is.
 type version struct {
-	Version  string  `json:"version"`          // of the module
+	Version  string  `json:"version"`          // stamped, or else of the module
 	Commit   string  `json:"commit,omitempty"` // empty: not built from a repository
 	Modified bool    `json:"modified"`         // built from a tree that differs from the commit
 	Go       string  `json:"go"`
@@ -43,7 +48,7 @@ func thisVersion() version {
 	if !ok {
 		return v
 	}
-	v.Version = info.Main.Version
+	v.Version = cmp.Or(stamped, info.Main.Version)
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":

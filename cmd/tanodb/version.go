@@ -31,18 +31,20 @@ type version struct {
 // formats are the versions of what programs say to each other; docs/formats.md
 // describes them.
 type formats struct {
-	Frame int `json:"frame"` // of a message between nodes
+	Frame     int    `json:"frame"`     // of a message between nodes
+	Protocols [2]int `json:"protocols"` // the lowest and the highest that nodes speak
 }
 
 // Run prints the version.
 func (*versionCmd) Run(a *app) error { return a.print(thisVersion()) }
 
 func thisVersion() version {
+	low, high := transport.Protocols()
 	v := version{
 		Version:  "unknown",
 		Go:       runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Formats:  formats{Frame: transport.FrameVersion},
+		Formats:  formats{Frame: transport.FrameVersion, Protocols: [2]int{low, high}},
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -69,5 +71,6 @@ func (v version) String() string {
 	if v.Modified {
 		s += " with changes"
 	}
-	return fmt.Sprintf("%s\nbuilt with %s for %s\nformats: frame %d\n", s, v.Go, v.Platform, v.Formats.Frame)
+	p := v.Formats.Protocols
+	return fmt.Sprintf("%s\nbuilt with %s for %s\nformats: frame %d, protocols %d to %d\n", s, v.Go, v.Platform, v.Formats.Frame, p[0], p[1])
 }

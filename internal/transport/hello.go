@@ -15,6 +15,9 @@ const (
 	highProtocol = 5
 )
 
+// Protocols are the lowest and the highest protocol that this version speaks.
+func Protocols() (low, high int) { return lowProtocol, highProtocol }
+
 const helloMagic = "TanoDB\r\n"
 
 // maxHello bounds what is read before it is known who speaks.

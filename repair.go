@@ -202,15 +202,19 @@ func (n *Node) orderAll(ctx context.Context, node, do string) ([]RepairState, er
 
 // order gives an order to one node, and reads what it answers.
 func (n *Node) order(ctx context.Context, node, do string, into any) error {
+	return n.orderWith(ctx, node, &transport.Order{Do: do}, into)
+}
+
+func (n *Node) orderWith(ctx context.Context, node string, o *transport.Order, into any) error {
 	var answer vnode.Message
 	switch {
 	case node == n.self:
-		answer = n.ordered(&transport.Order{Do: do})
+		answer = n.ordered(o)
 	case n.network == nil || !n.live.up(node):
 		return errNodeDown
 	default:
 		var err error
-		if answer, err = n.askNode(ctx, node, &transport.Order{Do: do}); err != nil {
+		if answer, err = n.askNode(ctx, node, o); err != nil {
 			return err
 		}
 	}
@@ -271,6 +275,12 @@ func (n *Node) ordered(o *transport.Order) vnode.Message {
 			return &vnode.Failure{Code: vnode.CodeInternal, Text: err.Error()}
 		}
 		answer = state
+	case orderMoment, orderRelease:
+		held, err := n.moments.ordered(o)
+		if err != nil {
+			return &vnode.Refusal{Code: vnode.CodeStorage, Text: err.Error()}
+		}
+		answer = held
 	default:
 		return &vnode.Refusal{Code: vnode.CodeUnsupported, Text: fmt.Sprintf("this node knows no order %q", o.Do)}
 	}

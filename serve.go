@@ -81,6 +81,8 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 		reply(s.giveJobs())
 	case *transport.Order:
 		s.reads.wg.Go(func() { reply(s.ordered(m)) })
+	case *transport.Moment:
+		s.reads.wg.Go(func() { reply(s.moments.read(f.To, m)) })
 	case *coordinator.Forward:
 		s.forwarded(m, f, reply)
 	default:

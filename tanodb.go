@@ -60,6 +60,7 @@ type Node struct {
 	scrub    *scrubber
 	menders  *menders
 	reapers  *reapers
+	moments  *moments
 
 	commitsJoin bool                               // the node commits its joining itself
 	asked       struct{ partitions, replicas int } // what the options have asked for; 0: nothing
@@ -158,6 +159,7 @@ func (n *Node) open(dir string) (err error) {
 	n.clocks = newClocks(n)
 	n.menders = newMenders(n)
 	n.reapers = newReapers(n)
+	n.moments = newMoments(n)
 	n.reads = newReaders(n)
 	n.vnodes = newHost(n, incarnations)
 	if n.network, err = n.join(); err != nil {
@@ -329,6 +331,9 @@ func (n *Node) release(last func()) error {
 	}
 	if n.reads != nil {
 		n.reads.close()
+	}
+	if n.moments != nil {
+		n.moments.close()
 	}
 	close(n.gone)
 	n.requests.abandon()

@@ -17,6 +17,9 @@
 //	tanodb bucket       the same for the properties of one bucket
 //	tanodb config       show and check the options of a node
 //	tanodb set          change an option of a node that runs
+//	tanodb backup       back a cluster up, check backups, and restore them
+//	tanodb export       write the values of buckets as JSON lines or CSV
+//	tanodb import       read such lines, and write their values
 //	tanodb bench        load a cluster and measure it
 //	tanodb version      print the version; completion and man print what packages hold
 //
@@ -76,6 +79,9 @@ type cli struct {
 	BucketType bucketTypeCmd `cmd:"" name:"bucket-type" help:"Show bucket types, and change them."`
 	Bucket     bucketCmd     `cmd:"" help:"Show the properties of a bucket, and change them."`
 	Repair     repairCmd     `cmd:"" help:"Show how replicas are compared and mended, and check them."`
+	Backup     backupCmd     `cmd:"" help:"Back a cluster up, check backups, and restore them."`
+	Export     exportCmd     `cmd:"" help:"Write the values of buckets as JSON lines or CSV."`
+	Import     importCmd     `cmd:"" help:"Read lines of JSON or CSV, and write their values."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Config     configCmd     `cmd:"" help:"Show and check the options of a node."`
 	Set        setCmd        `cmd:"" help:"Change an option of a node that runs."`

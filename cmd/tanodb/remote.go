@@ -160,7 +160,8 @@ func roundTrip(ctx context.Context, base string, r request) (answer, error) {
 // a server that sends one is not TanoDB.
 var client = &http.Client{
 	Transport: &http.Transport{
-		DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		MaxIdleConnsPerHost: maxParallel, // what is done at once goes on with the same connections
 	},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }

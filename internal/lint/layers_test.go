@@ -23,9 +23,9 @@ var table = []line{
 	{packages: []string{"internal/mapreduce"}},                                                    // what both servers run
 	{packages: []string{"internal/server/api", "internal/server/riakpb", "internal/server/view"}}, // what server and client say to each other, and people are shown
 	{packages: []string{"."}},
-	{packages: []string{"internal/transport", "storage/disk"}},
+	{packages: []string{"internal/transport", "storage/disk", "internal/archive"}},
 
-	{pure: true, packages: []string{"internal/coordinator", "internal/handoff", "internal/antientropy", "internal/reap"}},
+	{pure: true, packages: []string{"internal/coordinator", "internal/handoff", "internal/antientropy", "internal/reap", "internal/backup"}},
 	{pure: true, packages: []string{"internal/vnode", "internal/membership", "internal/quorum", "internal/pace"}},
 	{pure: true, packages: []string{"internal/ring"}},
 	{pure: true, packages: []string{"internal/crdt"}},

@@ -144,6 +144,16 @@ func (s *State) BucketsSet() []kv.Bucket {
 	return list
 }
 
+// OwnProps are the properties that a bucket has of its own.
+func (s *State) OwnProps(b kv.Bucket) kv.Properties {
+	for _, x := range s.properties.buckets {
+		if x.Bucket == b {
+			return slices.Clone(x.props)
+		}
+	}
+	return nil
+}
+
 // find is the type of that name, or nil.
 func (p *properties) find(name string) *BucketType {
 	i := slices.IndexFunc(p.types, func(t BucketType) bool { return kv.PlainType(t.Name) == kv.PlainType(name) })

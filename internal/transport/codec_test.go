@@ -245,8 +245,11 @@ func message(t *rapid.T) vnode.Message {
 			keys := rapid.SliceOfN(rapid.Custom(key), 0, 4)
 			return &vnode.Pick{Home: home, Keys: some(keys.Draw(t, "keys")), Bare: flag, Limit: small(t, "limit")}
 		},
-		"picked":  func() vnode.Message { return &vnode.Picked{Items: items(t)} },
-		"order":   func() vnode.Message { return &Order{Do: text, Body: blob(t, "body")} },
+		"picked": func() vnode.Message { return &vnode.Picked{Items: items(t)} },
+		"order":  func() vnode.Message { return &Order{Do: text, Body: blob(t, "body")} },
+		"moment": func() vnode.Message {
+			return &Moment{Number: rapid.Uint64().Draw(t, "number"), Msg: &vnode.Pick{Home: home, Keys: []kv.Key{key(t)}, Bare: flag, Limit: small(t, "limit")}}
+		},
 		"ordered": func() vnode.Message { return &Ordered{Answer: blob(t, "answer")} },
 		"attest":  func() vnode.Message { return &vnode.Attest{Home: home, Items: items(t)} },
 		"reap":    func() vnode.Message { return &vnode.Reap{Home: home, Items: items(t)} },
@@ -392,6 +395,7 @@ func TestRefusedFrames(t *testing.T) {
 		"too many standings":      {Frame{Response: true, Msg: &vnode.StraysFound{Homes: make([]vnode.Standing, maxItems+1)}}, "65537 homes"},
 		"a page from far away":    {Frame{Msg: &vnode.Pull{After: make([]byte, maxAfter+1)}}, "After is"},
 		"a page without a limit":  {Frame{Msg: &vnode.Pull{Limit: -1}}, "Limit is -1"},
+		"a write of a moment":     {Frame{Msg: &Moment{Msg: &vnode.Reap{}}}, "cannot be asked of a moment"},
 		"too many segments":       {Frame{Msg: &vnode.Versions{Segments: make([]vnode.Segment, maxSegments+1)}}, "4097 segments"},
 		"too many sums":           {Frame{Response: true, Msg: &vnode.Summed{Sums: make([]uint64, vnode.Branches+1)}}, "65 sums"},
 		"too many picked keys":    {Frame{Msg: &vnode.Pick{Keys: make([]kv.Key, maxItems+1)}}, "65537 keys"},
@@ -694,6 +698,7 @@ func examples() []Frame {
 		&vnode.BucketsFound{Found: []vnode.FoundBucket{{Name: "mybucket", Latest: true}}, Last: "mybucket", Inside: "k1", More: true},
 		&Welcome{Cluster: [16]byte{5, 6}, Partitions: 64, Replicas: 3, TargetN: 4, Name: "n1", Refusal: "because", State: []byte("state")},
 		&coordinator.Forward{Key: k, Options: kv.WriteOptions{Context: kv.Context("seen")}, Op: kv.SetOp{Adds: [][]byte{[]byte("x")}, Removes: [][]byte{[]byte("y")}}},
+		&Moment{Number: 1 << 60, Msg: &vnode.Sums{Home: 10, Branch: vnode.Root, Known: 7}},
 	}
 	var frames []Frame
 	for i, m := range messages {

@@ -47,6 +47,7 @@ const (
 	kindKnock    kind = 0x13
 	kindJobsAsk  kind = 0x14
 	kindOrder    kind = 0x15
+	kindMoment   kind = 0x16
 
 	kindStored    = answerBit | 1
 	kindFetched   = answerBit | 2
@@ -78,7 +79,7 @@ func (k kind) known() bool {
 	switch k {
 	case kindStore, kindFetch, kindList, kindCensus, kindPing, kindForward, kindPull, kindDeliver, kindMend,
 		kindSums, kindVersions, kindPick,
-		kindLog, kindStateAsk, kindPropose, kindKnock, kindJobsAsk, kindOrder,
+		kindLog, kindStateAsk, kindPropose, kindKnock, kindJobsAsk, kindOrder, kindMoment,
 		kindAttest, kindReap, kindStrays, kindDropped, kindStanding,
 		kindStored, kindFetched, kindListed, kindPong, kindForwarded, kindPulled, kindDelivered,
 		kindSummed, kindVersioned, kindPicked,
@@ -139,6 +140,8 @@ func kindOf(m vnode.Message) kind {
 		return kindJobsAsk
 	case *Order:
 		return kindOrder
+	case *Moment:
+		return kindMoment
 	}
 	return answerKindOf(m)
 }
@@ -365,6 +368,8 @@ func (e *encoder) topology(m vnode.Message) {
 	case *Order:
 		e.string("order", m.Do, maxName)
 		e.bytes("body", m.Body, maxCommand)
+	case *Moment:
+		e.moment(m)
 	case *Ordered:
 		e.bytes("answer", m.Answer, maxState)
 	case *Propose:
@@ -484,6 +489,8 @@ func (d *decoder) topology(k kind) vnode.Message {
 		return &JobsAsk{}
 	case kindOrder:
 		return &Order{Do: d.string("order", maxName), Body: d.bytes("body", maxCommand)}
+	case kindMoment:
+		return d.moment()
 	case kindOrdered:
 		return &Ordered{Answer: d.bytes("answer", maxState)}
 	case kindStateAsk:

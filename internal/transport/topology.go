@@ -39,6 +39,14 @@ type (
 		Body []byte
 	}
 
+	// Moment asks a vnode for something as it was at one moment, which an Order has had the
+	// node keep under a number. What it asks is a Sums, a Versions or a Pick, and what
+	// answers that answers this.
+	Moment struct {
+		Number uint64
+		Msg    vnode.Message
+	}
+
 	// Ordered carries what an Order has asked for, in JSON.
 	Ordered struct {
 		Answer []byte
@@ -101,6 +109,7 @@ func (*StateGive) Message() {}
 func (*JobsAsk) Message()   {}
 func (*JobsGive) Message()  {}
 func (*Order) Message()     {}
+func (*Moment) Message()    {}
 func (*Ordered) Message()   {}
 func (*Propose) Message()   {}
 func (*Proposed) Message()  {}
@@ -115,3 +124,30 @@ func knocks(m vnode.Message) bool {
 	}
 	return false
 }
+
+// moment appends a Moment: its number, and the kind and fields of what it asks.
+func (e *encoder) moment(m *Moment) {
+	e.u64(m.Number)
+	k := kindOf(m.Msg)
+	if !k.ofMoment() {
+		e.fail("%T cannot be asked of a moment", m.Msg)
+		return
+	}
+	e.u8(uint8(k))
+	e.request(m.Msg)
+}
+
+// moment takes what moment has appended.
+func (d *decoder) moment() *Moment {
+	m := &Moment{Number: d.u64()}
+	k := kind(d.u8())
+	if !k.ofMoment() {
+		d.fail("kind %#x cannot be asked of a moment", uint8(k))
+		return m
+	}
+	m.Msg = d.request(k)
+	return m
+}
+
+// ofMoment reports whether a moment can be asked this.
+func (k kind) ofMoment() bool { return k == kindSums || k == kindVersions || k == kindPick }

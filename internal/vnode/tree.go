@@ -277,3 +277,19 @@ func Position(k kv.Key) []byte {
 	dk := DataKey(0, 0, k)
 	return treeKey(kindEntry, 0, 0, hashKey(dk[homeLen:]).segment, dk[homeLen:])[homeLen:]
 }
+
+// Term is what an object of this version adds to the sum of its branch, in a home of a
+// ring of any size.
+func Term(k kv.Key, version uint64) (branch int, term uint64) {
+	h := hashKey(DataKey(0, 0, k)[homeLen:])
+	return int(h.segment) / perBranch, h.term(version)
+}
+
+// SegmentsIn are the segments of the branches from one to before another.
+func SegmentsIn(from, to int) []Segment {
+	all := make([]Segment, 0, (to-from)*perBranch)
+	for s := from * perBranch; s < to*perBranch; s++ {
+		all = append(all, Segment(s))
+	}
+	return all
+}

@@ -20,6 +20,10 @@
 //	GET /_tanodb/repair                                  Repairs
 //	POST /_tanodb/repair/pause, /resume                  RepairOrder, and Repairs as answer
 //	POST /_tanodb/repair/verify                          RepairOrder, and tanodb.Verified as answer
+//	GET /_tanodb/backup                                  tanodb.BackupInfo
+//	POST /_tanodb/backup/home                            tanodb.BackupAsk, and a stream as answer
+//	POST /_tanodb/restore                                a stream, and tanodb.Restored as answer
+//	POST /_tanodb/restore/types                          tanodb.BackupProps, and RestoredProps as answer
 //
 // Every status from 400 on comes with an Error.
 package api

@@ -104,3 +104,9 @@ type RepairOrder struct {
 type Repairs struct {
 	Nodes []tanodb.RepairState `json:"nodes"`
 }
+
+// RestoredProps is what has been done so that the cluster has the bucket types and
+// properties of a backup.
+type RestoredProps struct {
+	Done []string `json:"done"`
+}

@@ -97,6 +97,7 @@ var orders = map[resource]order{
 	typeActivate:   decoded(activateType),
 	typeUpdate:     decoded(updateType),
 	typeReset:      decoded(resetType),
+	restoreTypes:   decoded(restoreProps),
 }
 
 // cluster serves what is below /_tanodb/cluster.
@@ -119,6 +120,8 @@ func (h *handler) cluster(w http.ResponseWriter, r *http.Request, t target) {
 // answer is what the cluster's resources answer.
 func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Request, t target) (any, error) {
 	switch t.resource {
+	case backupInfo:
+		return h.node.BackupInfo(), nil
 	case clusterState:
 		return h.node.Cluster(), nil
 	case clusterTransfers:
@@ -139,25 +142,29 @@ func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 		states, err := h.node.Repairs(ctx, "")
 		return api.Repairs{Nodes: states}, err
 	}
-	body, err := h.orderBody(w, r)
+	limit := int64(maxOrder)
+	if t.resource == restoreTypes {
+		limit = maxBackupOrder
+	}
+	body, err := h.orderBody(w, r, limit)
 	if err != nil {
 		return nil, err
 	}
 	return orders[t.resource](ctx, h.node, body)
 }
 
-// orderBody reads the body of an order.
-func (h *handler) orderBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// orderBody reads a body of JSON.
+func (h *handler) orderBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return nil, errOrderType
 	}
-	if r.ContentLength > maxOrder {
+	if r.ContentLength > limit {
 		return nil, errOrderLarge
 	}
 	control := http.NewResponseController(w)
 	// A connection without deadlines, as in tests, has no slow clients either.
-	_ = control.SetReadDeadline(time.Now().Add(h.o.allowance(maxOrder)))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOrder))
+	_ = control.SetReadDeadline(time.Now().Add(h.o.allowance(limit)))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	_ = control.SetReadDeadline(time.Time{})
 	if err == nil {
 		return body, nil
@@ -173,16 +180,24 @@ func (h *handler) orderBody(w http.ResponseWriter, r *http.Request) ([]byte, err
 func decoded[T any](do func(context.Context, Node, T) (any, error)) order {
 	return func(ctx context.Context, n Node, body []byte) (any, error) {
 		var v T
-		d := json.NewDecoder(bytes.NewReader(body))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&v); err != nil {
-			return nil, badRequest("the body is not understood: " + err.Error() + "\n")
-		}
-		if _, err := d.Token(); err != io.EOF {
-			return nil, badRequest("the body has more than one JSON document\n")
+		if err := strictly(body, &v); err != nil {
+			return nil, err
 		}
 		return do(ctx, n, v)
 	}
+}
+
+// strictly reads one JSON document.
+func strictly(body []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return badRequest("the body is not understood: " + err.Error() + "\n")
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return badRequest("the body has more than one JSON document\n")
+	}
+	return nil
 }
 
 func stage(ctx context.Context, n Node, c tanodb.Change) (any, error) {

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -193,6 +194,30 @@ func (f *fake) RepairVerify(_ context.Context, node string) (tanodb.Verified, er
 
 func (f *fake) SetDeletes(_ context.Context, mode string, grace time.Duration) error {
 	return f.ordered("deletes %s %v", mode, grace)
+}
+
+func (f *fake) BackupInfo() tanodb.BackupInfo {
+	return tanodb.BackupInfo{Cluster: "c", Partitions: 8, Replicas: 3}
+}
+
+func (f *fake) Backup(_ context.Context, ask tanodb.BackupAsk, w io.Writer) (bool, error) {
+	if err := f.ordered("backup %d %d", ask.Home, len(ask.Known)); err != nil && !f.failLate {
+		return false, err
+	}
+	_, err := io.WriteString(w, "stream")
+	return true, errors.Join(err, f.fail)
+}
+
+func (f *fake) Restore(_ context.Context, r io.Reader) (tanodb.Restored, error) {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return tanodb.Restored{}, err
+	}
+	return tanodb.Restored{Objects: len(b)}, f.ordered("restore %s", b)
+}
+
+func (f *fake) RestoreProps(_ context.Context, p tanodb.BackupProps) ([]string, error) {
+	return []string{"made"}, f.ordered("types %d", len(p.Types))
 }
 
 func (f *fake) Metrics() prometheus.Gatherer { return f.registry }

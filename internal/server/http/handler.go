@@ -25,6 +25,7 @@
 //	POST                   /_tanodb/settings/set            see settings.go
 //	GET                    /_tanodb/repair
 //	POST                   /_tanodb/repair/pause  /resume  /verify
+//	GET POST               /_tanodb/backup  /backup/home  /restore  /restore/types; see backup.go
 //
 // Every /buckets may be /types/T/buckets; the type "default" is the default
 // one. Names are percent-encoded and may hold any bytes, an escaped slash too;
@@ -63,6 +64,7 @@ type Node interface {
 	kv.BucketLister
 	Cluster
 	Properties
+	Backups
 
 	// Ping asks a partition that is taken by chance.
 	Ping(ctx context.Context) (kv.Reply, error)
@@ -216,6 +218,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	case settings, setSetting:
 		h.settings(w, r, t)
+	case backupHome:
+		h.backupHome(w, r, t)
+	case restore:
+		h.restore(w, r, t)
 	default:
 		h.cluster(w, r, t)
 	}

@@ -60,6 +60,10 @@ const (
 
 	settings
 	setSetting
+	backupInfo
+	backupHome
+	restore
+	restoreTypes
 )
 
 // target is a path that was understood.
@@ -113,8 +117,12 @@ var simple = map[string]resource{
 	ownPrefix + "/types/update":   typeUpdate,
 	ownPrefix + "/types/reset":    typeReset,
 
-	ownPrefix + "/settings":     settings,
-	ownPrefix + "/settings/set": setSetting,
+	ownPrefix + "/settings":      settings,
+	ownPrefix + "/settings/set":  setSetting,
+	ownPrefix + "/backup":        backupInfo,
+	ownPrefix + "/backup/home":   backupHome,
+	ownPrefix + "/restore":       restore,
+	ownPrefix + "/restore/types": restoreTypes,
 
 	ownPrefix + "/repair":        repairState,
 	ownPrefix + "/repair/pause":  repairPause,
@@ -328,7 +336,7 @@ func (t target) allowed() []string {
 		return typeMethods
 	case t.resource == oldBucket:
 		return oldMethods
-	case orders[t.resource] != nil || t.resource == setSetting:
+	case orders[t.resource] != nil, t.resource == setSetting, t.resource == backupHome, t.resource == restore:
 		return orderMethods
 	}
 	return readMethods

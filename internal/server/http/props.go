@@ -89,7 +89,7 @@ func (h *handler) typeProps(w http.ResponseWriter, r *http.Request, t target) {
 
 // propsBody reads the body of a change.
 func (h *handler) propsBody(w http.ResponseWriter, r *http.Request) (kv.Properties, error) {
-	b, err := h.orderBody(w, r)
+	b, err := h.orderBody(w, r, maxOrder)
 	if err != nil {
 		return nil, err
 	}

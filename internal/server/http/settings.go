@@ -44,7 +44,7 @@ func (h *handler) settings(w http.ResponseWriter, r *http.Request, t target) {
 
 // set changes one.
 func (h *handler) set(w http.ResponseWriter, r *http.Request) (api.Setting, error) {
-	body, err := h.orderBody(w, r)
+	body, err := h.orderBody(w, r, maxOrder)
 	if err != nil {
 		return api.Setting{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,10 +101,13 @@ func parseScript(script string) []string {
 }
 
 // parseCommand parses a command of tanodb. Others, and what comes before the name as
-// sudo does, are left alone.
+// sudo does, are left alone; of kubectl exec it is that of the container.
 func parseCommand(words []string) error {
 	if len(words) > 0 && words[0] == "sudo" {
 		words = words[1:]
+	}
+	if i := slices.Index(words, "--"); i > 0 && words[0] == "kubectl" && i+1 < len(words) { // within a container
+		words = append([]string{filepath.Base(words[i+1])}, words[i+2:]...)
 	}
 	for len(words) > 0 && strings.Contains(words[0], "=") { // variables of the environment
 		words = words[1:]
@@ -181,6 +185,7 @@ func TestParseScript(t *testing.T) {
 		"sudo tanodb serve --http 0.0.0.0:8098 \\\n  --listen nowhere": "nowhere",
 		"tanodb put b k 'a b' # a word":                                "",
 		"tanodb get b k | tanodb putt b k2 -":                          "putt",
+		"kubectl exec n -- /usr/bin/tanodb pong":                       "pong",
 		"A=b tanodb get b k --zork > x":                                "--zork",
 		"tanodb put b 'k":                                              "quote",
 	} {

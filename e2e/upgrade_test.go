@@ -89,7 +89,7 @@ func mixed(t *testing.T, nodes []*process, number int) {
 	}
 }
 
-// buildEarlier builds the program of an earlier commit that speaks the protocol of this
+// buildEarlier builds the program of an earlier commit that speaks a protocol of this
 // one, or skips the test: a tree without its history has none.
 func buildEarlier(t *testing.T) string {
 	t.Helper()
@@ -97,8 +97,11 @@ func buildEarlier(t *testing.T) string {
 		t.Skip("this tree is no git work tree: there is no earlier version to upgrade from")
 	}
 	commit, err := earlier()
-	if err != nil {
+	if errors.Is(err, errNoEarlier) {
 		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "earlier")
 	archive := filepath.Join(t.TempDir(), "earlier.tar")
@@ -122,17 +125,35 @@ func buildEarlier(t *testing.T) string {
 	return path
 }
 
-// protocolLine is where the sources say which protocol is spoken.
-var protocolLine = regexp.MustCompile(`(?m)^\s*(lowProtocol|highProtocol)\s*=\s*(\d+)$`)
+// protocolLine is where the sources say which protocols are spoken.
+var protocolLine = regexp.MustCompile(`(?m)^\s*(low|high)Protocol\s*=\s*(\d+)\b`)
 
-// earlier is the commit to upgrade from. The error says why there is none.
+// protocols are those that the sources of a version speak, from low to high; 0: they do
+// not say.
+func protocols(source string) (low, high int) {
+	for _, m := range protocolLine.FindAllStringSubmatch(source, -1) {
+		n, _ := strconv.Atoi(m[2]) // digits, as the pattern says
+		if m[1] == "low" {
+			low = n
+		} else {
+			high = n
+		}
+	}
+	return low, high
+}
+
+// earlier is the commit to upgrade from: the oldest of a few with which this one has a
+// protocol in common. The error says why there is none.
 func earlier() (string, error) {
 	const file = "internal/transport/hello.go"
 	now, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(file)))
 	if err != nil {
 		return "", err
 	}
-	mine := fmt.Sprint(protocolLine.FindAllString(string(now), -1))
+	low, high := protocols(string(now))
+	if low == 0 || high < low {
+		return "", fmt.Errorf("%s does not say which protocols are spoken: %d to %d", file, low, high)
+	}
 	for _, age := range agesBack {
 		commit, err := git("rev-parse", "--verify", "--quiet", fmt.Sprintf("HEAD~%d^{commit}", age))
 		if err != nil {
@@ -140,11 +161,24 @@ func earlier() (string, error) {
 		}
 		commit = strings.TrimSpace(commit)
 		then, err := git("show", commit+":"+file)
-		if err == nil && fmt.Sprint(protocolLine.FindAllString(then, -1)) == mine {
+		if err != nil {
+			continue
+		}
+		if l, h := protocols(then); l <= high && h >= low {
 			return commit, nil
 		}
 	}
-	return "", errors.New("no earlier commit is here that speaks this protocol: the clone is shallow, or the protocol is new")
+	return "", errNoEarlier
+}
+
+// errNoEarlier is why there may be nothing to upgrade from.
+var errNoEarlier = errors.New("no earlier commit is here that speaks a protocol of this one: the clone is shallow, or the protocol is new")
+
+func TestProtocols(t *testing.T) {
+	low, high := protocols("const (\n\tlowProtocol  = 5\n\thighProtocol = 16 // a reason\n)\n")
+	if low != 5 || high != 16 {
+		t.Errorf("%d to %d, want 5 to 16", low, high)
+	}
 }
 
 // git runs git in the repository.

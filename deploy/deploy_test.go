@@ -193,6 +193,7 @@ type object struct {
 	Metadata meta              `yaml:"metadata"`
 	Data     map[string]string `yaml:"data"`
 	Spec     struct {
+		Ingress        []rule             `yaml:"ingress"`
 		ClusterIP      string             `yaml:"clusterIP"`
 		NotReady       bool               `yaml:"publishNotReadyAddresses"`
 		Replicas       int                `yaml:"replicas"`
@@ -214,6 +215,14 @@ type port struct {
 	Port   int    `yaml:"port"`
 	Target string `yaml:"targetPort"`
 	Inside int    `yaml:"containerPort"`
+}
+
+// rule is who may reach which ports, by their names.
+type rule struct {
+	From  []map[string]any `yaml:"from"`
+	Ports []struct {
+		Port string `yaml:"port"`
+	} `yaml:"ports"`
 }
 
 type pod struct {
@@ -312,7 +321,29 @@ func TestManifests(t *testing.T) {
 			t.Errorf("nothing serves the probe %+v", p.Get)
 		}
 	}
-	files := all["ConfigMap tanodb"].Data
+	for _, r := range all["NetworkPolicy tanodb"].Spec.Ingress {
+		if len(r.From) == 0 {
+			t.Errorf("anybody may reach %v", r.Ports)
+		}
+		for _, p := range r.Ports {
+			if named[p.Port] == 0 {
+				t.Errorf("the policy names a port %q", p.Port)
+			}
+			delete(named, p.Port)
+		}
+	}
+	if len(named) > 0 {
+		t.Errorf("nobody may reach %v", named)
+	}
+	startPods(t, set, all["ConfigMap tanodb"].Data)
+}
+
+// startPods has each pod that there is a file for configured: with its environment and
+// its file a node begins the cluster, or joins it, under its own name.
+func startPods(t *testing.T, set object, files map[string]string) {
+	t.Helper()
+	pod := set.Spec.Template.Spec
+	stop := pod.Containers[0].Lifecycle.PreStop.Sleep.Seconds
 	first := fmt.Sprintf("tanodb-%d.toml", set.Spec.Replicas)
 	for i := range len(files) {
 		name := fmt.Sprintf("tanodb-%d", i)
@@ -333,7 +364,7 @@ func TestManifests(t *testing.T) {
 				t.Errorf("the file of %s names %s at %s", name, m.Name, m.Address)
 			}
 		}
-		if most := time.Duration(pod.Grace-c.Lifecycle.PreStop.Sleep.Seconds) * time.Second; most < 2*node.Drain {
+		if most := time.Duration(pod.Grace-stop) * time.Second; most < 2*node.Drain {
 			t.Errorf("pod %s is killed after %v, and requests may take %v to end", name, most, node.Drain)
 		}
 	}

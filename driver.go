@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
@@ -23,6 +25,7 @@ type request struct {
 	machine  coordinator.Machine
 	answered func()  // called once, when the machine has its result or has panicked
 	trace    *tracer // changed under the lock; nil: nobody watches
+	trail    *trail  // nil: it is not recorded
 
 	mu       sync.Mutex
 	stepping bool
@@ -37,8 +40,8 @@ type request struct {
 
 // start registers the request and begins it. It returns false if the node is
 // closing or has as many requests as it may.
-func (n *Node) start(m coordinator.Machine, t *tracer, answered func()) (*request, error) {
-	r := &request{node: n, machine: m, trace: t, answered: answered}
+func (n *Node) start(m coordinator.Machine, watch *tracer, t *trail, answered func()) (*request, error) {
+	r := &request{node: n, machine: m, trace: watch, trail: t, answered: answered}
 	if err := n.requests.admit(r, n); err != nil {
 		return nil, err
 	}
@@ -119,10 +122,16 @@ func (r *request) abandon() {
 // perform does what the machine wants done: sends first, since a local read may be
 // done at once, here.
 func (r *request) perform(effects []coordinator.Effect) {
+	if r.trail != nil {
+		r.trail.effects(effects, r.machine.Done())
+	}
 	var near []coordinator.Ask
 	for _, e := range effects {
 		switch e := e.(type) {
 		case coordinator.Ask:
+			if e.To.Role == kv.Fallback {
+				r.node.metrics.standIns.Inc()
+			}
 			if e.To.Node == r.node.self {
 				near = append(near, e)
 				continue
@@ -158,18 +167,29 @@ func (r *request) refresh(e coordinator.Refresh) {
 
 // local asks a vnode of this node.
 func (r *request) local(e coordinator.Ask) {
+	if r.trail != nil {
+		r.trail.local(e)
+	}
 	switch e.Msg.(type) {
 	case *vnode.Coordinate, *vnode.Store:
 		r.node.vnodes.submit(command{to: e.To.Partition, msg: e.Msg, epoch: e.Epoch, request: r, i: e.I})
 	default:
 		if r.node.network == nil {
-			r.feed(coordinator.Replied{I: e.I, Msg: r.node.read(e.To.Partition, e.Epoch, e.Msg)})
+			r.replied(e.I, r.node.read(e.To.Partition, e.Epoch, e.Msg))
 			return
 		}
 		r.node.reads.submit(readTask{to: e.To.Partition, msg: e.Msg, epoch: e.Epoch, reply: func(m vnode.Message) {
-			r.feed(coordinator.Replied{I: e.I, Msg: m})
+			r.replied(e.I, m)
 		}})
 	}
+}
+
+// replied takes the answer of a vnode of this node.
+func (r *request) replied(i int, m vnode.Message) {
+	if r.trail != nil {
+		r.trail.replied(i, m)
+	}
+	r.feed(coordinator.Replied{I: i, Msg: m})
 }
 
 // send asks a vnode of another node.
@@ -177,10 +197,20 @@ func (r *request) send(e coordinator.Ask) {
 	now := r.node.elapsed()
 	left := r.left(now)
 	f := transport.Frame{Epoch: e.Epoch, Timeout: left, To: e.To.Partition, Msg: e.Msg}
+	var span trace.Span
+	if r.trail != nil {
+		f.Trace, span = r.trail.far(e)
+	}
 	busy := r.node.busyWith(e.To.Node)
-	busy.Add(1)
+	busy.open.Add(1)
 	r.node.network.Ask(e.To.Node, transport.Requests, f, time.Now().Add(left), func(m vnode.Message, err error) {
-		busy.Add(-1)
+		busy.open.Add(-1)
+		if span != nil {
+			endAsk(span, m, err)
+		}
+		if err == nil {
+			busy.seconds.Observe((r.node.elapsed() - now).Seconds())
+		}
 		if store, ok := e.Msg.(*vnode.Store); ok && !confirmed(m, err) {
 			r.node.menders.unconfirmed(store.Home)
 		}
@@ -289,26 +319,26 @@ func (n *Node) props(b kv.Bucket) (*kv.Props, error) {
 
 // run drives a machine until it answers, or the caller has had enough, or the
 // node ends. Only if the error is nil does the machine have a result.
-func (n *Node) run(ctx context.Context, m coordinator.Machine) error {
-	_, err := n.drive(ctx, m)
+func (n *Node) run(ctx context.Context, m coordinator.Machine, t *trail) error {
+	_, err := n.drive(ctx, m, t)
 	return err
 }
 
 // runWrite is run for a write: one that was begun and has no result is in doubt.
-func (n *Node) runWrite(ctx context.Context, m coordinator.Machine) error {
-	begun, err := n.drive(ctx, m)
+func (n *Node) runWrite(ctx context.Context, m coordinator.Machine, t *trail) error {
+	begun, err := n.drive(ctx, m, t)
 	if begun && err != nil {
 		return fmt.Errorf("%w: %w", kv.ErrInDoubt, err)
 	}
 	return err
 }
 
-func (n *Node) drive(ctx context.Context, m coordinator.Machine) (begun bool, err error) {
+func (n *Node) drive(ctx context.Context, m coordinator.Machine, t *trail) (begun bool, err error) {
 	if ctx.Err() != nil {
 		return false, cancelled(ctx)
 	}
 	answered := make(chan struct{})
-	r, err := n.start(m, newTracer(ctx, n.elapsed()), func() { close(answered) })
+	r, err := n.start(m, newTracer(ctx, n.elapsed()), t, func() { close(answered) })
 	if err != nil {
 		return false, err
 	}
@@ -357,7 +387,7 @@ func (q *requests) admit(r *request, n *Node) error {
 		return kv.ErrClosed
 	}
 	if open := len(q.set) - q.repairing; open >= n.tuning().MaxRequests {
-		n.metrics.overload.Inc()
+		n.metrics.overload.requests.Inc()
 		return fmt.Errorf("%w: %d requests are in progress on node %s, its limit", kv.ErrOverload, open, n.self)
 	}
 	q.set[r] = struct{}{}

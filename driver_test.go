@@ -45,7 +45,7 @@ func (f *faulty) Done() bool { return false }
 
 func TestAPanicEndsOneRequest(t *testing.T) {
 	n := open(t, "", Options{Storage: MemoryStorage()})
-	err := n.run(t.Context(), &faulty{func(coordinator.Event) []coordinator.Effect { panic("a planted one") }})
+	err := n.run(t.Context(), &faulty{func(coordinator.Event) []coordinator.Effect { panic("a planted one") }}, nil)
 	if !errors.Is(err, kv.ErrInternal) || !strings.Contains(err.Error(), "a planted one") {
 		t.Errorf("error %v", err)
 	}
@@ -62,7 +62,7 @@ func TestAdmissionIsLimited(t *testing.T) {
 	for range 2 {
 		begun := make(chan struct{}, 1)
 		wg.Go(func() {
-			n.run(ctx, &faulty{func(coordinator.Event) []coordinator.Effect { begun <- struct{}{}; return nil }})
+			n.run(ctx, &faulty{func(coordinator.Event) []coordinator.Effect { begun <- struct{}{}; return nil }}, nil)
 		})
 		<-begun
 	}
@@ -87,7 +87,7 @@ func TestACallerMayGoAway(t *testing.T) {
 		t.Errorf("a put that was never begun: %v", err)
 	}
 	ctx, cancel = context.WithCancelCause(t.Context())
-	err := n.runWrite(ctx, &faulty{func(coordinator.Event) []coordinator.Effect { cancel(why); return nil }})
+	err := n.runWrite(ctx, &faulty{func(coordinator.Event) []coordinator.Effect { cancel(why); return nil }}, nil)
 	if !errors.Is(err, why) || !errors.Is(err, kv.ErrInDoubt) {
 		t.Errorf("a put that was begun: %v", err)
 	}
@@ -110,7 +110,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 		return nil
 	}}
 	answered := make(chan struct{})
-	r, err := n.start(m, nil, func() { close(answered) })
+	r, err := n.start(m, nil, nil, func() { close(answered) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestCloseAnswersEveryone(t *testing.T) {
 	got := make(chan error)
 	begun := make(chan struct{})
 	go func() {
-		got <- n.run(context.Background(), &faulty{func(coordinator.Event) []coordinator.Effect { close(begun); return nil }})
+		got <- n.run(context.Background(), &faulty{func(coordinator.Event) []coordinator.Effect { close(begun); return nil }}, nil)
 	}()
 	<-begun
 	if err := n.Close(); err != nil {

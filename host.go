@@ -11,10 +11,10 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/thejerf/suture/v4"
 
-	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/crdt"
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
@@ -54,7 +54,7 @@ type command struct {
 
 func (c *command) answer(m vnode.Message) {
 	if c.request != nil {
-		c.request.feed(coordinator.Replied{I: c.i, Msg: m})
+		c.request.replied(c.i, m)
 		return
 	}
 	c.reply(m)
@@ -146,6 +146,19 @@ type tenant struct {
 	died error // it did not survive the batch
 }
 
+// queued is how many commands wait for the vnodes, and how many for the one with the most.
+func (h *host) queued() (all, most int) {
+	for _, w := range h.workers {
+		w.mu.Lock()
+		all += len(w.queue)
+		for _, t := range w.vnodes {
+			most = max(most, t.queued)
+		}
+		w.mu.Unlock()
+	}
+	return all, most
+}
+
 // worker runs some vnodes: one goroutine that handles batches, and one that
 // waits for them to be durable.
 type worker struct {
@@ -162,7 +175,8 @@ type worker struct {
 	vnodes map[ring.Partition]*tenant     // those that have begun
 	resume map[ring.Partition]incarnation // those that may go on, and have not begun
 	queue  []command
-	spare  []command // the queue's memory, when it is handled
+	oldest time.Duration // about when the first of the queue came
+	spare  []command     // the queue's memory, when it is handled
 
 	batch   storage.Batch
 	turn    []*tenant  // those with commands in the batch at hand
@@ -186,13 +200,16 @@ func (w *worker) submit(c command) {
 	t := w.tenant(c.to)
 	if t.queued >= maxMailbox {
 		w.mu.Unlock()
-		w.node.metrics.overload.Inc()
+		w.node.metrics.overload.commands.Inc()
 		c.answer(&vnode.Refusal{Code: vnode.CodeOverload, Text: fmt.Sprintf("%d commands wait for the vnode, its limit", maxMailbox)})
 		return
 	}
 	t.queued++
 	w.queue = append(w.queue, c)
 	first := len(w.queue) == 1
+	if first {
+		w.oldest = w.node.elapsed()
+	}
 	w.mu.Unlock()
 	if first {
 		w.rouse()
@@ -348,6 +365,10 @@ func (w *worker) take() bool {
 		size += sizeOf(queue[n].msg)
 		n++
 	}
+	if n > 0 {
+		w.node.metrics.batchSize.Observe(float64(n))
+		w.node.metrics.queueWait.Observe((w.node.elapsed() - w.oldest).Seconds())
+	}
 	w.queue = append(w.spare[:0], queue[n:]...)
 	w.turn = w.turn[:0]
 	refused := w.refused[:0]
@@ -443,6 +464,7 @@ func (w *worker) handle() *unsynced {
 				w.node.scrub.suspect(t.cmds[0].to)
 			}
 		}
+		w.minted(t)
 		if t.died != nil {
 			w.replace(t, vnode.CodeInternal, t.died, told)
 		}

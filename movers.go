@@ -376,10 +376,10 @@ func (m *movers) states(s *membership.State) []TransferState {
 	return out
 }
 
-func (m *movers) jobs() int {
+func (m *movers) list() []handoff.Job {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.manager.Jobs())
+	return m.manager.Jobs()
 }
 
 // moment turns the monotonic time of a machine into wall time; 0 is never.

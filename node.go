@@ -16,116 +16,121 @@ import (
 
 // Get reads a key. See kv.Store.
 func (n *Node) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
-	begun := time.Now()
+	c := n.called(ctx, "get", k)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewGet(n.view(), coordinator.GetRequest{Key: k, Options: o})
-	err := n.run(ctx, m)
+	err := n.run(ctx, m, c.trail)
 	var obj kv.Object
 	if err == nil {
 		obj, err = m.Result()
 	}
-	n.metrics.request("get", begun, err)
+	c.told(err, func() story { return story{o, obj.Replies} })
+	if err == nil {
+		n.metrics.read(obj.Values)
+		n.sketches.read(k, obj.Values)
+	}
 	return obj, err
 }
 
 // Put writes a value. See kv.Store.
 func (n *Node) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
-	begun := time.Now()
+	c := n.called(ctx, "put", k)
 	n.name(&o)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewWrite(n.view(), coordinator.PutRequest{Key: k, Value: v, Options: o})
-	err := n.runWrite(ctx, m)
+	err := n.runWrite(ctx, m, c.trail)
 	var r kv.Receipt
 	if err == nil {
 		r, err = m.Result()
 	}
-	n.metrics.request("put", begun, err)
+	c.told(err, func() story { return story{o, r.Replies} })
+	n.metrics.wroteBytes.Observe(float64(len(v.Data)))
 	return r, err
 }
 
 // Delete replaces values by a tombstone. See kv.Store.
 func (n *Node) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Receipt, error) {
-	begun := time.Now()
+	c := n.called(ctx, "delete", k)
 	n.name(&o)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewDelete(n.view(), coordinator.PutRequest{Key: k, Options: o})
-	err := n.runWrite(ctx, m)
+	err := n.runWrite(ctx, m, c.trail)
 	var r kv.Receipt
 	if err == nil {
 		r, err = m.Result()
 	}
-	n.metrics.request("delete", begun, err)
+	c.told(err, func() story { return story{o, r.Replies} })
 	return r, err
 }
 
 // Fetch reads a data type. See kv.DataTypes.
 func (n *Node) Fetch(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Data, error) {
-	begun := time.Now()
+	c := n.called(ctx, "fetch", k)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewFetch(n.view(), coordinator.GetRequest{Key: k, Options: o})
-	err := n.run(ctx, m)
+	err := n.run(ctx, m, c.trail)
 	var d kv.Data
 	if err == nil {
 		d, err = m.Result()
 	}
-	n.metrics.request("fetch", begun, err)
+	c.told(err, func() story { return story{o, d.Replies} })
 	return d, err
 }
 
 // Update applies an operation to a data type. See kv.DataTypes. One that its caller has
 // not named needs no name: nobody can send it again.
 func (n *Node) Update(ctx context.Context, k kv.Key, op kv.Op, o kv.WriteOptions) (kv.Data, error) {
-	begun := time.Now()
+	c := n.called(ctx, "update", k)
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewUpdate(n.view(), k, op, o)
-	err := n.runWrite(ctx, m)
+	err := n.runWrite(ctx, m, c.trail)
 	var d kv.Data
 	if err == nil {
 		d, err = m.Result()
 	}
-	n.metrics.request("update", begun, err)
+	c.told(err, func() story { return story{o, d.Replies} })
 	return d, err
 }
 
 // Keys lists a page of a bucket. See kv.Store.
 func (n *Node) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyPage, error) {
-	begun := time.Now()
+	c := n.called(ctx, "keys", ofBucket(b))
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewKeys(n.view(), coordinator.KeysRequest{Bucket: b, Options: o})
-	err := n.run(ctx, m)
+	err := n.run(ctx, m, c.trail)
 	var page kv.KeyPage
 	if err == nil {
 		page, err = m.Result()
 	}
-	n.metrics.request("keys", begun, err)
+	c.told(err, func() story { return story{o, nil} })
 	return page, err
 }
 
 // Index answers a page of a query of a secondary index. See kv.Indexer.
 func (n *Node) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.IndexPage, error) {
-	begun := time.Now()
+	c := n.called(ctx, "index", ofBucket(b))
 	q.Timeout = within(ctx, q.Timeout)
 	m := coordinator.NewIndex(n.view(), coordinator.IndexRequest{Bucket: b, Query: q})
-	err := n.run(ctx, m)
+	err := n.run(ctx, m, c.trail)
 	var page kv.IndexPage
 	if err == nil {
 		page, err = m.Result()
 	}
-	n.metrics.request("index", begun, err)
+	c.told(err, func() story { return story{q, nil} })
 	return page, err
 }
 
 // Buckets lists a page of the buckets of a type. See kv.BucketLister.
 func (n *Node) Buckets(ctx context.Context, bucketType string, o kv.ListOptions) (kv.BucketPage, error) {
-	begun := time.Now()
+	c := n.called(ctx, "buckets", kv.Key{Type: bucketType})
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewBuckets(n.view(), coordinator.BucketsRequest{Type: bucketType, Options: o})
-	err := n.run(ctx, m)
+	err := n.run(ctx, m, c.trail)
 	var page kv.BucketPage
 	if err == nil {
 		page, err = m.Result()
 	}
-	n.metrics.request("buckets", begun, err)
+	c.told(err, func() story { return story{o, nil} })
 	return page, err
 }
 
@@ -133,29 +138,29 @@ func (n *Node) Buckets(ctx context.Context, bucketType string, o kv.ListOptions)
 // holds, up to the limit of the options each. There is one element for each
 // partition, in the order of the ring; one that did not answer says why.
 func (n *Node) ReplicaKeys(ctx context.Context, b kv.Bucket, o kv.ListOptions) ([]kv.ReplicaKeys, error) {
-	begun := time.Now()
+	c := n.called(ctx, "replica_keys", ofBucket(b))
 	o.Timeout = within(ctx, o.Timeout)
 	m := coordinator.NewCensus(n.view(), coordinator.KeysRequest{Bucket: b, Options: o})
-	err := n.run(ctx, m)
+	err := n.run(ctx, m, c.trail)
 	var all []kv.ReplicaKeys
 	if err == nil {
 		all, err = m.Result()
 	}
-	n.metrics.request("replica_keys", begun, err)
+	c.told(err, func() story { return story{o, nil} })
 	return all, err
 }
 
 // Ping asks a random partition whether it is there, and others if it is not.
 // The reply says which one answered.
 func (n *Node) Ping(ctx context.Context) (kv.Reply, error) {
-	begun := time.Now()
+	c := n.called(ctx, "ping", kv.Key{})
 	m := coordinator.NewPing(n.view(), within(ctx, 0))
-	err := n.run(ctx, m)
+	err := n.run(ctx, m, c.trail)
 	var r kv.Reply
 	if err == nil {
 		r, err = m.Result()
 	}
-	n.metrics.request("ping", begun, err)
+	c.told(err, func() story { return story{nil, []kv.Reply{r}} })
 	return r, err
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tanodb/tanodb/internal/antientropy"
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/kv"
@@ -122,6 +124,10 @@ type Options struct {
 	MaxObject   int
 	MaxSiblings int
 
+	// SlowRequest is how long a client's request may take before it is logged with its
+	// whole story, ten lines a second at most. 0: 1 s; -1: none is logged.
+	SlowRequest time.Duration
+
 	// MaxClockOffset is how far wall clocks of nodes may be apart; see the last write
 	// wins. It should be the same on every node. 0: 500 ms.
 	MaxClockOffset time.Duration
@@ -129,6 +135,10 @@ type Options struct {
 	// CacheBytes is how much memory the engine's block cache and the object heads may take.
 	// 0: 256 MiB.
 	CacheBytes int64
+
+	// Traces records requests as OpenTelemetry spans, on every node that takes part in one.
+	// Which are recorded is for its sampler to say. Nil: none, at no cost.
+	Traces trace.TracerProvider
 
 	// Logger receives what the node has to say. Nil: nothing is logged.
 	Logger *slog.Logger
@@ -199,6 +209,7 @@ func (o *Options) limitDefaults() error {
 	if o.MaxObject < 0 || o.MaxObject > kv.MaxObject || o.MaxSiblings < 0 || o.MaxSiblings > kv.MaxSiblings {
 		return fmt.Errorf("tanodb: MaxObject is %d and MaxSiblings %d; they must be from 1 to %d and %d", o.MaxObject, o.MaxSiblings, kv.MaxObject, kv.MaxSiblings)
 	}
+	o.SlowRequest = cmp.Or(o.SlowRequest, defaultSlowRequest)
 	o.MaxRequests = cmp.Or(o.MaxRequests, defaultMaxRequests)
 	o.CacheBytes = cmp.Or(o.CacheBytes, defaultCacheBytes)
 	o.MaxObject = cmp.Or(o.MaxObject, kv.MaxObject)
@@ -211,11 +222,12 @@ func (o *Options) limitDefaults() error {
 func (n *Node) tuning() *Options { return n.tuned.Load() }
 
 // Retune changes, while the node runs, what of its options can change: MaxRequests,
-// MaxObject, MaxSiblings, MaxClockOffset, TransferBytes, RepairEvery, RepairBytes and
+// MaxObject, MaxSiblings, MaxClockOffset, SlowRequest, TransferBytes, RepairEvery, RepairBytes and
 // RepairObjects. Nothing else of o is looked at. The next Open knows nothing of it.
 func (n *Node) Retune(o Options) error {
 	next := n.o
 	next.MaxRequests, next.MaxObject, next.MaxSiblings, next.MaxClockOffset = o.MaxRequests, o.MaxObject, o.MaxSiblings, o.MaxClockOffset
+	next.SlowRequest = o.SlowRequest
 	next.TransferBytes, next.RepairEvery, next.RepairBytes, next.RepairObjects = o.TransferBytes, o.RepairEvery, o.RepairBytes, o.RepairObjects
 	if err := next.ensure(); err != nil {
 		return err

@@ -67,7 +67,7 @@ func (r *readers) submit(t readTask) {
 	select {
 	case r.queue <- t:
 	default:
-		r.node.metrics.overload.Inc()
+		r.node.metrics.overload.reads.Inc()
 		t.reply(&vnode.Refusal{Code: vnode.CodeOverload, Text: fmt.Sprintf("%d reads wait, the limit", maxReads)})
 	}
 }

@@ -466,7 +466,7 @@ func busyWith(n *Node) string {
 	}
 	asks := int64(0)
 	n.busy.Range(func(_, v any) bool {
-		asks += v.(*atomic.Int64).Load()
+		asks += v.(*asking).open.Load()
 		return true
 	})
 	if asks != 0 {

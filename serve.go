@@ -61,6 +61,9 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 		reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "node " + s.self + " is shutting down"})
 		return
 	}
+	if f.Trace != (transport.Trace{}) {
+		reply = s.served(from, f, reply)
+	}
 	switch m := f.Msg.(type) {
 	case *vnode.Deliver:
 		s.vnodes.submit(command{to: f.To, msg: m, epoch: f.Epoch, reply: s.handedOver(m, reply)})
@@ -130,13 +133,20 @@ func (s peerSide) forwarded(m *coordinator.Forward, f transport.Frame, reply fun
 	put := coordinator.NewPut(s.view(), coordinator.PutRequest{
 		Key: m.Key, Value: m.Value, Deleted: m.Deleted, Options: o, Op: m.Op, Forwarded: true,
 	})
+	var t *trail
+	if f.Trace != (transport.Trace{}) {
+		t = s.follow(remote(f.Trace), "forwarded put", m.Key)
+	}
 	var r *request
-	r = &request{node: s.Node, machine: put, answered: func() {
+	r = &request{node: s.Node, machine: put, trail: t, answered: func() {
 		if r.panicked != nil {
 			reply(&vnode.Failure{Code: vnode.CodeInternal, Text: r.panicked.Error()})
 			return
 		}
 		receipt, err := put.Result()
+		if t != nil {
+			t.end(err)
+		}
 		reply(&coordinator.Forwarded{Receipt: receipt, Err: err})
 	}}
 	if err := s.requests.admit(r, s.Node); err != nil {

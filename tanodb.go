@@ -31,6 +31,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/thejerf/suture/v4"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/transport"
@@ -41,19 +42,22 @@ import (
 // Node is one member of a cluster, or a store of its own. Its methods may be
 // called by many goroutines at once.
 type Node struct {
-	o       Options
-	tuned   atomic.Pointer[Options] // o, with what has changed since; see Retune
-	log     *slog.Logger
-	metrics *metrics
-	home    *home // the directory; nil: nothing on disk
-	self    string
-	engine  storage.Engine
-	network *transport.Mesh // nil: alone
-	vnodes  *host
-	reads   *readers
-	live    *liveness
-	clocks  *clocks
-	begun   time.Time
+	o        Options
+	tuned    atomic.Pointer[Options] // o, with what has changed since; see Retune
+	log      *slog.Logger
+	metrics  *metrics
+	home     *home // the directory; nil: nothing on disk
+	self     string
+	engine   storage.Engine
+	network  *transport.Mesh // nil: alone
+	vnodes   *host
+	reads    *readers
+	sketches *sketches
+	slow     slowLog
+	tracer   trace.Tracer // nil: nothing is traced
+	live     *liveness
+	clocks   *clocks
+	begun    time.Time
 
 	topology *topology
 	movers   *movers
@@ -70,7 +74,7 @@ type Node struct {
 	wiping   atomic.Bool   // the data is older than a reaping, and is being erased
 	requests requests      // in progress
 	lacking  []atomic.Bool // by partition: the vnode waits for data that it should hold
-	busy     sync.Map      // by peer, *atomic.Int64: asks without an answer
+	busy     sync.Map      // by peer, *asking
 	seeds    sync.Pool
 
 	tree     *supervision
@@ -110,6 +114,9 @@ func Open(dir string, o Options) (*Node, error) {
 	}
 	n := &Node{
 		o: o, log: o.Logger, begun: time.Now(), gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
+	}
+	if o.Traces != nil {
+		n.tracer = o.Traces.Tracer(tracerName)
 	}
 	n.tuned.Store(&o)
 	n.scrub = newScrubber(n)
@@ -153,6 +160,7 @@ func (n *Node) open(dir string) (err error) {
 	}
 	n.metrics = newMetrics(n)
 	n.requests.init()
+	n.sketches = newSketches(n)
 	n.hints.init(&n.o, n.state())
 	n.live = newLiveness(n)
 	n.movers = newMovers(n)

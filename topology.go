@@ -731,6 +731,13 @@ func (t *topology) status() logState {
 	return logState{leader: t.log.Leader(), led: t.log.Led(), voters: t.log.Voters(), waits: t.log.Waits()}
 }
 
+// logStatus is how the log stands on this node, for metrics.
+func (t *topology) logStatus() membership.LogStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.log.Status()
+}
+
 func nodeID(id [16]byte) string {
 	if id == ([16]byte{}) {
 		return ""

@@ -118,117 +118,20 @@ func (n *Node) lackingVnodes() (all []int) {
 // load is how busy a peer seems: the requests of this node that it has not
 // answered.
 func (n *Node) load(node string) int {
-	return int(n.busyWith(node).Load())
+	return int(n.busyWith(node).open.Load())
 }
 
-// busyWith counts the asks to a node that have no answer.
-func (n *Node) busyWith(node string) *atomic.Int64 {
+// busyWith is what this node has asked a peer for.
+func (n *Node) busyWith(node string) *asking {
 	if b, ok := n.busy.Load(node); ok {
-		return b.(*atomic.Int64)
+		return b.(*asking)
 	}
-	b, _ := n.busy.LoadOrStore(node, new(atomic.Int64))
-	return b.(*atomic.Int64)
+	b, _ := n.busy.LoadOrStore(node, &asking{seconds: n.metrics.asked.WithLabelValues(node)})
+	return b.(*asking)
 }
 
-// engineCollector turns the engine's counts into metrics.
-type engineCollector struct{ n *Node }
-
-var (
-	engineCommits = prometheus.NewDesc("tanodb_engine_commits_total", "Batches that the engine has applied.", nil, nil)
-	engineSyncs   = prometheus.NewDesc("tanodb_engine_wal_syncs_total", "fsyncs of the engine's log. Fewer than commits: group commit works.", nil, nil)
-	engineWAL     = prometheus.NewDesc("tanodb_engine_wal_bytes_total", "Bytes written to the engine's log.", nil, nil)
-	engineHits    = prometheus.NewDesc("tanodb_engine_cache_hits_total", "Blocks that were read from the engine's cache.", nil, nil)
-	engineMisses  = prometheus.NewDesc("tanodb_engine_cache_misses_total", "Blocks that were read from disk.", nil, nil)
-	engineBytes   = prometheus.NewDesc("tanodb_engine_disk_bytes", "Size of the engine's files.", nil, nil)
-	engineCorrupt = prometheus.NewDesc("tanodb_engine_corruptions_total", "Reads of the engine that met damaged data.", nil, nil)
-	engineErrors  = prometheus.NewDesc("tanodb_engine_read_errors_total", "Reads that the disk has failed.", nil, nil)
-	engineStalled = prometheus.NewDesc("tanodb_engine_stalled", "1 while the disk does nothing for those who wait for it, and this node steps back.", nil, nil)
-	engineFull    = prometheus.NewDesc("tanodb_engine_read_only", "1 while writes are refused because the disk is nearly full.", nil, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (c engineCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{engineCommits, engineSyncs, engineWAL, engineHits, engineMisses, engineBytes, engineFull, engineCorrupt, engineErrors, engineStalled} {
-		out <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c engineCollector) Collect(out chan<- prometheus.Metric) {
-	d, ok := c.n.engine.(*disk.Engine)
-	if !ok {
-		return
-	}
-	m := d.Metrics()
-	full := 0.0
-	if m.ReadOnly {
-		full = 1
-	}
-	counter(out, engineCommits, float64(m.Commits))
-	counter(out, engineSyncs, float64(m.WALSyncs))
-	counter(out, engineWAL, float64(m.WALBytes))
-	counter(out, engineHits, float64(m.CacheHits))
-	counter(out, engineMisses, float64(m.CacheMisses))
-	gauge(out, engineBytes, float64(m.DiskBytes))
-	gauge(out, engineFull, full)
-	counter(out, engineCorrupt, float64(m.Corruptions))
-	counter(out, engineErrors, float64(m.ReadErrors))
-	stalled := 0.0
-	if _, writes := d.Trouble(); errors.Is(writes, storage.ErrStalled) {
-		stalled = 1
-	}
-	gauge(out, engineStalled, stalled)
-}
-
-// networkCollector turns the network's counts into metrics.
-type networkCollector struct{ n *Node }
-
-var (
-	peerLabel     = []string{"peer"}
-	peerConnected = prometheus.NewDesc("tanodb_peer_connected", "1 while this node has a connection to the peer.", peerLabel, nil)
-	peerFramesOut = prometheus.NewDesc("tanodb_peer_frames_sent_total", "Messages sent to the peer.", peerLabel, nil)
-	peerFramesIn  = prometheus.NewDesc("tanodb_peer_frames_received_total", "Messages received from the peer.", peerLabel, nil)
-	peerBatches   = prometheus.NewDesc("tanodb_peer_batches_sent_total", "Writes to the peer's connections; each carries one or more messages.", peerLabel, nil)
-	peerBytesOut  = prometheus.NewDesc("tanodb_peer_bytes_sent_total", "Bytes sent to the peer.", peerLabel, nil)
-	peerBytesIn   = prometheus.NewDesc("tanodb_peer_bytes_received_total", "Bytes received from the peer.", peerLabel, nil)
-	peerLost      = prometheus.NewDesc("tanodb_peer_requests_lost_total", "Requests to the peer whose connection broke before the answer.", peerLabel, nil)
-	peerExpired   = prometheus.NewDesc("tanodb_peer_requests_expired_total", "Requests to the peer that had no answer in time.", peerLabel, nil)
-	peerQueued    = prometheus.NewDesc("tanodb_peer_queued_bytes", "Bytes that wait to be sent to the peer.", peerLabel, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (c networkCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{peerConnected, peerFramesOut, peerFramesIn, peerBatches, peerBytesOut, peerBytesIn, peerLost, peerExpired, peerQueued} {
-		out <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c networkCollector) Collect(out chan<- prometheus.Metric) {
-	if c.n.network == nil {
-		return
-	}
-	for _, p := range c.n.network.Stats().Peers {
-		connected := 0.0
-		if p.Connected {
-			connected = 1
-		}
-		gauge(out, peerConnected, connected, p.Node)
-		counter(out, peerFramesOut, float64(p.FramesOut), p.Node)
-		counter(out, peerFramesIn, float64(p.FramesIn), p.Node)
-		counter(out, peerBatches, float64(p.BatchesOut), p.Node)
-		counter(out, peerBytesOut, float64(p.BytesOut), p.Node)
-		counter(out, peerBytesIn, float64(p.BytesIn), p.Node)
-		counter(out, peerLost, float64(p.Lost), p.Node)
-		counter(out, peerExpired, float64(p.Expired), p.Node)
-		gauge(out, peerQueued, float64(p.Queued), p.Node)
-	}
-}
-
-func counter(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
-	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
-}
-
-func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
-	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+// asking counts the asks of requests to a node.
+type asking struct {
+	open    atomic.Int64        // those that have no answer
+	seconds prometheus.Observer // how long the answers took
 }

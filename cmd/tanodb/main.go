@@ -82,6 +82,7 @@ type cli struct {
 	Backup     backupCmd     `cmd:"" help:"Back a cluster up, check backups, and restore them."`
 	Export     exportCmd     `cmd:"" help:"Write the values of buckets as JSON lines or CSV."`
 	Import     importCmd     `cmd:"" help:"Read lines of JSON or CSV, and write their values."`
+	Hot        hotCmd        `cmd:"" help:"Show which keys are asked for most, are largest, have most siblings."`
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Config     configCmd     `cmd:"" help:"Show and check the options of a node."`
 	Set        setCmd        `cmd:"" help:"Change an option of a node that runs."`

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/config"
@@ -52,6 +53,7 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	defer endTraces(s.spans, s.log)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -140,15 +142,26 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	guarded := s.door.Behind(node)
 	riakOptions := s.pbOptions(c)
 	riakOptions.Properties, riakOptions.Buckets, riakOptions.Data, riakOptions.Indexes, riakOptions.Cluster = node, node, guarded, guarded, node
+	if s.spans != nil {
+		riakOptions.Traces = s.spans
+	}
 	riak := pb.NewServer(guarded, riakOptions)
 	o := s.httpOptions(c)
-	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics()}
-	views := console.New(guarded, console.Options{Logger: s.log})
-	handler := withConsole(httpd.New(guarded, o), views)
+	out := &serving{node: node, pb: riak, drain: c.Drain, log: s.log, signals: signals}
+	clients := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return out.http.Metrics().Gather() })
+	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics(), clients}
+	out.metrics = prometheus.Gatherers{node.Metrics(), o.Metrics}
+	out.console = console.New(guarded, console.Options{Logger: s.log})
+	db := httpd.New(guarded, o)
+	if s.spans != nil {
+		db = httpd.Traced(db, s.spans)
+	}
+	handler := withConsole(db, out.console)
 	if c.Pprof {
 		handler = withProfiles(handler)
 	}
-	return &serving{node: node, console: views, http: httpd.NewServer(handler, o), pb: riak, drain: c.Drain, log: s.log, signals: signals}
+	out.http = httpd.NewServer(handler, o)
+	return out
 }
 
 // withConsole serves the console beside the database.
@@ -213,7 +226,8 @@ type serving struct {
 	node    *tanodb.Node
 	console *console.Console
 	http    *httpd.Server
-	pb      *pb.Server // without a listener where it is off
+	pb      *pb.Server          // without a listener where it is off
+	metrics prometheus.Gatherer // all that /metrics shows
 	drain   time.Duration
 	log     *slog.Logger
 	signals chan os.Signal

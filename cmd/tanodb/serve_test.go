@@ -59,7 +59,7 @@ func TestServeJoins(t *testing.T) {
 	want := tanodb.Options{
 		Listen: "h4:7098", Join: []string{"h1:1", "h2:2"}, AutoJoin: true, Zone: "south", Weight: 50, Advertise: "p:3",
 		TransferBytes: 2 << 20, RepairEvery: 10 * time.Minute, RepairBytes: -1, RepairObjects: 2000, Durability: tanodb.Sync, CacheBytes: 1 << 30,
-		MaxRequests: 5, MaxObject: 1 << 20, MaxSiblings: 7, MaxClockOffset: time.Second,
+		MaxRequests: 5, MaxObject: 1 << 20, MaxSiblings: 7, MaxClockOffset: time.Second, SlowRequest: time.Second,
 	}
 	if diff := cmp.Diff(want, o); diff != "" {
 		t.Error(diff)

@@ -10,6 +10,9 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/config"
@@ -27,7 +30,8 @@ type settings struct {
 	level slog.LevelVar
 	door  *limit.Door
 	tls   *tls.Config
-	born  int64 // the memory limit that the process has begun with: GOMEMLIMIT, or none
+	spans *trace.TracerProvider // nil: nothing is traced
+	born  int64                 // the memory limit that the process has begun with: GOMEMLIMIT, or none
 
 	mu     sync.Mutex
 	config *config.Config
@@ -40,6 +44,9 @@ func newSettings(c *config.Config, logs io.Writer) (*settings, error) {
 	s.log = newLogger(c, logs, &s.level)
 	var err error
 	if s.tls, err = nodeTLS(c); err != nil {
+		return nil, err
+	}
+	if s.spans, err = newTraces(c, s.log); err != nil {
 		return nil, err
 	}
 	return s, s.apply(c)
@@ -159,11 +166,15 @@ func (s *settings) nodeOptions(c *config.Config) tanodb.Options {
 		MaxObject:      int(c.MaxObject),
 		MaxSiblings:    c.MaxSiblings,
 		MaxClockOffset: c.MaxClockOffset,
+		SlowRequest:    time.Duration(orUnlimited(int64(c.SlowRequest))),
 		TransferBytes:  int64(c.TransferRate),
 		RepairEvery:    c.RepairEvery,
 		RepairBytes:    orUnlimited(int64(c.RepairRate)),
 		RepairObjects:  int(orUnlimited(int64(c.RepairObjects))),
 		Logger:         s.log,
+	}
+	if s.spans != nil {
+		o.Traces = s.spans
 	}
 	for _, m := range c.Members() {
 		o.Bootstrap = append(o.Bootstrap, tanodb.Member{Name: m.Name, Address: m.Address})

@@ -72,9 +72,12 @@ var samples = map[string]struct {
 	"repair-objects":   {two: [2]string{"0", "5"}, bad: map[string]string{"-5": "or 0: no limit"}},
 	"max-clock-offset": {two: [2]string{"10ms", "1s"}, bad: map[string]string{"9ms": "from 10ms"}},
 
-	"log-level":  {two: [2]string{"debug", "warn"}, bad: map[string]string{"loud": "one of debug, info, warn, error"}},
-	"log-format": {two: [2]string{"json", "text"}, bad: map[string]string{"xml": "one of text, json"}},
-	"pprof":      {two: [2]string{"true", "false"}, bad: map[string]string{"2": "true or false"}},
+	"log-level":      {two: [2]string{"debug", "warn"}, bad: map[string]string{"loud": "one of debug, info, warn, error"}},
+	"log-format":     {two: [2]string{"json", "text"}, bad: map[string]string{"xml": "one of text, json"}},
+	"slow-request":   {two: [2]string{"250ms", "0s"}, other: map[string]string{"1000ms": "1s"}, bad: map[string]string{"1": "with its unit", "2h": "from 1ms to 1h, or 0"}},
+	"trace-endpoint": {two: [2]string{"http://c:4318", "https://c/v1/traces"}, bad: map[string]string{"c:4318": "a URL such as", "ftp://c": "a URL such as", "http://u:p@c": "no password"}},
+	"trace-ratio":    {two: [2]string{"0.5", "1"}, bad: map[string]string{"2": "from 0 to 1", "-0.1": "from 0 to 1", "NaN": "from 0 to 1", "x": "from 0 to 1"}},
+	"pprof":          {two: [2]string{"true", "false"}, bad: map[string]string{"2": "true or false"}},
 }
 
 // company is what an option needs beside it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -64,7 +65,11 @@ type Server struct {
 
 	LogLevel  string
 	LogFormat string
-	Pprof     bool
+
+	SlowRequest   time.Duration
+	TraceEndpoint string
+	TraceRatio    string
+	Pprof         bool
 }
 
 // Option describes one of them.
@@ -252,6 +257,15 @@ var Options = []Option{
 	{Name: "log-format", Group: "Logs and profiles", Sign: "FORMAT", Default: "text", Words: []string{"text", "json"},
 		Help:  "How it is logged.",
 		field: func(s *Server) any { return &s.LogFormat }},
+	{Name: "slow-request", Group: "Logs and profiles", Sign: "DURATION", Default: "1s", Min: int64(time.Millisecond), Max: oneHour, Zero: "none is logged", Live: true,
+		Help:  "A client's request that takes longer is logged with its whole story: key, options, each replica's part; ten a second at most.",
+		field: func(s *Server) any { return &s.SlowRequest }},
+	{Name: "trace-endpoint", Group: "Logs and profiles", Sign: "URL", Check: checkEndpoint,
+		Help:  "Where traces of requests are sent, by OTLP over HTTP: http://collector:4318; none: no request is traced.",
+		field: func(s *Server) any { return &s.TraceEndpoint }},
+	{Name: "trace-ratio", Group: "Logs and profiles", Sign: "PART", Default: "0.01", Check: checkRatio,
+		Help:  "The part of requests that is traced, from 0 to 1, where the client has not decided it by a traceparent.",
+		field: func(s *Server) any { return &s.TraceRatio }},
 	{Name: "pprof", Group: "Logs and profiles", Default: "false",
 		Help:  "Serve CPU and memory profiles under /debug/pprof/ to whoever reaches http.",
 		field: func(s *Server) any { return &s.Pprof }},
@@ -277,6 +291,40 @@ func checkPB(address string) error {
 		return fmt.Errorf("%w, or off", err)
 	}
 	return nil
+}
+
+func checkEndpoint(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return errors.New("an endpoint must be a URL such as http://collector:4318")
+	}
+	if u.User != nil {
+		return errors.New("an endpoint must hold no password, since it is shown: OTEL_EXPORTER_OTLP_HEADERS can carry one")
+	}
+	return nil
+}
+
+// Ratio is the trace-ratio as a number.
+func (s *Server) Ratio() float64 {
+	r, err := parseRatio(s.TraceRatio)
+	if err != nil {
+		return 0 // the table lets no such text through
+	}
+	return r
+}
+
+// parseRatio reads a number from 0 to 1.
+func parseRatio(text string) (float64, error) {
+	r, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(r >= 0 && r <= 1) {
+		return 0, errors.New("a part must be a number from 0 to 1")
+	}
+	return r, nil
+}
+
+func checkRatio(text string) error {
+	_, err := parseRatio(text)
+	return err
 }
 
 func checkMember(member string) error {

@@ -26,7 +26,7 @@ var table = []line{
 	{packages: []string{"internal/transport", "storage/disk", "internal/archive"}},
 
 	{pure: true, packages: []string{"internal/coordinator", "internal/handoff", "internal/antientropy", "internal/reap", "internal/backup"}},
-	{pure: true, packages: []string{"internal/vnode", "internal/membership", "internal/quorum", "internal/pace"}},
+	{pure: true, packages: []string{"internal/vnode", "internal/membership", "internal/quorum", "internal/pace", "internal/sketch"}},
 	{pure: true, packages: []string{"internal/ring"}},
 	{pure: true, packages: []string{"internal/crdt"}},
 	{pure: true, packages: []string{"internal/object", "storage"}},

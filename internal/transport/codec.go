@@ -16,6 +16,10 @@ import (
 const (
 	FrameVersion = 1
 
+	// TracedVersion is that of a frame with a Trace. It goes only to nodes that speak
+	// tracedProtocol.
+	TracedVersion = 2
+
 	// MaxFrame is the size of the largest frame, in bytes: the largest object,
 	// and room for its key, a page of others before it and the frame around them.
 	MaxFrame = kv.MaxObject + 8<<20
@@ -34,6 +38,7 @@ const (
 
 const (
 	lengthAt   = 1             // where the length stands
+	kindAt     = 5             // where the kind stands
 	fixedHead  = 1 + 4 + 1 + 8 // version, length, kind, id
 	checksum   = 4             // bytes of the CRC32C at the end
 	shortFrame = fixedHead + 1 + 1 + 2 + checksum
@@ -62,7 +67,18 @@ type Frame struct {
 	Timeout  time.Duration  // what is left for a request, in whole milliseconds (rounded up); 0: its time is over. At most kv.MaxTimeout
 	To       ring.Partition // the vnode that is asked, or that answers
 	Msg      vnode.Message
+	Trace    Trace // of a request; zero: it is not traced
 }
+
+// Trace is where a request belongs in what is recorded of it, as W3C's Trace Context has it.
+type Trace struct {
+	ID    [16]byte
+	Span  [8]byte // of the one who asks
+	Flags byte    // 1: it is recorded
+}
+
+// traceSize is how many bytes a Trace has in a frame.
+const traceSize = 16 + 8 + 1
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -81,7 +97,12 @@ func AppendFrame(dst []byte, f *Frame) ([]byte, error) {
 	}
 	start := len(dst)
 	e := encoder{b: dst}
-	e.u8(FrameVersion)
+	traced := f.Trace != Trace{} && !f.Response
+	if traced {
+		e.u8(TracedVersion)
+	} else {
+		e.u8(FrameVersion)
+	}
 	e.u32(0) // the length, when it is known
 	e.u8(uint8(k))
 	e.u64(f.ID)
@@ -89,6 +110,9 @@ func AppendFrame(dst []byte, f *Frame) ([]byte, error) {
 	e.uvarint(uint64((f.Timeout + time.Millisecond - 1) / time.Millisecond))
 	e.u16(uint16(f.To))
 	e.message(k, f.Msg)
+	if traced {
+		e.b = append(append(append(e.b, f.Trace.ID[:]...), f.Trace.Span[:]...), f.Trace.Flags)
+	}
 	size := len(e.b) - start + checksum
 	if size > MaxFrame {
 		e.fail("frame is %d bytes long; the limit is %d", size, MaxFrame)
@@ -106,6 +130,9 @@ func AppendFrame(dst []byte, f *Frame) ([]byte, error) {
 func DecodeFrame(b []byte) (f Frame, rest []byte, err error) {
 	body, rest, err := cutFrame(b)
 	if err != nil {
+		return Frame{}, nil, fmt.Errorf("%w: %w", ErrFrame, err)
+	}
+	if f.Trace, body, err = cutTrace(body); err != nil {
 		return Frame{}, nil, fmt.Errorf("%w: %w", ErrFrame, err)
 	}
 	d := decoder{b: body[1+4:]}
@@ -132,14 +159,33 @@ func DecodeFrame(b []byte) (f Frame, rest []byte, err error) {
 	return f, rest, nil
 }
 
+// cutTrace takes the trace off the end of a frame that has one.
+func cutTrace(body []byte) (t Trace, rest []byte, err error) {
+	if body[0] != TracedVersion {
+		return t, body, nil
+	}
+	end := len(body) - traceSize
+	if end < shortFrame-checksum {
+		return t, nil, errors.New("a traced frame that is too short for its trace")
+	}
+	b := body[end:]
+	copy(t.ID[:], b)
+	copy(t.Span[:], b[len(t.ID):])
+	t.Flags = b[traceSize-1]
+	if kind(body[kindAt]).answer() || t == (Trace{}) {
+		return t, nil, errors.New("a trace that is empty, or of an answer")
+	}
+	return t, body[:end], nil
+}
+
 // cutFrame splits b after its first frame, of which it checks the version, the
 // length and the checksum. Body is the frame without the checksum.
 func cutFrame(b []byte) (body, rest []byte, err error) {
 	if len(b) < shortFrame {
 		return nil, nil, fmt.Errorf("%d bytes are too few", len(b))
 	}
-	if b[0] != FrameVersion {
-		return nil, nil, fmt.Errorf("version %d; this node speaks %d", b[0], FrameVersion)
+	if b[0] != FrameVersion && b[0] != TracedVersion {
+		return nil, nil, fmt.Errorf("version %d; this node speaks %d and %d", b[0], FrameVersion, TracedVersion)
 	}
 	size := binary.BigEndian.Uint32(b[lengthAt:])
 	if size < shortFrame || size > MaxFrame {

@@ -293,8 +293,15 @@ func some[T any](s []T) []T {
 
 func frame(t *rapid.T) Frame {
 	m := message(t)
+	var trace Trace
+	if !kindOf(m).answer() && rapid.Bool().Draw(t, "traced") {
+		copy(trace.ID[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "trace"))
+		copy(trace.Span[:], rapid.SliceOfN(rapid.Byte(), 8, 8).Draw(t, "span"))
+		trace.Flags = rapid.Byte().Draw(t, "flags")
+	}
 	return Frame{
-		ID: rapid.Uint64().Draw(t, "id"), Response: kindOf(m).answer(), Epoch: rapid.Uint64().Draw(t, "epoch"),
+		Trace: trace,
+		ID:    rapid.Uint64().Draw(t, "id"), Response: kindOf(m).answer(), Epoch: rapid.Uint64().Draw(t, "epoch"),
 		Timeout: time.Duration(rapid.Int64Range(0, kv.MaxTimeout.Milliseconds()).Draw(t, "timeout ms")) * time.Millisecond,
 		To:      ring.Partition(rapid.Uint16().Draw(t, "to")), Msg: m,
 	}
@@ -447,6 +454,14 @@ func sealed(k kind, payload []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
+// traced is sealed for a frame that says that it has a trace.
+func traced(k kind, payload []byte) []byte {
+	b := sealed(k, payload)
+	b = b[:len(b)-checksum]
+	b[0] = TracedVersion
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
 func TestBrokenFrames(t *testing.T) {
 	huge := binary.AppendUvarint(nil, 1<<62)
 	good := sealed(kindPing, nil)
@@ -490,6 +505,9 @@ func TestBrokenFrames(t *testing.T) {
 		"a Matched of absent matches":  {sealed(kindMatched, []byte{9, 1, 1}), "do not fit"},
 		"a Matched that says it again": {sealed(kindMatched, []byte{1, 0, 0, 1, 'k', 0, 0, 0}), "is repeated"},
 		"a BucketsFound of countless":  {sealed(kindFound, huge), "buckets; the limit"},
+		"a trace and nothing else":     {traced(kindPing, bytes.Repeat([]byte{1}, traceSize-1)), "too short for its trace"},
+		"a trace of zeroes":            {traced(kindPing, make([]byte, traceSize)), "a trace that is empty"},
+		"a trace of an answer":         {traced(kindPong, bytes.Repeat([]byte{1}, traceSize)), "of an answer"},
 		"an endless number":            {sealed(kindCensus, append([]byte{0, 1, 'b'}, bytes.Repeat([]byte{0xff}, 11)...)), "a number"},
 	}
 	for name, tt := range tests {
@@ -708,7 +726,11 @@ func examples() []Frame {
 		}
 		frames = append(frames, f)
 	}
-	return frames
+	traced := frames[0]
+	copy(traced.Trace.ID[:], "a trace's own id")
+	copy(traced.Trace.Span[:], "the span")
+	traced.Trace.Flags = 1
+	return append(frames, traced)
 }
 
 // checkDecoded holds what is true of all that decodes: it encodes again, and

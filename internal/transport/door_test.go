@@ -170,7 +170,7 @@ func TestWhatDoesNotPassTheDoor(t *testing.T) {
 			"no cluster, for requests": {func(h *hello) { h.cluster, h.class = [16]byte{}, Requests }, "is of another cluster"},
 			"no cluster, for bulk":     {func(h *hello) { h.cluster, h.class = [16]byte{}, Bulk }, "is of another cluster"},
 			"one who errs":             {func(h *hello) { h.class, h.to = Door, "n2" }, `looks for a node "n2", this is n1`},
-			"a later protocol":         {func(h *hello) { h.class, h.low, h.high = Door, 6, 6 }, "speaks protocol 6, this node 5"},
+			"a later protocol":         {func(h *hello) { h.class, h.low, h.high = Door, 7, 7 }, "speaks protocol 7, this node 5 to 6"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				theirs, err := caller(t, j, "n1", tt.change).greet()

@@ -12,7 +12,9 @@ import (
 // highest that both know.
 const (
 	lowProtocol  = 5
-	highProtocol = 5
+	highProtocol = 6
+
+	tracedProtocol = 6 // the first that has frames with a Trace
 )
 
 // Protocols are the lowest and the highest protocol that this version speaks.

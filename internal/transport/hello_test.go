@@ -69,8 +69,8 @@ func TestObjections(t *testing.T) {
 		"of an id not known yet":    {mine, reply(mine, nil), [16]byte{}, ""},
 		"of another id":             {mine, reply(mine, nil), [16]byte{3}, "has the id 02000000000000000000000000000000, but the cluster knows the node of this name by the id 03"},
 		"without an id":             {mine, reply(mine, func(h *hello) { h.id = [16]byte{} }), [16]byte{3}, "has the id 00"},
-		"a later protocol":          {mine, reply(mine, func(h *hello) { h.low, h.high = 6, 7 }), [16]byte{}, "speaks protocol 6 to 7, this node 5"},
-		"an earlier protocol":       {mine, reply(mine, func(h *hello) { h.low, h.high = 1, 1 }), [16]byte{}, "speaks protocol 1, this node 5"},
+		"a later protocol":          {mine, reply(mine, func(h *hello) { h.low, h.high = 7, 8 }), [16]byte{}, "speaks protocol 7 to 8, this node 5 to 6"},
+		"an earlier protocol":       {mine, reply(mine, func(h *hello) { h.low, h.high = 1, 1 }), [16]byte{}, "speaks protocol 1, this node 5 to 6"},
 		"another cluster":           {mine, reply(mine, func(h *hello) { h.cluster = [16]byte{9} }), [16]byte{}, "is of another cluster"},
 		"no cluster":                {mine, reply(mine, func(h *hello) { h.cluster = [16]byte{} }), [16]byte{}, "is of another cluster"},
 		"another ring":              {mine, reply(mine, func(h *hello) { h.partitions = 8 }), [16]byte{}, "has a ring of 8 partitions, this node one of 64"},
@@ -83,7 +83,7 @@ func TestObjections(t *testing.T) {
 		"door: another ring":        {door, reply(door, func(h *hello) { h.partitions = 8 }), [16]byte{}, ""},
 		"door: another cluster":     {door, reply(door, func(h *hello) { h.cluster = [16]byte{9} }), [16]byte{}, "is of another cluster"},
 		"door: seeks another":       {door, reply(door, func(h *hello) { h.to = "n7" }), [16]byte{}, `looks for a node "n7"`},
-		"door: of a later protocol": {door, reply(door, func(h *hello) { h.low, h.high = 6, 6 }), [16]byte{}, "speaks protocol 6"},
+		"door: of a later protocol": {door, reply(door, func(h *hello) { h.low, h.high = 7, 7 }), [16]byte{}, "speaks protocol 7"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -201,6 +201,7 @@ func (l *link) connected(s *session) {
 	l.logged = ""
 	l.mu.Unlock()
 	p := l.peer
+	p.connects.Add(1)
 	p.mesh.cfg.Logger.Info("connected to node", "node", p.name, "address", s.address, "class", l.class.String())
 	if l.class == Requests {
 		p.news.Lock()

@@ -478,8 +478,8 @@ func TestCallers(t *testing.T) {
 		change func(h *hello)
 		want   string
 	}{
-		"a later protocol":    {func(h *hello) { h.low, h.high = 6, 7 }, "node n3 speaks protocol 6 to 7, this node 5"},
-		"an earlier protocol": {func(h *hello) { h.low, h.high = 1, 1 }, "node n3 speaks protocol 1, this node 5"},
+		"a later protocol":    {func(h *hello) { h.low, h.high = 7, 8 }, "node n3 speaks protocol 7 to 8, this node 5 to 6"},
+		"an earlier protocol": {func(h *hello) { h.low, h.high = 1, 1 }, "node n3 speaks protocol 1, this node 5 to 6"},
 		"an unknown member":   {func(h *hello) { h.from = "n9" }, "node n9 is not a member"},
 		"itself":              {func(h *hello) { h.from = "n1" }, "node n1 is not a member"},
 		"one who errs":        {func(h *hello) { h.to = "n2" }, `node n3 looks for a node "n2", this is n1`},

@@ -169,6 +169,9 @@ func (s *session) ask(f Frame, deadline time.Time, done func(vnode.Message, erro
 		f.Epoch = s.mesh.cfg.Epoch()
 	}
 	f.Timeout = min(left, kv.MaxTimeout)
+	if s.theirs.high < tracedProtocol {
+		f.Trace = Trace{} // it could not read the frame
+	}
 	b, err := encodeBatch(&f)
 	if err == nil {
 		err = s.push(b, now, f.ID, pending{deadline: deadline, done: done})

@@ -32,6 +32,8 @@ type PeerStats struct {
 	Lost    uint64 // requests that ended with ErrLost
 	Expired uint64 // requests that ended with ErrExpired
 	Strays  uint64 // answers that nobody waited for
+
+	Connects uint64 // connections that this node has made, of both classes: each but the first of a class is a reconnect
 }
 
 // counters are what many goroutines count of a peer.
@@ -40,6 +42,7 @@ type counters struct {
 	batchesOut, batchesIn atomic.Uint64
 	bytesOut, bytesIn     atomic.Uint64
 	lost, expired, strays atomic.Uint64
+	connects              atomic.Uint64
 }
 
 func (c *counters) sent(frames uint64, bytes int) {
@@ -77,6 +80,7 @@ func (p *peer) stats() PeerStats {
 		BatchesOut: p.batchesOut.Load(), BatchesIn: p.batchesIn.Load(),
 		BytesOut: p.bytesOut.Load(), BytesIn: p.bytesIn.Load(),
 		Lost: p.lost.Load(), Expired: p.expired.Load(), Strays: p.strays.Load(),
+		Connects: p.connects.Load(),
 	}
 	l := p.links[Requests]
 	if s := l.session.Load(); s != nil {

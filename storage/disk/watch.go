@@ -45,6 +45,7 @@ func (e *FullError) Unwrap() error { return storage.ErrFull }
 type space struct {
 	full    atomic.Pointer[FullError] // nil: writes are accepted
 	reserve atomic.Uint64             // as measured last; 0: the file system does not tell
+	free    atomic.Uint64             // as measured last
 	written atomic.Uint64             // bytes since then
 	nudge   chan struct{}             // has an element when it is time to measure
 }
@@ -94,6 +95,7 @@ func (e *Engine) measure() {
 	e.space.written.Store(0)
 	e.space.reserve.Store(need)
 	free := usage.AvailBytes
+	e.space.free.Store(free)
 	was := e.space.full.Load()
 	switch {
 	case was == nil && free < need:

@@ -15,6 +15,7 @@
 //	GET /_tanodb/cluster/plan                            tanodb.Plan
 //	POST /_tanodb/cluster/stage                          tanodb.Change, and the same as answer
 //	POST /_tanodb/cluster/join and so on                 Join, Commit, Clear, Down, Recover, Repair, Limits, Deletes
+//	GET /_tanodb/hot                                     Hot
 //	GET /_tanodb/settings                                Settings
 //	POST /_tanodb/settings/set                           SetOrder, and Setting as answer
 //	GET /_tanodb/repair                                  Repairs

@@ -120,6 +120,26 @@ func (f *fake) Status() tanodb.Status {
 	}
 }
 
+func (f *fake) Alive() error { return f.fail }
+
+func (f *fake) HotKeys(most int) tanodb.HotKeys {
+	k := kv.Key{Bucket: "b", Name: "k\xff"}
+	return tanodb.HotKeys{
+		Node: "n1", Sample: most, Life: time.Minute, Rate: 10,
+		Hot:     []tanodb.HotKey{{Key: k, Rate: 2.5, Error: 0.5}},
+		Largest: []tanodb.HighKey{{Key: kv.Key{Type: "t", Bucket: "b", Name: "l"}, Value: 4096, Age: time.Second}},
+		Most:    []tanodb.HighKey{},
+	}
+}
+
+func (f *fake) Readiness() tanodb.Readiness {
+	r := tanodb.Readiness{Node: "n1", Ready: f.fail == nil, Reasons: []tanodb.Reason{}, HandoffJobs: 2}
+	if f.fail != nil {
+		r.Reasons = append(r.Reasons, tanodb.Reason{What: "failed", Text: f.fail.Error()})
+	}
+	return r
+}
+
 func (f *fake) Cluster() tanodb.ClusterState {
 	return tanodb.ClusterState{Node: "n1", Epoch: 7, Owners: []string{"n1", "n2"}}
 }

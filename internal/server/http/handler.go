@@ -2,7 +2,7 @@
 // work, and TanoDB's own routes below /_tanodb/ for what Riak has not.
 //
 //	GET                    /                                what is served, by Riak's names
-//	GET                    /ping  /healthz  /stats  /metrics
+//	GET                    /ping  /healthz  /readyz  /stats  /metrics
 //	GET                    /buckets?buckets=true|stream
 //	GET                    /buckets/B/index/F/V[/V]         a query of an index; see index.go
 //	GET                    /buckets/B/keys?keys=true|stream
@@ -21,6 +21,7 @@
 //	GET                    /_tanodb/explain/buckets/B/keys/K
 //	GET                    /_tanodb/cluster  and below it  /transfers  /nodes  /plan
 //	POST                   /_tanodb/cluster/join  and so on; see cluster.go
+//	GET                    /_tanodb/hot?limit
 //	GET                    /_tanodb/settings
 //	POST                   /_tanodb/settings/set            see settings.go
 //	GET                    /_tanodb/repair
@@ -76,6 +77,11 @@ type Node interface {
 	Explain(k kv.Key) []kv.Reply
 
 	Status() tanodb.Status
+
+	// Alive is why only another start can help; Readiness, whether to send requests here.
+	Alive() error
+	HotKeys(most int) tanodb.HotKeys
+	Readiness() tanodb.Readiness
 	Metrics() prometheus.Gatherer
 }
 
@@ -209,13 +215,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case ping:
 		h.ping(w, r, t)
 	case health:
-		h.health(w, r)
+		h.health(w)
+	case readiness:
+		h.readiness(w)
 	case stats:
 		h.stats(w)
 	case status:
 		writeJSON(w, http.StatusOK, h.node.Status())
 	case metrics:
 		promhttp.HandlerFor(h.metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	case hotKeys:
+		h.hot(w, r, t)
 	case settings, setSetting:
 		h.settings(w, r, t)
 	case backupHome:

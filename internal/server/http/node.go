@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"cmp"
 	"net/http"
 
 	"github.com/tanodb/tanodb/internal/server/api"
@@ -35,13 +36,37 @@ func (h *handler) ping(w http.ResponseWriter, r *http.Request, t target) {
 	writeJSON(w, http.StatusOK, api.NewPing(reply))
 }
 
-// health answers whether a partition that is taken by chance answers in turn.
-func (h *handler) health(w http.ResponseWriter, r *http.Request) {
-	if _, err := h.node.Ping(r.Context()); err != nil {
-		h.refuse(w, target{}, err)
+// health answers whether the process is of any use, for who would restart it otherwise. It
+// asks nobody: that other nodes are down is no reason to restart this one.
+func (h *handler) health(w http.ResponseWriter) {
+	if err := h.node.Alive(); err != nil {
+		writeText(w, http.StatusServiceUnavailable, "the node has failed and must be started again: "+err.Error()+"\n")
 		return
 	}
 	writeText(w, http.StatusOK, "OK\n")
+}
+
+// readiness answers whether this node is to be sent requests, and why not.
+func (h *handler) readiness(w http.ResponseWriter) {
+	r := h.node.Readiness()
+	status := http.StatusOK
+	if !r.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, r)
+}
+
+// defaultHot is how many keys of each kind are told of where nothing is said of it.
+const defaultHot = 20
+
+// hot answers with the keys that stand out on this node.
+func (h *handler) hot(w http.ResponseWriter, r *http.Request, t target) {
+	p, err := parseParams(r.URL.RawQuery, t.own)
+	if err != nil {
+		h.refuse(w, t, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, api.NewHot(h.node.HotKeys(cmp.Or(p.limit, defaultHot))))
 }
 
 // resources are what is served, by the names that clients look for.

@@ -17,6 +17,7 @@ const (
 	root
 	ping
 	health
+	readiness
 	stats
 	metrics
 	status
@@ -58,6 +59,7 @@ const (
 	repairResume
 	repairVerify
 
+	hotKeys
 	settings
 	setSetting
 	backupInfo
@@ -90,6 +92,7 @@ var simple = map[string]resource{
 	"":                     root,
 	"ping":                 ping,
 	"healthz":              health,
+	"readyz":               readiness,
 	"stats":                stats,
 	"metrics":              metrics,
 	"mapred":               mapred,
@@ -117,6 +120,7 @@ var simple = map[string]resource{
 	ownPrefix + "/types/update":   typeUpdate,
 	ownPrefix + "/types/reset":    typeReset,
 
+	ownPrefix + "/hot":           hotKeys,
 	ownPrefix + "/settings":      settings,
 	ownPrefix + "/settings/set":  setSetting,
 	ownPrefix + "/backup":        backupInfo,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/kv"
@@ -24,6 +25,8 @@ func TestPaths(t *testing.T) {
 		"/metrics":                          {resource: metrics},
 		"/healthz":                          {resource: health},
 		"/_tanodb/ping":                     {resource: ping, own: true},
+		"/readyz":                           {resource: readiness},
+		"/_tanodb/hot":                      {resource: hotKeys, own: true},
 		"/_tanodb/status":                   {resource: status, own: true},
 		"/_tanodb/metrics":                  {resource: metrics, own: true},
 		"/buckets/b/keys":                   {resource: bucket, key: kv.Key{Bucket: "b"}},
@@ -189,11 +192,22 @@ func TestPing(t *testing.T) {
 	c := newClient(t, f)
 	c.body(c.want(200, "GET", "/ping", ""), "OK")
 	c.body(c.want(200, "GET", "/healthz", ""), "OK\n")
+	c.body(c.want(200, "GET", "/readyz", ""), `{"node":"n1","ready":true,"reasons":[],"handoff_jobs":2,"repair_pairs_due":0,"members_down":0}`+"\n")
 	c.body(c.want(200, "GET", "/_tanodb/ping", ""), `{"partition":"22835963083295358096932575511191922182123945984","node":"n1","elapsed_us":1}`+"\n")
 	f.fail = kv.ErrClosed
 	c.want(200, "GET", "/ping", "")
 	c.want(503, "GET", "/healthz", "")
+	c.body(c.want(503, "GET", "/readyz", ""), `{"node":"n1","ready":false,"reasons":[{"what":"failed","text":"closed"}],"handoff_jobs":2,"repair_pairs_due":0,"members_down":0}`+"\n")
 	c.want(503, "GET", "/_tanodb/ping", "")
+}
+
+func TestHotKeys(t *testing.T) {
+	c := newClient(t, newFake())
+	want := `{"node":"n1","sampled_one_in":3,"half_life_ms":60000,"requests_per_second":10,"hot":[{"bucket":"b","key":{"base64":"a/8="},"requests_per_second":2.5,"error":0.5}],"largest":[{"type":"t","bucket":"b","key":"l","value":4096,"seen_ago_ms":1000}],"siblings":[]}` + "\n"
+	c.body(c.want(200, "GET", "/_tanodb/hot?limit=3", ""), want)
+	c.body(c.want(200, "GET", "/_tanodb/hot", ""), strings.Replace(want, "in\":3", "in\":20", 1))
+	c.want(400, "GET", "/_tanodb/hot?limit=x", "")
+	c.want(405, "POST", "/_tanodb/hot", "")
 }
 
 func TestRootNamesWhatIsServed(t *testing.T) {
@@ -243,7 +257,13 @@ func TestStats(t *testing.T) {
 	repairs := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tanodb_read_repairs_total"}, []string{"kind"})
 	repairs.WithLabelValues("stale").Add(1)
 	repairs.WithLabelValues("missing").Add(2)
-	f.registry.MustRegister(requests, seconds, repairs)
+	siblings := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "tanodb_get_siblings"})
+	siblings.Observe(1)
+	siblings.Observe(3)
+	sizes := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "tanodb_value_bytes"}, []string{"op"})
+	sizes.WithLabelValues("get").Observe(300)
+	sizes.WithLabelValues("put").Observe(9)
+	f.registry.MustRegister(requests, seconds, repairs, siblings, sizes)
 	connects := prometheus.NewCounter(prometheus.CounterOpts{Name: "tanodb_pb_connects_total"})
 	connects.Add(9)
 	open := prometheus.NewGauge(prometheus.GaugeOpts{Name: "tanodb_pb_connections"})
@@ -259,13 +279,30 @@ func TestStats(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"node_gets_total": 7.0, "node_puts_total": 5.0, "node_get_fsm_time_mean": 2000.0, "read_repairs_total": 3.0, "vnode_puts_total": 0.0,
+		"node_gets_total": 7.0, "node_puts_total": 5.0, "node_get_fsm_time_mean": 2000.0, "node_get_fsm_time_median": 2500.0, "node_get_fsm_time_95": 4750.0, "node_get_fsm_time_99": 4950.0,
+		"node_get_fsm_siblings_mean": 2.0, "node_get_fsm_objsize_mean": 300.0,
+		"read_repairs_total": 3.0, "vnode_puts_total": 0.0,
 		"nodename": "n1", "riak_kv_version": riakVersion, "storage_backend": "memory", "ring_members": []any{"n1", "n2", "n3"},
 		"connected_nodes": []any{"n2"}, "ring_num_partitions": 64.0, "ring_creation_size": 64.0,
 		"pbc_connects_total": 9.0, "pbc_active": 2.0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestPercentileAboveAllBounds(t *testing.T) {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "h", Buckets: []float64{0.001, 0.002}})
+	h.Observe(7)
+	var m dto.Metric
+	if err := h.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := percentile([]*dto.Metric{&m}, 0.99); !ok || got != 2000 {
+		t.Errorf("%d, %v", got, ok)
+	}
+	if _, ok := percentile(nil, 0.5); ok {
+		t.Error("nothing has a median")
 	}
 }
 

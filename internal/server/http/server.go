@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // maxHeaderBytes is how many bytes the head of a request may have: a value's metadata
@@ -21,12 +23,17 @@ type Server struct {
 	o    Options
 	max  int64
 	open atomic.Int64 // connections. Invariant: 0 <= open <= max
+
+	registry   *prometheus.Registry
+	connects   prometheus.Counter
+	turnedAway prometheus.Counter
 }
 
 // NewServer makes a server of a handler: that of New, or one around it.
 func NewServer(handler http.Handler, o Options) *Server {
 	o.ensureDefaults()
-	s := &Server{o: o, max: int64(o.MaxConnections)}
+	s := &Server{o: o, max: int64(o.MaxConnections), registry: prometheus.NewRegistry()}
+	s.measure()
 	s.http = http.Server{
 		Handler:           s.hurry(handler),
 		ReadHeaderTimeout: o.HeaderTimeout,
@@ -36,6 +43,20 @@ func NewServer(handler http.Handler, o Options) *Server {
 	}
 	return s
 }
+
+// measure makes the metrics of connections.
+func (s *Server) measure() {
+	s.connects = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tanodb_http_connects_total", Help: "Connections of HTTP clients that were accepted."})
+	s.turnedAway = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tanodb_http_turned_away_total", Help: "Connections of HTTP clients that were refused, since there were too many."})
+	s.registry.MustRegister(s.connects, s.turnedAway, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tanodb_http_connections", Help: "HTTP clients that are connected."},
+		func() float64 { return float64(s.open.Load()) }))
+}
+
+// Metrics are the server's Prometheus metrics.
+func (s *Server) Metrics() prometheus.Gatherer { return s.registry }
 
 // hurry gives each body a time to come, also one that the handler does not want: what is
 // left of it is read before the answer is sent.
@@ -83,9 +104,11 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if l.server.open.Add(1) <= l.server.max {
+			l.server.connects.Inc()
 			return &conn{Conn: c, server: l.server}, nil
 		}
 		l.server.open.Add(-1)
+		l.server.turnedAway.Inc()
 		turnAway(c)
 	}
 }

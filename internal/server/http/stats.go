@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"math"
 	"net/http"
 
 	dto "github.com/prometheus/client_model/go"
@@ -34,6 +35,20 @@ var means = []struct {
 	{"node_put_fsm_time_mean", "tanodb_request_seconds", "op", "put"},
 }
 
+// sizes are the statistics that are a mean of something else than time.
+var sizes = []struct {
+	name, metric, label, value string
+}{
+	{"node_get_fsm_siblings_mean", "tanodb_get_siblings", "", ""},
+	{"node_get_fsm_objsize_mean", "tanodb_value_bytes", "op", "get"},
+}
+
+// percentiles are the statistics by which Riak's names of a time end.
+var percentiles = []struct {
+	suffix string
+	part   float64
+}{{"median", 0.5}, {"95", 0.95}, {"99", 0.99}}
+
 // stats answers with Riak's statistics, as far as there are numbers for them.
 func (h *handler) stats(w http.ResponseWriter) {
 	families, err := h.metrics.Gather()
@@ -50,7 +65,42 @@ func (h *handler) stats(w http.ResponseWriter) {
 			out[c.name] = mean
 		}
 	}
+	for _, c := range sizes {
+		if total, count := gathered(series(families, c.metric, c.label, c.value)); count > 0 {
+			out[c.name] = uint64(total / float64(count))
+		}
+	}
+	for _, op := range []string{"get", "put"} {
+		ms := series(families, "tanodb_request_seconds", "op", op)
+		for _, p := range percentiles {
+			if micros, ok := percentile(ms, p.part); ok {
+				out["node_"+op+"_fsm_time_"+p.suffix] = micros
+			}
+		}
+	}
 	writeJSON(w, http.StatusOK, out)
+}
+
+// percentile is about the time, in microseconds, that so large a part of what the first
+// histogram has seen did not exceed: between the bounds of a bucket it is taken to be
+// even. False: it holds nothing.
+func percentile(ms []*dto.Metric, part float64) (uint64, bool) {
+	if len(ms) == 0 || ms[0].GetHistogram().GetSampleCount() == 0 {
+		return 0, false
+	}
+	h := ms[0].GetHistogram()
+	rank := part * float64(h.GetSampleCount())
+	lower, before := 0.0, 0.0
+	for _, b := range h.GetBucket() {
+		upper, upTo := b.GetUpperBound(), float64(b.GetCumulativeCount())
+		if upTo >= rank && !math.IsInf(upper, 1) {
+			return uint64((lower + (upper-lower)*(rank-before)/(upTo-before)) * 1e6), true
+		}
+		if !math.IsInf(upper, 1) {
+			lower, before = upper, upTo
+		}
+	}
+	return uint64(lower * 1e6), true // above all bounds
 }
 
 // describe is what Riak's statistics say of the cluster.
@@ -108,13 +158,18 @@ func sum(ms []*dto.Metric) float64 {
 
 // meanMicros is the mean of histograms of seconds; false: they hold nothing.
 func meanMicros(ms []*dto.Metric) (uint64, bool) {
-	total, count := 0.0, uint64(0)
-	for _, m := range ms {
-		total += m.GetHistogram().GetSampleSum()
-		count += m.GetHistogram().GetSampleCount()
-	}
+	total, count := gathered(ms)
 	if count == 0 {
 		return 0, false
 	}
 	return uint64(total / float64(count) * 1e6), true
+}
+
+// gathered is the sum and the number of what histograms have seen.
+func gathered(ms []*dto.Metric) (total float64, count uint64) {
+	for _, m := range ms {
+		total += m.GetHistogram().GetSampleSum()
+		count += m.GetHistogram().GetSampleCount()
+	}
+	return total, count
 }

@@ -1,6 +1,7 @@
 package pb
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ type conn struct {
 	writeBy  time.Time // the same for writing
 	broken   error     // of a write: a part of a frame may have gone, and no other may follow it
 	clientID []byte
-	req      request // the one that is served
+	req      request         // the one that is served
+	traced   context.Context // of req; nil: it is not recorded
 
 	// The names of the last request: the next one is mostly about the same
 	// bucket, and then they need no memory of their own.
@@ -123,7 +125,12 @@ func (c *conn) answer(r *request) (again bool) {
 		c.server.release(c.out)
 		c.out = nil
 	}()
+	ended := func(bool) {}
+	if c.server.tracer != nil {
+		ended = c.trace(r)
+	}
 	failed, fatal := c.handle(r)
+	ended(failed)
 	c.server.metrics.answered(r.code, failed)
 	if err := c.flush(); err != nil {
 		return false

@@ -32,7 +32,7 @@ func (c *conn) fetchData(r *request) error {
 	if m.NodeConfirms != nil {
 		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N)
 	}
-	d, err := c.server.o.Data.Fetch(c.server.requests, k, o)
+	d, err := c.server.o.Data.Fetch(c.context(), k, o)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
 		return c.dataReason(err, k, &d, o.N, m.Ask)
 	}
@@ -76,7 +76,7 @@ func (c *conn) updateData(r *request) error {
 	if err := asked(&o, m.Ask); err != nil {
 		return err
 	}
-	d, err := c.server.o.Data.Update(c.server.requests, k, op, o)
+	d, err := c.server.o.Data.Update(c.context(), k, op, o)
 	if err != nil {
 		if op == nil && d.Kind != 0 && errors.Is(err, kv.ErrDataType) {
 			err = &kv.DataError{Cause: kv.ErrDataType, Text: "Operation type is `undefined` but  bucket type is `" + d.Kind.String() + "`."}
@@ -143,7 +143,7 @@ func (c *conn) getCounter(r *request) error {
 	if m.NodeConfirms != nil {
 		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0)
 	}
-	d, err := c.server.o.Data.Fetch(c.server.requests, k, o)
+	d, err := c.server.o.Data.Fetch(c.context(), k, o)
 	answer := &riakpb.RpbCounterGetResp{}
 	switch {
 	case err == nil:
@@ -168,7 +168,7 @@ func (c *conn) updateCounter(r *request) error {
 	if m.NodeConfirms != nil {
 		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0)
 	}
-	d, err := c.server.o.Data.Update(c.server.requests, k, kv.CounterOp(m.GetAmount()), o)
+	d, err := c.server.o.Data.Update(c.context(), k, kv.CounterOp(m.GetAmount()), o)
 	if err != nil {
 		return c.dataReason(err, k, &d, 0, nil)
 	}

@@ -91,7 +91,7 @@ func (c *conn) pages(b kv.Bucket, q *indexQuery, page int, fn func([]kv.IndexMat
 		if q.most > 0 {
 			q.Limit = min(left, page)
 		}
-		got, err := c.server.o.Indexes.Index(c.server.requests, b, q.IndexQuery)
+		got, err := c.server.o.Indexes.Index(c.context(), b, q.IndexQuery)
 		if err != nil {
 			return "", reason(err, &story{bucketType: b.Type, replicas: c.replicas})
 		}
@@ -148,7 +148,7 @@ func (c *conn) indexAll(b kv.Bucket, q *indexQuery) error {
 // indexPage answers our own client with one page, and where the next one begins.
 func (c *conn) indexPage(b kv.Bucket, q *indexQuery, a *riakpb.TanoAsk) error {
 	q.Token, q.Limit = string(a.Token), int(min(a.GetLimit(), maxQuorum))
-	page, err := c.server.o.Indexes.Index(c.server.requests, b, q.IndexQuery)
+	page, err := c.server.o.Indexes.Index(c.context(), b, q.IndexQuery)
 	if err != nil {
 		return reason(err, &story{bucketType: b.Type, replicas: c.replicas, own: true})
 	}

@@ -25,7 +25,7 @@ func (c *conn) listKeys(r *request) error {
 		return forbidden("stream_list_keys")
 	}
 	for {
-		page, err := c.server.node.Keys(c.server.requests, b, o)
+		page, err := c.server.node.Keys(c.context(), b, o)
 		if err != nil {
 			return reason(err, &story{bucketType: b.Type, replicas: c.replicas})
 		}
@@ -43,7 +43,7 @@ func (c *conn) listKeys(r *request) error {
 // onePage answers our own client with one page, and where the next one begins.
 func (c *conn) onePage(b kv.Bucket, o kv.ListOptions, a *riakpb.TanoAsk) error {
 	o.Token, o.Limit = string(a.Token), int(min(a.GetLimit(), maxQuorum))
-	page, err := c.server.node.Keys(c.server.requests, b, o)
+	page, err := c.server.node.Keys(c.context(), b, o)
 	if err != nil {
 		return reason(err, &story{bucketType: b.Type, replicas: c.replicas, own: true})
 	}
@@ -97,7 +97,7 @@ func (c *conn) listBuckets(r *request) error {
 	o := kv.ListOptions{Limit: listPage, Timeout: milliseconds(m.GetTimeout())}
 	var all []string
 	for size := 0; ; {
-		page, err := c.server.o.Buckets.Buckets(c.server.requests, bucketType, o)
+		page, err := c.server.o.Buckets.Buckets(c.context(), bucketType, o)
 		if err != nil {
 			return reason(err, &story{bucketType: bucketType, replicas: c.replicas})
 		}

@@ -32,7 +32,7 @@ func (c *conn) mapRed(r *request) error {
 	if err != nil {
 		return wireError(err.Error())
 	}
-	err = c.server.jobs.Run(c.server.requests, job, func(p mapreduce.Part) error {
+	err = c.server.jobs.Run(c.context(), job, func(p mapreduce.Part) error {
 		c.out.begin(riakpb.MapRedResp)
 		c.out.varint(1, uint64(p.Phase))
 		c.out.bytes(2, p.Data)

@@ -6,7 +6,7 @@ import (
 	"github.com/tanodb/tanodb/internal/server/riakpb"
 )
 
-// metrics are a server's, in a registry of its own. docs/ARCHITECTURE.md lists
+// metrics are a server's, in a registry of its own. docs/metrics.md lists
 // them.
 type metrics struct {
 	registry   *prometheus.Registry

@@ -73,7 +73,7 @@ func (c *conn) get(r *request) error {
 	}
 	q.o.Tombstones = q.ask == nil || q.ask.GetTombstones() // that are siblings of live values: Riak shows them always
 	q.o.Linger = milliseconds(q.ask.GetLinger())
-	obj, err := c.server.node.Get(c.server.requests, c.key(&q.place), q.o)
+	obj, err := c.server.node.Get(c.context(), c.key(&q.place), q.o)
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
 		return c.absent(&q, &obj)
@@ -156,7 +156,7 @@ func (c *conn) write(q *putReq, made bool) error {
 		return err
 	}
 	q.o.ReturnBody = q.o.ReturnBody || q.returnHead
-	receipt, err := c.server.node.Put(c.server.requests, k, q.content.v, q.o)
+	receipt, err := c.server.node.Put(c.context(), k, q.content.v, q.o)
 	if err != nil {
 		return reason(err, &story{bucketType: k.Type, replies: receipt.Replies, n: q.o.N, replicas: c.replicas, value: len(q.content.v.Data), own: q.ask != nil, context: receipt.Context})
 	}
@@ -188,7 +188,7 @@ func (c *conn) del(r *request) error {
 	if err := asked(&o, m.Ask); err != nil {
 		return err
 	}
-	receipt, err := c.server.node.Delete(c.server.requests, c.key(&p), o)
+	receipt, err := c.server.node.Delete(c.context(), c.key(&p), o)
 	own := m.Ask != nil
 	if err != nil && (own || !errors.Is(err, kv.ErrNotFound)) {
 		return reason(err, &story{bucketType: string(m.Type), replies: receipt.Replies, n: o.N, replicas: c.replicas, own: own, context: receipt.Context})

@@ -20,6 +20,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -107,6 +109,9 @@ type Options struct {
 	// AllowsLists reports whether all keys, or all buckets, may be listed in one
 	// request. Nil: they may.
 	AllowsLists func() bool
+
+	// Traces records requests as spans. Nil: none.
+	Traces trace.TracerProvider
 
 	// Properties are served if they are given, and refused otherwise.
 	Properties Properties

@@ -225,7 +225,7 @@ func (c *conn) getBucket(r *request) error {
 	if err != nil {
 		return err
 	}
-	ps, err := props.BucketProps(c.server.requests, b)
+	ps, err := props.BucketProps(c.context(), b)
 	if err != nil {
 		return bucketReason(err, m.Type)
 	}
@@ -246,7 +246,7 @@ func (c *conn) setBucket(r *request) error {
 	if err != nil {
 		return badProps(err)
 	}
-	if err := props.SetBucketProps(c.server.requests, b, ps); err != nil {
+	if err := props.SetBucketProps(c.context(), b, ps); err != nil {
 		return bucketReason(err, m.Type)
 	}
 	c.out.empty(riakpb.SetBucketResp)
@@ -263,7 +263,7 @@ func (c *conn) resetBucket(r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := props.ResetBucketProps(c.server.requests, b); err != nil {
+	if err := props.ResetBucketProps(c.context(), b); err != nil {
 		return bucketReason(err, m.Type)
 	}
 	c.out.empty(riakpb.ResetBucketResp)
@@ -280,7 +280,7 @@ func (c *conn) getType(r *request) error {
 	if err != nil {
 		return err
 	}
-	t, err := props.BucketType(c.server.requests, string(m.Type))
+	t, err := props.BucketType(c.context(), string(m.Type))
 	if err != nil {
 		return typeReason(err, m.Type)
 	}
@@ -301,7 +301,7 @@ func (c *conn) setType(r *request) error {
 	if err != nil {
 		return badProps(err)
 	}
-	if err := props.UpdateBucketType(c.server.requests, string(m.Type), ps); err != nil {
+	if err := props.UpdateBucketType(c.context(), string(m.Type), ps); err != nil {
 		return typeReason(err, m.Type)
 	}
 	c.out.empty(riakpb.SetBucketResp)

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tanodb/tanodb/internal/mapreduce"
 )
 
@@ -17,6 +19,7 @@ type Server struct {
 	o       Options
 	metrics *metrics
 	jobs    *mapreduce.Runner
+	tracer  trace.Tracer // nil: nothing is traced
 	frames  atomic.Int64 // bytes of requests in memory. Invariant: 0 <= frames <= o.MaxFrames
 	buffers sync.Pool    // of *frame
 
@@ -34,6 +37,9 @@ type Server struct {
 func NewServer(n Node, o Options) *Server {
 	o.ensureDefaults()
 	s := &Server{node: n, o: o, jobs: mapreduce.New(n), conns: map[*conn]struct{}{}, accepts: map[net.Listener]struct{}{}}
+	if o.Traces != nil {
+		s.tracer = o.Traces.Tracer(tracerName)
+	}
 	s.metrics = newMetrics(s)
 	s.buffers.New = func() any { return &frame{} }
 	s.requests, s.cut = context.WithCancel(context.Background())

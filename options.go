@@ -110,8 +110,14 @@ type Options struct {
 	Network *MemoryNetwork
 
 	// TLS secures the connections between nodes: both sides show a certificate
-	// and check the other's. Nil: plain TCP.
+	// and check the other's, which must be good for server and client authentication. Who
+	// dials checks that it is for the host of the other's address. GetConfigForClient, if
+	// that is set, gives the configuration of each new connection, so that a certificate
+	// can change; one that is dialled gives it a nil hello. Nil: plain TCP.
 	TLS *tls.Config
+
+	// Certificates are shown by Status. Nil: none.
+	Certificates func() []Certificate
 
 	// MaxRequests is how many client requests may be in progress on this node; one more
 	// is refused with kv.ErrOverload. 0: 10000.

@@ -25,6 +25,18 @@ type Status struct {
 	Storage     StorageState  `json:"storage"`
 
 	Tombstones TombstoneState `json:"tombstones"`
+
+	Certificates []Certificate `json:"certificates,omitempty"` // that this node goes by
+}
+
+// Certificate is one that a node shows or goes by, and when it ends.
+type Certificate struct {
+	Use     string    `json:"use"` // nodes or clients
+	Kind    string    `json:"kind"`
+	Name    string    `json:"name"`
+	Path    string    `json:"path"`
+	Ends    time.Time `json:"ends"`
+	Warning string    `json:"warning,omitempty"`
 }
 
 // TombstoneState is what is left of deletes on a node, and what becomes of it.
@@ -94,6 +106,9 @@ func (n *Node) Status() Status {
 		Services:    n.tree.list(),
 		Storage:     n.storageState(),
 		Tombstones:  n.reapers.state(),
+	}
+	if n.o.Certificates != nil {
+		s.Certificates = n.o.Certificates()
 	}
 	for _, m := range t.Members() {
 		s.Members = append(s.Members, MemberState{

@@ -17,6 +17,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,9 @@ import (
 var (
 	// ErrUnreachable: no node took the request; nothing was done.
 	ErrUnreachable = errors.New("no node can be reached")
+
+	// ErrLogin: the nodes do not take the client for who it says it is.
+	ErrLogin = errors.New("the nodes do not let this user in")
 
 	// ErrSiblings: a key holds several values, and Options.Resolve is not there.
 	ErrSiblings = errors.New("the key holds several values")
@@ -53,6 +57,14 @@ type Options struct {
 	// Addresses are HOST:PORT of the nodes' Protocol Buffers listeners. A node
 	// that is not among them is reached through the others, which costs a step.
 	Addresses []string
+
+	// TLS secures the connections from their first byte. Its ServerName may be empty: it is
+	// the host of the address. Nil: they are plain, unless User is there.
+	TLS *tls.Config
+
+	// User and Password are who the client is, where the cluster asks for it. They go over
+	// TLS only. With a certificate in TLS the password may be empty.
+	User, Password string
 
 	// MaxOpen is how many connections a node gets at once; a request past
 	// that waits for one. 0: 64.
@@ -82,6 +94,9 @@ type Options struct {
 }
 
 func (o *Options) ensureDefaults() {
+	if o.TLS == nil && o.User != "" {
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
 	o.MaxOpen = cmp.Or(o.MaxOpen, defaultMaxOpen)
 	o.MaxIdle = cmp.Or(o.MaxIdle, defaultMaxIdle)
 	o.DialTimeout = cmp.Or(o.DialTimeout, defaultDialTimeout)

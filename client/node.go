@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -113,9 +114,15 @@ func (n *node) dial(ctx context.Context) (*conn, error) {
 	defer cancel()
 	var d net.Dialer
 	nc, err := d.DialContext(dctx, "tcp", n.address)
+	if err == nil && c.o.TLS != nil {
+		nc, err = n.secure(dctx, nc)
+	}
 	if err == nil {
 		var k *conn
 		if k, err = n.start(nc); err == nil {
+			err = n.enter(dctx, k)
+		}
+		if err == nil {
 			err = n.greet(dctx, k)
 		}
 		if err == nil {
@@ -127,6 +134,39 @@ func (n *node) dial(ctx context.Context) (*conn, error) {
 		n.mark(err)
 	}
 	return nil, fmt.Errorf("%s: %w", n.address, err)
+}
+
+// secure makes a connection one of TLS.
+func (n *node) secure(ctx context.Context, nc net.Conn) (net.Conn, error) {
+	conf := n.client.o.TLS.Clone()
+	if conf.ServerName == "" {
+		conf.ServerName, _, _ = net.SplitHostPort(n.address) // New has looked at it
+	}
+	s := tls.Client(nc, conf)
+	if err := s.HandshakeContext(ctx); err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// enter says who the client is.
+func (n *node) enter(ctx context.Context, k *conn) error {
+	o := &n.client.o
+	if o.User == "" {
+		return nil
+	}
+	f, err := k.ask(ctx, riakpb.AuthReq, &riakpb.RpbAuthReq{User: []byte(o.User), Password: []byte(o.Password)})
+	if err != nil {
+		return err
+	}
+	if f.code == riakpb.Error {
+		return fmt.Errorf("%w: %w", ErrLogin, refusal(f.body))
+	}
+	if f.code != riakpb.AuthResp {
+		return fmt.Errorf("this is no node of TanoDB: its answer has code %d; %w", f.code, kv.ErrInternal)
+	}
+	return nil
 }
 
 // start gives a connection its reader, unless the client is closed.

@@ -50,6 +50,9 @@ func load(t *testing.T, file string, env map[string]string) *config.Config {
 	if err != nil {
 		t.Fatalf("%v\nwith %s%v", err, file, env)
 	}
+	if err := c.Exposed(); err != nil {
+		t.Errorf("the node does not start: %v", err)
+	}
 	return c
 }
 

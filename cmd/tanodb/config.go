@@ -83,6 +83,9 @@ func (c *configCheckCmd) Run(a *app) error {
 		return err
 	}
 	loaded, err := config.Load(config.Input{Path: c.File, Text: text, Env: os.LookupEnv})
+	if err == nil {
+		err = loaded.Exposed()
+	}
 	out := checked{File: c.File, Problems: config.Problems{}}
 	if errors.As(err, &out.Problems) {
 		if a.json {
@@ -119,7 +122,7 @@ func (c *configPrintCmd) Run(a *app) error {
 		if len(c.given()) > 0 {
 			return usagef("--node asks a node that runs; the flags of tanodb serve say nothing there")
 		}
-		base, err := parseBase(c.Node)
+		base, err := a.base(c.Node)
 		if err != nil {
 			return err
 		}
@@ -150,7 +153,7 @@ func (a *app) askNode(base, method, path string, order, into any) error {
 	}
 	ctx, cancel := a.requestContext()
 	defer cancel()
-	ans, err := roundTrip(ctx, base, r)
+	ans, err := a.roundTrip(ctx, base, r)
 	if err != nil {
 		return err
 	}
@@ -202,7 +205,7 @@ func (c *setCmd) Run(a *app) error {
 	if len(c.Node) > 0 {
 		bases = nil
 		for _, node := range c.Node {
-			base, err := parseBase(node)
+			base, err := a.base(node)
 			if err != nil {
 				return err
 			}

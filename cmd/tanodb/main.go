@@ -20,6 +20,8 @@
 //	tanodb backup       back a cluster up, check backups, and restore them
 //	tanodb export       write the values of buckets as JSON lines or CSV
 //	tanodb import       read such lines, and write their values
+//	tanodb security     show and change who may do what
+//	tanodb cert         make certificates for nodes and users, and show them
 //	tanodb bench        load a cluster and measure it
 //	tanodb version      print the version; completion and man print what packages hold
 //
@@ -62,6 +64,7 @@ type cli struct {
 	JSON    bool          `help:"Print one JSON document instead of text."`
 	Addr    []string      `help:"Where a node serves HTTP. Several, separated by commas: the first that can be reached is asked; bench spreads over all." placeholder:"URL" default:"${addr}" env:"TANODB_ADDR"`
 	Timeout time.Duration `help:"How long a request may take, from 1ms to 24h." placeholder:"DURATION" default:"30s" env:"TANODB_TIMEOUT"`
+	loginFlags
 
 	Serve      serveCmd      `cmd:"" help:"Run a node. Alone it is a whole database."`
 	Dev        devCmd        `cmd:"" help:"Run a cluster of real processes on this machine, to play with and to break."`
@@ -86,6 +89,8 @@ type cli struct {
 	Bench      benchCmd      `cmd:"" help:"Load a cluster and measure it."`
 	Config     configCmd     `cmd:"" help:"Show and check the options of a node."`
 	Set        setCmd        `cmd:"" help:"Change an option of a node that runs."`
+	Security   securityCmd   `cmd:"" help:"Show and change who may do what."`
+	Cert       certCmd       `cmd:"" help:"Make certificates for nodes and users, and show them."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Man        manCmd        `cmd:"" help:"Print the page of the manual, for man."`
@@ -97,6 +102,8 @@ type app struct {
 	json    bool
 	addrs   []string
 	timeout time.Duration
+	secure  bool    // an address without a scheme is of https
+	caller  *caller // nil: nobody
 
 	stdin  io.Reader
 	stdout io.Writer
@@ -123,7 +130,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	a := &app{json: c.JSON, addrs: c.Addr, timeout: c.Timeout, stdin: stdin, stdout: stdout, stderr: stderr}
 	if err == nil {
+		a.secure = c.secure()
 		err = a.check()
+	}
+	if err == nil {
+		a.caller, err = c.caller()
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "tanodb: %v\nRun \"%s --help\" for what can be said.\n", err, helpFor(parser, err))
@@ -209,7 +220,7 @@ func (a *app) check() error {
 		return usagef("--addr is empty; it must be a URL such as %s", defaultAddr)
 	}
 	for i, addr := range a.addrs {
-		base, err := parseBase(addr)
+		base, err := a.base(addr)
 		if err != nil {
 			return err
 		}

@@ -143,6 +143,7 @@ against the same node.
 A counter with known values of its labels shows all of them from the start, at 0. No label grows with what clients do: the
 only open ones are the names of members, of services and of versions. Of a histogram there are
 ` + "`_bucket`, `_sum` and `_count`" + `. Metrics of the engine are missing on a node in memory, those of other nodes on one that is alone.
+On a node with certificates there is also ` + "`tanodb_certificate_expiry_seconds{use,kind}`" + `: seconds until the first of that use and kind expires.
 `
 
 // page is docs/metrics.md.

@@ -131,7 +131,14 @@ func (s status) String() string {
 	fmt.Fprintf(&b, "storage: %s, %d bytes%s%s\n", s.Storage.Engine, s.Storage.Bytes, in(s.Storage.Dir), readOnly(s.Storage.ReadOnly))
 	b.WriteString(trouble(&s.Storage))
 	fmt.Fprintf(&b, "tombstones: %s\n", tombstones(s.Tombstones))
-	fmt.Fprintf(&b, "requests in progress: %d\n\n", s.Requests)
+	fmt.Fprintf(&b, "requests in progress: %d\n", s.Requests)
+	for _, c := range s.Certificates {
+		fmt.Fprintf(&b, "certificate of %s: %s %s, until %s\n", c.Use, c.Kind, c.Name, c.Ends.UTC().Format(time.RFC3339))
+		if c.Warning != "" {
+			fmt.Fprintf(&b, "  WARNING: %s: %s\n", c.Path, c.Warning)
+		}
+	}
+	b.WriteString("\n")
 	t := newTable("MEMBER", "STATE", "SINCE", "PARTITIONS", "ADDRESS")
 	for _, m := range s.Members {
 		state := "down"

@@ -67,7 +67,7 @@ func TestGuides(t *testing.T) {
 						t.Errorf("%s:%d: %s", name, b.line, problem)
 					}
 				case "toml":
-					if _, err := config.Load(config.Input{Path: name, Text: []byte(b.text)}); err != nil {
+					if err := starts(config.Input{Path: name, Text: []byte(b.text)}); err != nil {
 						t.Errorf("%s:%d: %v", name, b.line, err)
 					}
 				case "text":
@@ -123,8 +123,16 @@ func parseCommand(words []string) error {
 	if _, err := parser.Parse(words[1:]); err != nil || words[1] != "serve" {
 		return err
 	}
-	_, err = config.Load(config.Input{Flags: c.Serve.given()})
-	return err
+	return starts(config.Input{Flags: c.Serve.given()})
+}
+
+// starts is why a node would not start by its options.
+func starts(in config.Input) error {
+	c, err := config.Load(in)
+	if err != nil {
+		return err
+	}
+	return c.Exposed()
 }
 
 // shellWords are the commands of a line, each as its words: quotes are taken away, what
@@ -182,12 +190,13 @@ func TestParseScript(t *testing.T) {
 		"sudo apt-get install x": "",
 		"tanodb pong":            "pong",
 		"tanodb get b":           "<key>",
-		"sudo tanodb serve --http 0.0.0.0:8098 \\\n  --listen nowhere": "nowhere",
-		"tanodb put b k 'a b' # a word":                                "",
-		"tanodb get b k | tanodb putt b k2 -":                          "putt",
-		"kubectl exec n -- /usr/bin/tanodb pong":                       "pong",
-		"A=b tanodb get b k --zork > x":                                "--zork",
-		"tanodb put b 'k":                                              "quote",
+		"sudo tanodb serve --http 127.0.0.1:8098 \\\n  --listen nowhere": "nowhere",
+		"tanodb serve --http 0.0.0.0:8098":                               "nothing protects it",
+		"tanodb put b k 'a b' # a word":                                  "",
+		"tanodb get b k | tanodb putt b k2 -":                            "putt",
+		"kubectl exec n -- /usr/bin/tanodb pong":                         "pong",
+		"A=b tanodb get b k --zork > x":                                  "--zork",
+		"tanodb put b 'k":                                                "quote",
 	} {
 		got := strings.Join(parseScript(script), "\n")
 		if (got == "") != (want == "") || !strings.Contains(got, want) {

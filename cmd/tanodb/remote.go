@@ -56,6 +56,14 @@ func (e *remoteError) Error() string { return e.body.Text }
 // Unwrap is the error of package kv that the server speaks of.
 func (e *remoteError) Unwrap() error { return e.err }
 
+// base reads the address of a server.
+func (a *app) base(addr string) (string, error) {
+	if a.secure && !strings.Contains(addr, "://") {
+		addr = "https://" + addr
+	}
+	return parseBase(addr)
+}
+
 // parseBase reads the address of a server: a URL, or HOST:PORT.
 func parseBase(addr string) (string, error) {
 	s := addr
@@ -116,7 +124,7 @@ func (a *app) ask(ctx context.Context, r request) (answer, error) {
 	var err error
 	for _, base := range a.addrs {
 		var ans answer
-		ans, err = roundTrip(ctx, base, r)
+		ans, err = a.roundTrip(ctx, base, r)
 		if !errors.Is(err, errUnreachable) {
 			return ans, err
 		}
@@ -124,8 +132,24 @@ func (a *app) ask(ctx context.Context, r request) (answer, error) {
 	return answer{}, err
 }
 
-// roundTrip asks one server.
+// roundTrip asks one server as whoever asks.
+func (a *app) roundTrip(ctx context.Context, base string, r request) (answer, error) {
+	if a.caller == nil {
+		return plainCaller.roundTrip(ctx, base, r)
+	}
+	return a.caller.roundTrip(ctx, base, r)
+}
+
+// roundTrip asks one server as nobody.
 func roundTrip(ctx context.Context, base string, r request) (answer, error) {
+	return plainCaller.roundTrip(ctx, base, r)
+}
+
+// roundTrip asks one server. A password goes over TLS only.
+func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer, error) {
+	if c.user != "" && !strings.HasPrefix(base, "https://") {
+		return answer{}, usagef("%s is not reached by https, and a password goes over nothing else", base)
+	}
 	target := base + r.path
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
@@ -137,7 +161,10 @@ func roundTrip(ctx context.Context, base string, r request) (answer, error) {
 	for name, values := range r.header {
 		req.Header[name] = values
 	}
-	resp, err := client.Do(req)
+	if c.user != "" {
+		req.SetBasicAuth(c.user, c.password)
+	}
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return answer{}, explainTransport(base, err)
 	}
@@ -156,7 +183,7 @@ func roundTrip(ctx context.Context, base string, r request) (answer, error) {
 	return ans, nil
 }
 
-// client sends the requests of all commands but bench. It follows no redirect:
+// client sends the requests of all commands but bench, where nobody is to be known. It follows no redirect:
 // a server that sends one is not TanoDB.
 var client = &http.Client{
 	Transport: &http.Transport{
@@ -175,6 +202,9 @@ func explainTransport(base string, err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
+	}
+	if why := explainTLS(base, err); why != nil {
+		return why
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s did not answer in time: %w", base, kv.ErrTimeout)

@@ -49,6 +49,9 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := cfg.Exposed(); err != nil {
+		return asUsage(err)
+	}
 	s, err := newSettings(cfg, a.stderr)
 	if err != nil {
 		return err
@@ -71,7 +74,7 @@ func (c *serveCmd) Run(a *app) error {
 			return errors.Join(err, doors.close())
 		}
 		if !told {
-			if err := a.print(newReady(running.node.Status(), doors)); err != nil {
+			if err := a.print(newReady(running.node.Status(), doors, s.users != nil)); err != nil {
 				s.log.Warn("cannot write the ready line", "error", err)
 			}
 		}
@@ -141,6 +144,7 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	s.runs(node)
 	guarded := s.door.Behind(node)
 	riakOptions := s.pbOptions(c)
+	riakOptions.Gate, riakOptions.OwnMachine, riakOptions.Audit = node, !c.Insecure && !config.IsLoopback(c.PB), s.audit()
 	riakOptions.Properties, riakOptions.Buckets, riakOptions.Data, riakOptions.Indexes, riakOptions.Cluster = node, node, guarded, guarded, node
 	if s.spans != nil {
 		riakOptions.Traces = s.spans
@@ -149,7 +153,7 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	o := s.httpOptions(c)
 	out := &serving{node: node, pb: riak, drain: c.Drain, log: s.log, signals: signals}
 	clients := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return out.http.Metrics().Gather() })
-	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics(), clients}
+	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics(), s.certMetrics(), clients}
 	out.metrics = prometheus.Gatherers{node.Metrics(), o.Metrics}
 	out.console = console.New(guarded, console.Options{Logger: s.log})
 	db := httpd.New(guarded, o)
@@ -160,7 +164,8 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	if c.Pprof {
 		handler = withProfiles(handler)
 	}
-	out.http = httpd.NewServer(handler, o)
+	guard := httpd.Guard{Gate: node, OwnMachine: !c.Insecure && !config.IsLoopback(c.HTTP), Audit: s.audit()}
+	out.http = httpd.NewServer(guard.Before(handler), o) // the guard is outside of all else that is served
 	return out
 }
 
@@ -201,8 +206,11 @@ type ready struct {
 	Listen string `json:"listen,omitempty"`
 }
 
-func newReady(s tanodb.Status, d doors) ready {
+func newReady(s tanodb.Status, d doors, secure bool) ready {
 	r := ready{Ready: true, Node: s.Node, HTTP: "http://" + d.http.Addr().String(), Listen: s.Listen}
+	if secure {
+		r.HTTP = "https://" + d.http.Addr().String()
+	}
 	if d.pb != nil {
 		r.PB = d.pb.Addr().String()
 	}

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"io"
 	"log/slog"
 	"math"
-	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -15,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/certs"
 	"github.com/tanodb/tanodb/internal/config"
 	"github.com/tanodb/tanodb/internal/limit"
 	"github.com/tanodb/tanodb/internal/server/api"
@@ -29,7 +26,8 @@ type settings struct {
 	log   *slog.Logger
 	level slog.LevelVar
 	door  *limit.Door
-	tls   *tls.Config
+	nodes *certs.Source         // of the connections between nodes; nil: they are plain
+	users *certs.Source         // of those of clients
 	spans *trace.TracerProvider // nil: nothing is traced
 	born  int64                 // the memory limit that the process has begun with: GOMEMLIMIT, or none
 
@@ -42,10 +40,10 @@ type settings struct {
 func newSettings(c *config.Config, logs io.Writer) (*settings, error) {
 	s := &settings{config: c, door: limit.NewDoor(), born: debug.SetMemoryLimit(-1)}
 	s.log = newLogger(c, logs, &s.level)
-	var err error
-	if s.tls, err = nodeTLS(c); err != nil {
+	if err := s.openCerts(c); err != nil {
 		return nil, err
 	}
+	var err error
 	if s.spans, err = newTraces(c, s.log); err != nil {
 		return nil, err
 	}
@@ -59,32 +57,6 @@ func newLogger(c *config.Config, w io.Writer, level slog.Leveler) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
-}
-
-// nodeTLS is the security between nodes; nil: none.
-func nodeTLS(c *config.Config) (*tls.Config, error) {
-	if c.TLSCert == "" {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the certificate: %w", err)
-	}
-	pem, err := os.ReadFile(c.TLSCA)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the authorities: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", c.TLSCA)
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		RootCAs:      pool,
-		ClientCAs:    pool,
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		MinVersion:   tls.VersionTLS13,
-	}, nil
 }
 
 // now is the configuration as it is.
@@ -151,7 +123,7 @@ func (s *settings) memoryLimit(c *config.Config) config.Bytes {
 func (s *settings) nodeOptions(c *config.Config) tanodb.Options {
 	o := tanodb.Options{
 		Name:           c.Name,
-		Listen:         listenOf(c),
+		Listen:         c.ListenAt(),
 		Advertise:      c.Advertise,
 		Join:           append(c.Join[:len(c.Join):len(c.Join)], c.AutoJoin...), // one of them is empty
 		AutoJoin:       len(c.AutoJoin) > 0,
@@ -160,7 +132,8 @@ func (s *settings) nodeOptions(c *config.Config) tanodb.Options {
 		Partitions:     c.Partitions,
 		Replicas:       c.Replicas,
 		Durability:     tanodb.Durability(c.Durability),
-		TLS:            s.tls,
+		TLS:            s.nodeTLS(),
+		Certificates:   s.shown(),
 		CacheBytes:     int64(c.CacheSize(s.memoryLimit(c))),
 		MaxRequests:    c.MaxRequests,
 		MaxObject:      int(c.MaxObject),
@@ -190,20 +163,6 @@ func orUnlimited(n int64) int64 {
 	return n
 }
 
-// listenOf is the address for other nodes: the option, or this node's own in the list of
-// members.
-func listenOf(c *config.Config) string {
-	if c.Listen != "" {
-		return c.Listen
-	}
-	for _, m := range c.Members() {
-		if m.Name == c.Name {
-			return m.Address
-		}
-	}
-	return ""
-}
-
 // httpOptions are the limits of HTTP.
 func (s *settings) httpOptions(c *config.Config) httpd.Options {
 	return httpd.Options{
@@ -215,6 +174,7 @@ func (s *settings) httpOptions(c *config.Config) httpd.Options {
 		WriteGrace:     c.WriteTimeout,
 		Slowest:        int64(c.SlowestClient),
 		AllowsLists:    s.door.AllowsLists,
+		TLS:            s.clientTLS(),
 		Settings:       s,
 		Logger:         s.log,
 	}
@@ -230,6 +190,7 @@ func (s *settings) pbOptions(c *config.Config) pb.Options {
 		WriteGrace:     c.WriteTimeout,
 		Slowest:        int64(c.SlowestClient),
 		AllowsLists:    s.door.AllowsLists,
+		TLS:            s.clientTLS(),
 		Logger:         s.log,
 	}
 }

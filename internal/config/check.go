@@ -106,9 +106,7 @@ func (c *Config) check() Problems {
 	case c.Listen == "":
 		bad("%s needs %s: the other nodes have to reach this one", c.place(joins), c.place("listen"))
 	}
-	if given := []bool{c.TLSCert != "", c.TLSKey != "", c.TLSCA != ""}; slices.Contains(given, true) && slices.Contains(given, false) {
-		bad("%s, %s and %s are needed together", c.place("tls-cert"), c.place("tls-key"), c.place("tls-ca"))
-	}
+	c.checkTLS(bad)
 	seen := map[kv.Bucket]bool{}
 	for _, l := range c.LimitsOfBuckets() {
 		if seen[l.Bucket] {
@@ -117,6 +115,22 @@ func (c *Config) check() Problems {
 		seen[l.Bucket] = true
 	}
 	return ps
+}
+
+// checkTLS looks for certificates without keys.
+func (c *Config) checkTLS(bad func(string, ...any)) {
+	if given := []bool{c.TLSCert != "", c.TLSKey != "", c.TLSCA != ""}; slices.Contains(given, true) && slices.Contains(given, false) {
+		bad("%s, %s and %s are needed together", c.place("tls-cert"), c.place("tls-key"), c.place("tls-ca"))
+	}
+	if c.TLSDir != "" && c.TLSCert != "" {
+		bad("%s and %s contradict each other: the directory has the certificate", c.place("tls-dir"), c.place("tls-cert"))
+	}
+	if (c.ClientTLSCert == "") != (c.ClientTLSKey == "") {
+		bad("%s and %s are needed together", c.place("client-tls-cert"), c.place("client-tls-key"))
+	}
+	if c.ClientTLSCA != "" && c.ClientTLSCert == "" && c.TLSDir == "" {
+		bad("%s needs %s", c.place("client-tls-ca"), c.place("client-tls-cert"))
+	}
 }
 
 // place is how an option is to be called where it was given, or where it could be: as

@@ -41,9 +41,15 @@ var samples = map[string]struct {
 	"weight":     {two: [2]string{"50", "0"}, bad: map[string]string{"-1": "is -1; it must be from 1", "x": "whole number"}},
 	"partitions": {two: [2]string{"8", "65536"}, bad: map[string]string{"7": "a power of two from 8 to 65536", "9": "a power of two", "131072": "a power of two", "4": "a power of two"}},
 	"replicas":   {two: [2]string{"1", "64"}, bad: map[string]string{"-1": "from 1 to 64, or 0", "65": "from 1 to 64"}},
-	"tls-cert":   {two: [2]string{"a", "b"}},
-	"tls-key":    {two: [2]string{"a", "b"}},
-	"tls-ca":     {two: [2]string{"a", "b"}},
+
+	"tls-dir":         {two: [2]string{"a", "b"}},
+	"tls-cert":        {two: [2]string{"a", "b"}},
+	"tls-key":         {two: [2]string{"a", "b"}},
+	"tls-ca":          {two: [2]string{"a", "b"}},
+	"client-tls-cert": {two: [2]string{"a", "b"}},
+	"client-tls-key":  {two: [2]string{"a", "b"}},
+	"client-tls-ca":   {two: [2]string{"a", "b"}},
+	"insecure":        {two: [2]string{"true", "false"}},
 
 	"memory-limit":   {two: [2]string{"1GiB", "64MiB"}, other: map[string]string{"1073741824": "1GiB"}, bad: map[string]string{"1MiB": "from 64MiB to 16TiB, or 0: what GOMEMLIMIT", "17TiB": "from 64MiB"}},
 	"cache":          {two: [2]string{"1MiB", "2GiB"}, other: map[string]string{"64000 KB": "62500KiB"}, bad: map[string]string{"256": "is 256; it must be from 1MiB", "-1": "not a number of bytes", "9999999TiB": "not a number of bytes"}},
@@ -87,6 +93,10 @@ var company = map[string][]Given{
 	"tls-cert":  {{"tls-key", "k"}, {"tls-ca", "c"}},
 	"tls-key":   {{"tls-cert", "k"}, {"tls-ca", "c"}},
 	"tls-ca":    {{"tls-cert", "k"}, {"tls-key", "c"}},
+
+	"client-tls-cert": {{"client-tls-key", "k"}},
+	"client-tls-key":  {{"client-tls-cert", "k"}},
+	"client-tls-ca":   {{"client-tls-cert", "k"}, {"client-tls-key", "c"}},
 }
 
 func TestEachFieldHasOneOption(t *testing.T) {
@@ -249,10 +259,13 @@ func TestFilesWithProblems(t *testing.T) {
 		"zone":                                          {"f:1:4: this is not TOML: expected '='"},
 		"zone = ":                                       {"f:1:", "this is not TOML"},
 		"tls-key = \"k\"":                               {"--tls-cert, f:1:11: tls-key and --tls-ca are needed together"},
-		"join = [\"h:1\"]":                              {"f:1:8: join needs --listen"},
-		"join = [\"h:1\"]\nauto-join = [\"h:1\"]":       {"contradict each other: the joining"},
-		"join = [\"h:1\"]\nbootstrap = [\"a=h:1\"]":     {"f:2:13: bootstrap and f:1:8: join contradict each other"},
-		"dir = \"\"":                                    {"f:1:7: dir is empty"},
+		"tls-dir = \"d\"\ntls-ca = \"c\"\ntls-cert = \"c\"\ntls-key = \"c\"": {"contradict each other: the directory"},
+		"client-tls-key = \"k\"":                         {"--client-tls-cert and f:1:18: client-tls-key are needed together"},
+		"client-tls-ca = \"k\"":                          {"client-tls-ca needs --client-tls-cert"},
+		"join = [\"h:1\"]":                               {"f:1:8: join needs --listen"},
+		"join = [\"h:1\"]\nauto-join = [\"h:1\"]":        {"contradict each other: the joining"},
+		"join = [\"h:1\"]\nbootstrap = [\"a=h:1\"]":      {"f:2:13: bootstrap and f:1:8: join contradict each other"},
+		"dir = \"\"":                                     {"f:1:7: dir is empty"},
 		"bucket-limits = [\"b=1:0\", \"default/b=2:0\"]": {`two limits for the bucket "b"`},
 		"\xff = 1":                               {"this is not TOML"},
 		"zone = \"\xff\"":                        {"this is not TOML"},
@@ -272,6 +285,45 @@ func TestFilesOfOtherEditors(t *testing.T) {
 	c, err := Load(Input{Path: "f", Text: []byte("\ufeffzone = 'a'\r\nweight = 0x10\r\nmax-requests = 1_000 # x")})
 	if err != nil || c.Zone != "a" || c.Weight != 16 || c.MaxRequests != 1000 {
 		t.Errorf("error %v, %+v", err, c.Server)
+	}
+}
+
+// Whoever can be reached by strangers must be protected, or say that he wants it so.
+func TestExposed(t *testing.T) {
+	for line, want := range map[string]string{
+		"":                            "",
+		"http=127.0.0.1:1 pb=[::1]:1": "",
+		"http=localhost:1":            "",
+		"http=127.7.7.7:1 listen=[::ffff:127.0.0.1]:1": "",
+		"http=:1":                           "--http is :1",
+		"http=0.0.0.0:1":                    "--http is 0.0.0.0:1",
+		"http=db.example:1":                 "--http is db.example:1",
+		"pb=10.0.0.1:1":                     "--pb is 10.0.0.1:1",
+		"pb=off":                            "",
+		"listen=10.0.0.1:1":                 "--listen is 10.0.0.1:1",
+		"name=a bootstrap=a=10.0.0.1:1":     "--bootstrap is 10.0.0.1:1",
+		"name=b bootstrap=a=10.0.0.1:1":     "",
+		"http=:1 listen=:2 insecure=true":   "",
+		"http=:1 pb=:3 listen=:2 tls-dir=d": "",
+		"http=:1 listen=127.0.0.1:2 client-tls-cert=c client-tls-key=k": "",
+		"http=127.0.0.1:1 listen=:2 client-tls-cert=c client-tls-key=k": "--listen is :2",
+		"http=:1 listen=:2 tls-cert=c tls-key=k tls-ca=a":               "--http is :1",
+	} {
+		var flags []Given
+		for _, word := range strings.Fields(line) {
+			name, text, _ := strings.Cut(word, "=")
+			flags = append(flags, Given{name, text})
+		}
+		c, err := Load(Input{Flags: flags})
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		switch err := c.Exposed(); {
+		case (err == nil) != (want == ""):
+			t.Errorf("%q: %v, want %q", line, err, want)
+		case err != nil && (!strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "--insecure")):
+			t.Errorf("%q: %v, want %q", line, err, want)
+		}
 	}
 }
 

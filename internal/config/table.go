@@ -33,9 +33,14 @@ type Server struct {
 	Partitions int
 	Replicas   int
 
-	TLSCert string
-	TLSKey  string
-	TLSCA   string
+	TLSDir        string
+	TLSCert       string
+	TLSKey        string
+	TLSCA         string
+	ClientTLSCert string
+	ClientTLSKey  string
+	ClientTLSCA   string
+	Insecure      bool
 
 	MemoryLimit   Bytes
 	Cache         Bytes
@@ -168,15 +173,30 @@ var Options = []Option{
 		Help:  "How many vnodes hold each key.",
 		field: func(s *Server) any { return &s.Replicas }},
 
-	{Name: "tls-cert", Group: "TLS between nodes", Sign: "FILE",
-		Help:  "This node's certificate towards other nodes, PEM.",
+	{Name: "tls-dir", Group: "Security", Sign: "DIR",
+		Help:  "A directory that tanodb cert node has made, with node.crt, node.key and ca.crt: they secure the connections between nodes and those of clients. What changes in it is used without a restart.",
+		field: func(s *Server) any { return &s.TLSDir }},
+	{Name: "tls-cert", Group: "Security", Sign: "FILE",
+		Help:  "This node's certificate towards other nodes alone, PEM, in place of tls-dir.",
 		field: func(s *Server) any { return &s.TLSCert }},
-	{Name: "tls-key", Group: "TLS between nodes", Sign: "FILE",
-		Help:  "The key of the certificate, PEM.",
+	{Name: "tls-key", Group: "Security", Sign: "FILE",
+		Help:  "The key of tls-cert, PEM.",
 		field: func(s *Server) any { return &s.TLSKey }},
-	{Name: "tls-ca", Group: "TLS between nodes", Sign: "FILE",
+	{Name: "tls-ca", Group: "Security", Sign: "FILE",
 		Help:  "Who has signed the certificates of other nodes, PEM.",
 		field: func(s *Server) any { return &s.TLSCA }},
+	{Name: "client-tls-cert", Group: "Security", Sign: "FILE",
+		Help:  "This node's certificate towards clients, PEM; none: that of tls-dir, and plain connections without it.",
+		field: func(s *Server) any { return &s.ClientTLSCert }},
+	{Name: "client-tls-key", Group: "Security", Sign: "FILE",
+		Help:  "The key of client-tls-cert, PEM.",
+		field: func(s *Server) any { return &s.ClientTLSKey }},
+	{Name: "client-tls-ca", Group: "Security", Sign: "FILE",
+		Help:  "Who has signed the certificates of users, PEM; none: that of tls-dir, and nobody without it.",
+		field: func(s *Server) any { return &s.ClientTLSCA }},
+	{Name: "insecure", Group: "Security", Default: "false",
+		Help:  "Listen beyond this machine without TLS, and serve everybody there as long as security is not enabled: for networks that keep strangers out by other means.",
+		field: func(s *Server) any { return &s.Insecure }},
 
 	{Name: "memory-limit", Group: "Memory", Sign: "BYTES", Default: "0", Min: 64 << 20, Max: mostMemory, Live: true,
 		Zero:  "what GOMEMLIMIT says, or no limit",

@@ -21,6 +21,7 @@ type commandForm struct {
 	Set      *Set          `json:"set,omitempty"`
 	SetType  *SetType      `json:"set_type,omitempty"`
 	Bucket   *bucketForm   `json:"set_bucket,omitempty"`
+	Security *SetSecurity  `json:"set_security,omitempty"`
 	Mark     *Mark         `json:"mark,omitempty"`
 	Reaped   *Reaped       `json:"reaped,omitempty"`
 	Noop     *Noop         `json:"noop,omitempty"`
@@ -93,6 +94,8 @@ func EncodeCommand(c Command) []byte {
 		f.SetType = &c
 	case SetBucket:
 		f.Bucket = &bucketForm{Type: c.Bucket.Type, Name: []byte(c.Bucket.Name), Reset: c.Reset, Props: c.Props}
+	case SetSecurity:
+		f.Security = &c
 	case Mark:
 		f.Mark = &c
 	case Reaped:
@@ -151,6 +154,9 @@ func (f *commandForm) commands() (list []Command) {
 	}
 	if b := f.Bucket; b != nil {
 		list = append(list, SetBucket{Bucket: kv.Bucket{Type: b.Type, Name: string(b.Name)}, Reset: b.Reset, Props: b.Props})
+	}
+	if f.Security != nil {
+		list = append(list, *f.Security)
 	}
 	if f.Mark != nil {
 		list = append(list, *f.Mark)

@@ -30,6 +30,7 @@ type State struct {
 	reaping   reaping
 
 	properties properties
+	security   *Security // nil: nobody is known, and everybody may do everything
 }
 
 // The limits of what a state remembers.

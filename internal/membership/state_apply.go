@@ -78,6 +78,8 @@ func (d *draft) do(c Command) *ChangeError {
 		return d.setType(c)
 	case SetBucket:
 		return d.setBucket(c)
+	case SetSecurity:
+		return d.setSecurity(c)
 	case Mark:
 		d.mark(c)
 	case Reaped:
@@ -199,6 +201,7 @@ const (
 	codeNoMark             = "no_mark"
 	codeAlreadyActive      = "already_active"
 	codeUndefinedType      = "undefined_type"
+	codeUnknownRole        = "unknown_role"
 )
 
 func (d *draft) announce(c Announce) *ChangeError {

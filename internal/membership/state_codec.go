@@ -33,6 +33,7 @@ type stateForm struct {
 	Settings  []Setting     `json:"settings,omitempty"`
 	Types     []BucketType  `json:"types,omitempty"`
 	Buckets   []bucketForm  `json:"buckets,omitempty"`
+	Security  *Security     `json:"security,omitempty"`
 	Results   []resultForm  `json:"results,omitempty"`
 	Warnings  []warningForm `json:"warnings,omitempty"`
 	Mark      uint64        `json:"mark,omitempty"`
@@ -90,7 +91,7 @@ func (id *hexID) UnmarshalText(b []byte) error {
 func (s *State) Encode() []byte {
 	f := stateForm{
 		Version: codecVersion, Epoch: s.epoch, Cluster: s.cluster, TargetN: s.targetN, Replicas: s.replicas,
-		Transfers: s.transfers, LastID: s.lastID, Staged: s.staged, Settings: s.settings, Types: s.properties.types,
+		Transfers: s.transfers, LastID: s.lastID, Staged: s.staged, Settings: s.settings, Types: s.properties.types, Security: s.security,
 		Mark: s.reaping.mark, Reaped: s.reaping.reaped, ReapedAt: s.reaping.at, Lives: s.reaping.lives,
 	}
 	index := make(map[string]uint64, len(s.members))
@@ -258,7 +259,7 @@ func decodeState(b []byte) (*State, error) {
 		}
 		s.results = append(s.results, x)
 	}
-	s.properties.types = f.Types
+	s.properties.types, s.security = f.Types, f.Security
 	for _, b := range f.Buckets {
 		s.properties.buckets = append(s.properties.buckets, bucketProps{kv.Bucket{Type: b.Type, Name: string(b.Name)}, b.Props})
 	}
@@ -322,6 +323,9 @@ func (s *State) check() error {
 		return err
 	}
 	if err := s.checkProps(); err != nil {
+		return err
+	}
+	if err := s.checkSecurity(); err != nil {
 		return err
 	}
 	for i, c := range s.staged {

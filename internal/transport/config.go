@@ -36,8 +36,10 @@ type Config struct {
 	Advertise string
 
 	// TLS secures the connections: both sides show a certificate and check the
-	// other's against RootCAs (and ClientCAs, if that is set). Nil: plain TCP. A memory
-	// network has no use for it.
+	// other's against RootCAs (and ClientCAs, if that is set). A certificate that may not
+	// serve is no node's. GetConfigForClient, if that is set, gives the configuration of
+	// each new connection, and of one that is dialled with a nil hello. Nil: plain TCP. A
+	// memory network has no use for it.
 	TLS *tls.Config
 
 	// Logger hears of connections made, broken and refused. Nil: nobody does.

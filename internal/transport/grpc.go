@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
 	grpcpeer "google.golang.org/grpc/peer"
@@ -77,28 +75,6 @@ func Listen(cfg Config) (*Mesh, error) {
 	m.start(w)
 	m.spawn(w.serve)
 	return m, nil
-}
-
-// secure makes the credentials of both directions: TLS 1.3 with certificates on both
-// sides, or none.
-func secure(cfg *tls.Config) (dialling, accepting credentials.TransportCredentials, err error) {
-	if cfg == nil {
-		return insecure.NewCredentials(), insecure.NewCredentials(), nil
-	}
-	if len(cfg.Certificates) == 0 && (cfg.GetCertificate == nil || cfg.GetClientCertificate == nil) {
-		return nil, nil, errors.New("transport: TLS needs a certificate of this node")
-	}
-	if cfg.RootCAs == nil {
-		return nil, nil, errors.New("transport: TLS needs the RootCAs that vouch for the other nodes")
-	}
-	out := cfg.Clone()
-	out.MinVersion = tls.VersionTLS13
-	in := out.Clone()
-	in.ClientAuth = tls.RequireAndVerifyClientCert
-	if in.ClientCAs == nil {
-		in.ClientCAs = in.RootCAs
-	}
-	return credentials.NewTLS(out), credentials.NewTLS(in), nil
 }
 
 // grpcWires makes connections over gRPC, one stream on each.

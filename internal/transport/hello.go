@@ -12,7 +12,7 @@ import (
 // highest that both know.
 const (
 	lowProtocol  = 5
-	highProtocol = 6
+	highProtocol = 6 // the first that knows of users and grants in the topology log
 
 	tracedProtocol = 6 // the first that has frames with a Trace
 )

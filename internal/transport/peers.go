@@ -23,6 +23,7 @@ type peer struct {
 
 	news  sync.Mutex
 	told  time.Time     // when the handler was last told that the peer was heard
+	spoke atomic.Int64  // the highest protocol that both know; 0: it was never heard
 	epoch atomic.Uint64 // that it was told then; changes with news held
 	lives membership.Lives
 	counters

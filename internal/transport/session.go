@@ -142,6 +142,7 @@ func newSession(m *Mesh, p *peer, theirs hello, w wire) *session {
 		asks: map[uint64]pending{}, heardAt: now, sentAt: now,
 	}
 	s.epoch.Store(theirs.epoch)
+	p.spoke.Store(int64(min(theirs.high, highProtocol)))
 	p.shows(theirs.life, theirs.epoch)
 	return s
 }

@@ -19,6 +19,7 @@ type PeerStats struct {
 	Node      string
 	Address   string    // that is dialled
 	Epoch     uint64    // that it had when it was last heard; 0: it was not
+	Protocol  int       // the highest that both know; 0: it was never heard
 	Connected bool      // for requests, this node to the peer
 	Since     time.Time // when that connection was made; zero: there is none
 	LastError string    // why the last one ended or failed; empty: none did
@@ -75,7 +76,7 @@ func (m *Mesh) Stats() Stats {
 
 func (p *peer) stats() PeerStats {
 	st := PeerStats{
-		Node: p.name, Address: p.where.Load().first(), Epoch: p.epoch.Load(),
+		Node: p.name, Address: p.where.Load().first(), Epoch: p.epoch.Load(), Protocol: int(p.spoke.Load()),
 		FramesOut: p.framesOut.Load(), FramesIn: p.framesIn.Load(),
 		BatchesOut: p.batchesOut.Load(), BatchesIn: p.batchesIn.Load(),
 		BytesOut: p.bytesOut.Load(), BytesIn: p.bytesIn.Load(),

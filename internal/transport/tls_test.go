@@ -45,6 +45,12 @@ func newAuthority(t *testing.T) *authority {
 // time, and which trusts the authorities given.
 func (a *authority) config(t *testing.T, until time.Time, trusted ...*authority) *tls.Config {
 	t.Helper()
+	return a.configFor(t, until, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, trusted...)
+}
+
+// configFor is the same with a certificate for these uses.
+func (a *authority) configFor(t *testing.T, until time.Time, uses []x509.ExtKeyUsage, trusted ...*authority) *tls.Config {
+	t.Helper()
 	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +60,7 @@ func (a *authority) config(t *testing.T, until time.Time, trusted ...*authority)
 		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		ExtKeyUsage: uses,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, public, a.key)
 	if err != nil {
@@ -97,6 +103,7 @@ func TestTLSRefuses(t *testing.T) {
 		"of another authority":    {other.config(t, later, ca, other), "certificate"},
 		"expired":                 {ca.config(t, before, ca), "certificate"},
 		"a server not trusted":    {ca.config(t, later, other), "certificate"},
+		"a user's":                {ca.configFor(t, later, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, ca), "certificate"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -137,5 +144,32 @@ func TestTLSConfigErrors(t *testing.T) {
 				t.Errorf("error %v; want one with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// A certificate that changes is used by the next connection, in both directions, and the
+// rule that it is a node's holds for it too.
+func TestTLSChanges(t *testing.T) {
+	old, ca := newAuthority(t), newAuthority(t)
+	later := time.Now().Add(time.Hour)
+	renewing := func(now *tls.Config) *tls.Config {
+		c := old.config(t, later, old)
+		c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return now, nil }
+		return c
+	}
+	c := Config{Timing: quick, TLS: renewing(ca.config(t, later, ca))}
+	p := pairIn(t, networks[0].open(), c, echo)
+	p.connect(t)
+	if o := await(t, ask(t, p.a, "n2", Requests, fetch("k"), patience)); o.err != nil {
+		t.Error(o.err)
+	}
+	j := networks[0].open()
+	ra, rb := newRecorder(silent), newRecorder(silent)
+	user := ca.configFor(t, later, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, ca)
+	member(t, j, "n2", Config{Timing: quick, Handler: rb, TLS: renewing(ca.config(t, later, ca))})
+	member(t, j, "n1", Config{Timing: quick, Handler: ra, TLS: user})
+	ra.await(t, "a user is refused", func() bool { return len(ra.refused["n2"]) > 0 })
+	if ra.heard["n2"] > 0 {
+		t.Error("n2 counts as heard")
 	}
 }

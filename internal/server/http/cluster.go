@@ -93,6 +93,7 @@ var orders = map[resource]order{
 	repairResume:   decoded(resumeRepair),
 	repairVerify:   decoded(verifyRepair),
 	clusterDeletes: decoded(deletes),
+	securityChange: decoded(changeSecurity),
 	typeCreate:     decoded(createType),
 	typeActivate:   decoded(activateType),
 	typeUpdate:     decoded(updateType),
@@ -138,6 +139,8 @@ func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 	case typeList:
 		types, err := h.node.BucketTypes(ctx)
 		return api.BucketTypes{Types: types}, err
+	case securityState:
+		return h.node.Security(), nil
 	case repairState:
 		states, err := h.node.Repairs(ctx, "")
 		return api.Repairs{Nodes: states}, err
@@ -149,6 +152,11 @@ func (h *handler) answer(ctx context.Context, w http.ResponseWriter, r *http.Req
 	body, err := h.orderBody(w, r, limit)
 	if err != nil {
 		return nil, err
+	}
+	if t.resource == securityChange {
+		if err := mayEnable(r, body); err != nil {
+			return nil, err
+		}
 	}
 	return orders[t.resource](ctx, h.node, body)
 }

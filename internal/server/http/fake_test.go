@@ -19,10 +19,14 @@ import (
 	"github.com/tanodb/tanodb/kv/kvtest"
 )
 
+// whoMay is httpd.Security under another name, since it has a method of that one.
+type whoMay interface{ Security }
+
 // fake is a node that holds its keys in memory, remembers the options that it
 // was given, and fails when told to.
 type fake struct {
 	Properties
+	whoMay
 	kv.DataTypes
 	kvtest.Memory
 	registry *prometheus.Registry

@@ -24,6 +24,8 @@
 //	GET                    /_tanodb/hot?limit
 //	GET                    /_tanodb/settings
 //	POST                   /_tanodb/settings/set            see settings.go
+//	GET                    /_tanodb/security
+//	POST                   /_tanodb/security/change         see security.go; who may do what is in guard.go
 //	GET                    /_tanodb/repair
 //	POST                   /_tanodb/repair/pause  /resume  /verify
 //	GET POST               /_tanodb/backup  /backup/home  /restore  /restore/types; see backup.go
@@ -44,6 +46,7 @@ package httpd
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -66,6 +69,7 @@ type Node interface {
 	Cluster
 	Properties
 	Backups
+	Security
 
 	// Ping asks a partition that is taken by chance.
 	Ping(ctx context.Context) (kv.Reply, error)
@@ -128,6 +132,9 @@ type Options struct {
 	// Metrics are shown with those of the node: of what else serves it. Nil:
 	// none.
 	Metrics prometheus.Gatherer
+
+	// TLS secures the connections; a plain one is refused then. Nil: they are plain.
+	TLS *tls.Config
 
 	// Logger receives what goes wrong with connections, and panics. Nil:
 	// nothing is logged.

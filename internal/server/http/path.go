@@ -66,6 +66,9 @@ const (
 	backupHome
 	restore
 	restoreTypes
+
+	securityState
+	securityChange
 )
 
 // target is a path that was understood.
@@ -127,6 +130,9 @@ var simple = map[string]resource{
 	ownPrefix + "/backup/home":   backupHome,
 	ownPrefix + "/restore":       restore,
 	ownPrefix + "/restore/types": restoreTypes,
+
+	ownPrefix + "/security":        securityState,
+	ownPrefix + "/security/change": securityChange,
 
 	ownPrefix + "/repair":        repairState,
 	ownPrefix + "/repair/pause":  repairPause,

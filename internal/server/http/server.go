@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -72,7 +73,11 @@ func (s *Server) hurry(handler http.Handler) http.Handler {
 
 // Serve accepts connections until Shutdown, and returns nil then.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(&listener{Listener: l, server: s})
+	var within net.Listener = &listener{Listener: l, server: s}
+	if s.o.TLS != nil {
+		within = tls.NewListener(within, s.o.TLS)
+	}
+	err := s.http.Serve(within)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -1,7 +1,9 @@
 package pb
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
 )
 
@@ -19,9 +22,16 @@ const headSize = riakpb.LengthSize + 1
 
 // conn is a client's connection. Only its own goroutine uses it, but for state.
 type conn struct {
-	net    net.Conn
-	server *Server
-	out    *frame // what is answered; nil between two requests
+	raw      net.Conn  // what the client has connected to; others close it
+	net      net.Conn  // the same, or TLS over it
+	tls      *tls.Conn // nil: the connection is plain
+	server   *Server
+	starting bool   // STARTTLS was answered: TLS comes next
+	out      *frame // what is answered; nil between two requests
+
+	user  *tanodb.User // nil: nobody
+	tries int          // logins that have failed
+	last  bool         // the connection ends after the answer
 
 	state    atomic.Int32
 	small    [smallFrame]byte
@@ -69,8 +79,13 @@ func (e *badFrame) Error() string { return e.text }
 // run serves requests until the connection ends.
 func (c *conn) run() {
 	defer c.server.ended(c)
-	defer c.net.Close()
+	defer c.raw.Close()
 	for {
+		if c.starting {
+			if err := c.secure(nil); err != nil {
+				return
+			}
+		}
 		var err error
 		if c.req, err = c.next(); err != nil {
 			if !c.refuse(err) {
@@ -132,10 +147,11 @@ func (c *conn) answer(r *request) (again bool) {
 	failed, fatal := c.handle(r)
 	ended(failed)
 	c.server.metrics.answered(r.code, failed)
+	c.audited(r, failed)
 	if err := c.flush(); err != nil {
 		return false
 	}
-	return !fatal
+	return !fatal && !c.last
 }
 
 // handle has a request served. What fails is the answer as well; after a panic
@@ -239,13 +255,20 @@ func (c *conn) wait() error {
 	if n == 0 {
 		return errors.Join(errEnded, err)
 	}
-	return nil
+	if c.small[0] != firstOfTLS || c.tls != nil || c.server.o.TLS == nil {
+		return nil
+	}
+	c.at, c.end = 0, 0
+	if err := c.secure(bytes.Clone(c.small[:n])); err != nil {
+		return err
+	}
+	return c.wait()
 }
 
 // closeIdle closes the connection if it has no request.
 func (c *conn) closeIdle() {
 	if c.state.CompareAndSwap(idle, closed) {
-		_ = c.net.Close()
+		_ = c.raw.Close()
 	}
 }
 

@@ -65,8 +65,8 @@ var handlers = [256]handler{
 	riakpb.PushReq:           {name: "push", why: "replication between clusters is not supported"},
 	riakpb.MembershipReq:     {name: "membership", why: "replication between clusters is not supported"},
 
-	riakpb.AuthReq:  {name: "auth", why: noSecurity},
-	riakpb.StartTLS: {name: "start_tls", why: noSecurity},
+	riakpb.AuthReq:  {name: "auth", serve: (*conn).auth},
+	riakpb.StartTLS: {name: "start_tls", serve: (*conn).startTLS},
 }
 
 const noSecurity = "Security not enabled; STARTTLS not allowed."
@@ -85,11 +85,12 @@ func init() {
 // serve serves one request. The error is the answer, where there is one.
 func serve(c *conn, r *request) error {
 	h := &handlers[r.code]
+	if err := c.admit(r); err != nil {
+		return err
+	}
 	switch {
 	case h.serve != nil:
 		return h.serve(c, r)
-	case h.why == noSecurity:
-		return wireError(noSecurity)
 	case h.why != "":
 		return wireError(fmt.Sprintf("message code %d (%s): %s by this server", r.code, h.name, h.why))
 	}

@@ -17,6 +17,7 @@ package pb
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -129,6 +130,21 @@ type Options struct {
 
 	// Cluster is what our own client is told of the ring if it is given.
 	Cluster Cluster
+
+	// TLS secures the connections of clients that begin with it, or ask for it by
+	// STARTTLS; without it they can ask for nothing else. Nil: connections are plain.
+	TLS *tls.Config
+
+	// Gate knows who may come in. Nil: everybody may, and do everything.
+	Gate Gate
+
+	// OwnMachine: as long as security is not enabled, only those are served who come from
+	// the node's own machine. For nodes that others can reach.
+	OwnMachine bool
+
+	// Audit is told of changes of properties, of deletes and of who is refused. Nil:
+	// nobody is.
+	Audit *slog.Logger
 
 	// Logger receives what goes wrong with connections, and panics. Nil:
 	// nothing is logged.

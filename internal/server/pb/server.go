@@ -3,6 +3,7 @@ package pb
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ type Server struct {
 	node    Node
 	o       Options
 	metrics *metrics
+	audit   *slog.Logger
 	jobs    *mapreduce.Runner
 	tracer  trace.Tracer // nil: nothing is traced
 	frames  atomic.Int64 // bytes of requests in memory. Invariant: 0 <= frames <= o.MaxFrames
@@ -40,7 +42,10 @@ func NewServer(n Node, o Options) *Server {
 	if o.Traces != nil {
 		s.tracer = o.Traces.Tracer(tracerName)
 	}
-	s.metrics = newMetrics(s)
+	s.metrics, s.audit = newMetrics(s), o.Audit
+	if s.audit == nil {
+		s.audit = slog.New(slog.DiscardHandler)
+	}
 	s.buffers.New = func() any { return &frame{} }
 	s.requests, s.cut = context.WithCancel(context.Background())
 	return s
@@ -98,7 +103,7 @@ func (s *Server) pause(err error) bool {
 
 // begin serves a connection, if there is room for it.
 func (s *Server) begin(nc net.Conn) {
-	c := &conn{net: nc, server: s}
+	c := &conn{raw: nc, net: nc, server: s}
 	s.mu.Lock()
 	full := len(s.conns) >= s.o.MaxConnections
 	if full || s.stopping.Load() {
@@ -180,7 +185,7 @@ func (s *Server) cutOff() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		_ = c.net.Close()
+		_ = c.raw.Close()
 	}
 }
 

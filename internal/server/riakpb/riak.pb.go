@@ -947,6 +947,59 @@ func (x *RpbBucketProps) GetHllPrecision() uint32 {
 	return 0
 }
 
+// Who a client is. The password may be empty where a certificate proves it.
+type RpbAuthReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          []byte                 `protobuf:"bytes,1,req,name=user" json:"user,omitempty"`
+	Password      []byte                 `protobuf:"bytes,2,req,name=password" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RpbAuthReq) Reset() {
+	*x = RpbAuthReq{}
+	mi := &file_riak_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RpbAuthReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RpbAuthReq) ProtoMessage() {}
+
+func (x *RpbAuthReq) ProtoReflect() protoreflect.Message {
+	mi := &file_riak_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RpbAuthReq.ProtoReflect.Descriptor instead.
+func (*RpbAuthReq) Descriptor() ([]byte, []int) {
+	return file_riak_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RpbAuthReq) GetUser() []byte {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *RpbAuthReq) GetPassword() []byte {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
 var File_riak_proto protoreflect.FileDescriptor
 
 const file_riak_proto_rawDesc = "" +
@@ -1031,7 +1084,11 @@ const file_riak_proto_rawDesc = "" +
 	"\x05FALSE\x10\x00\x12\f\n" +
 	"\bREALTIME\x10\x01\x12\f\n" +
 	"\bFULLSYNC\x10\x02\x12\b\n" +
-	"\x04TRUE\x10\x03B1Z/github.com/tanodb/tanodb/internal/server/riakpb"
+	"\x04TRUE\x10\x03\"<\n" +
+	"\n" +
+	"RpbAuthReq\x12\x12\n" +
+	"\x04user\x18\x01 \x02(\fR\x04user\x12\x1a\n" +
+	"\bpassword\x18\x02 \x02(\fR\bpasswordB1Z/github.com/tanodb/tanodb/internal/server/riakpb"
 
 var (
 	file_riak_proto_rawDescOnce sync.Once
@@ -1046,7 +1103,7 @@ func file_riak_proto_rawDescGZIP() []byte {
 }
 
 var file_riak_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_riak_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_riak_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_riak_proto_goTypes = []any{
 	(RpbBucketProps_RpbReplMode)(0), // 0: tanodb.riakpb.RpbBucketProps.RpbReplMode
 	(*RpbErrorResp)(nil),            // 1: tanodb.riakpb.RpbErrorResp
@@ -1061,10 +1118,11 @@ var file_riak_proto_goTypes = []any{
 	(*RpbModFun)(nil),               // 10: tanodb.riakpb.RpbModFun
 	(*RpbCommitHook)(nil),           // 11: tanodb.riakpb.RpbCommitHook
 	(*RpbBucketProps)(nil),          // 12: tanodb.riakpb.RpbBucketProps
-	(*TanoTold)(nil),                // 13: tanodb.riakpb.TanoTold
+	(*RpbAuthReq)(nil),              // 13: tanodb.riakpb.RpbAuthReq
+	(*TanoTold)(nil),                // 14: tanodb.riakpb.TanoTold
 }
 var file_riak_proto_depIdxs = []int32{
-	13, // 0: tanodb.riakpb.RpbErrorResp.told:type_name -> tanodb.riakpb.TanoTold
+	14, // 0: tanodb.riakpb.RpbErrorResp.told:type_name -> tanodb.riakpb.TanoTold
 	12, // 1: tanodb.riakpb.RpbGetBucketResp.props:type_name -> tanodb.riakpb.RpbBucketProps
 	12, // 2: tanodb.riakpb.RpbSetBucketReq.props:type_name -> tanodb.riakpb.RpbBucketProps
 	12, // 3: tanodb.riakpb.RpbSetBucketTypeReq.props:type_name -> tanodb.riakpb.RpbBucketProps
@@ -1093,7 +1151,7 @@ func file_riak_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_riak_proto_rawDesc), len(file_riak_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+)
+
+// passwordVariable has the password of --user. No flag takes one: others on the machine
+// see command lines.
+const passwordVariable = "TANODB_PASSWORD"
+
+// maxPassword is how many bytes of a password are read.
+const maxPassword = 1024
+
+// loginFlags are who asks, and whom to trust.
+type loginFlags struct {
+	CA           string `name:"ca" help:"Who has signed the certificates of nodes, PEM; none: those whom this machine trusts." placeholder:"FILE" env:"TANODB_CA"`
+	Cert         string `help:"The certificate to show, PEM; its common name is the user." placeholder:"FILE" env:"TANODB_CERT"`
+	Key          string `help:"The key of the certificate, PEM." placeholder:"FILE" env:"TANODB_KEY"`
+	User         string `help:"The user who asks. The password is in TANODB_PASSWORD, or in the file of --password-file." placeholder:"NAME" env:"TANODB_USER"`
+	PasswordFile string `help:"A file with the password of the user." placeholder:"FILE" env:"TANODB_PASSWORD_FILE"`
+}
+
+// secure reports whether any was given: then an address without a scheme is of https.
+func (f *loginFlags) secure() bool { return f.CA != "" || f.Cert != "" || f.User != "" }
+
+// caller sends requests as somebody.
+type caller struct {
+	http           *http.Client
+	user, password string
+}
+
+// plainCaller is nobody, and trusts whom the machine trusts.
+var plainCaller = &caller{http: client}
+
+// caller makes the caller of the flags.
+func (f *loginFlags) caller() (*caller, error) {
+	if !f.secure() {
+		return plainCaller, nil
+	}
+	conf, err := f.tls()
+	if err != nil {
+		return nil, err
+	}
+	c := &caller{user: f.User, http: &http.Client{
+		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: conf},
+		CheckRedirect: client.CheckRedirect,
+	}}
+	if f.User == "" || f.Cert != "" && f.PasswordFile == "" {
+		c.password = os.Getenv(passwordVariable)
+		return c, nil
+	}
+	c.password, err = f.readPassword()
+	return c, err
+}
+
+func (f *loginFlags) readPassword() (string, error) {
+	if f.PasswordFile == "" {
+		if p := os.Getenv(passwordVariable); p != "" {
+			return p, nil
+		}
+		return "", usagef("--user needs a password: in %s, or in the file of --password-file", passwordVariable)
+	}
+	file, err := os.Open(f.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("cannot read the password: %w", err)
+	}
+	defer file.Close()
+	return passwordFrom(file)
+}
+
+// passwordFrom reads a password, which ends with the line.
+func passwordFrom(r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxPassword+2))
+	if err != nil {
+		return "", fmt.Errorf("cannot read the password: %w", err)
+	}
+	p := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	switch {
+	case p == "":
+		return "", errors.New("the password is empty")
+	case len(p) > maxPassword:
+		return "", fmt.Errorf("the password is longer than %d bytes", maxPassword)
+	}
+	return p, nil
+}
+
+// tls is what the flags say of it.
+func (f *loginFlags) tls() (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if (f.Cert == "") != (f.Key == "") {
+		return nil, usagef("--cert and --key are needed together")
+	}
+	if f.CA != "" {
+		text, err := os.ReadFile(f.CA)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the authorities: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("there is no PEM certificate in %s", f.CA)
+		}
+	}
+	if f.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use the certificate: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return conf, nil
+}
+
+// explainTLS says what to do about a connection that could not be made secure; nil: that
+// was not it.
+func explainTLS(base string, err error) error {
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &unknown):
+		return fmt.Errorf("%s shows a certificate of somebody who is not trusted (%w); give the cluster's authority with --ca", base, err)
+	case errors.As(err, &host), errors.As(err, &invalid):
+		return fmt.Errorf("%s shows a certificate that is not good: %w", base, err)
+	}
+	return nil
+}

@@ -1,0 +1,371 @@
+package tanodb
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	crand "crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tanodb/tanodb/internal/membership"
+	"github.com/tanodb/tanodb/kv"
+)
+
+// Permission is something that a user may do. Those with Riak's names mean what they mean
+// in Riak.
+type Permission string
+
+// The permissions.
+const (
+	PermGet         Permission = membership.PermGet
+	PermPut         Permission = membership.PermPut
+	PermDelete      Permission = membership.PermDelete
+	PermIndex       Permission = membership.PermIndex
+	PermListKeys    Permission = membership.PermListKeys
+	PermListBuckets Permission = membership.PermListBuckets
+	PermMapReduce   Permission = membership.PermMapReduce
+	PermPreflist    Permission = membership.PermPreflist
+	PermGetBucket   Permission = membership.PermGetBucket
+	PermSetBucket   Permission = membership.PermSetBucket
+	PermGetType     Permission = membership.PermGetType
+	PermSetType     Permission = membership.PermSetType
+	PermReadAdmin   Permission = membership.PermReadAdmin // look at nodes, the cluster and metrics
+	PermAdmin       Permission = membership.PermAdmin     // change them, and who may do what
+)
+
+// Permissions are all of them.
+func Permissions() []Permission {
+	all := make([]Permission, len(membership.Permissions))
+	for i, p := range membership.Permissions {
+		all[i] = Permission(p)
+	}
+	return all
+}
+
+var (
+	// ErrLogin says that somebody is not who he says he is. Why is not said: it would help
+	// to guess.
+	ErrLogin = errors.New("authentication failed")
+
+	// ErrPermission says that a user may not do what he has asked for.
+	ErrPermission = errors.New("permission denied")
+)
+
+// Role is a user or a group.
+type Role struct {
+	Name     string   `json:"name"`
+	Groups   []string `json:"groups"`
+	Password bool     `json:"password"` // it has one
+}
+
+// Source is how a user, or all, prove who they are, from a range of addresses.
+type Source struct {
+	User   string       `json:"user"`
+	CIDR   netip.Prefix `json:"cidr"`
+	Method string       `json:"method"` // trust, password or certificate
+}
+
+// Grant lets a user or a group, or all, do something.
+type Grant struct {
+	Role       string     `json:"role"`
+	Permission Permission `json:"permission"`
+	Any        bool       `json:"any,omitempty"`    // on everything
+	Type       string     `json:"type,omitempty"`   // on this bucket type
+	Bucket     []byte     `json:"bucket,omitempty"` // on this bucket of it alone; in JSON base64
+}
+
+// SecurityState is who may do what.
+type SecurityState struct {
+	Enabled bool     `json:"enabled"`
+	Users   []Role   `json:"users"`
+	Groups  []Role   `json:"groups"`
+	Sources []Source `json:"sources"` // the first that matches counts
+	Grants  []Grant  `json:"grants"`
+}
+
+// SecurityChange changes who may do what.
+type SecurityChange struct {
+	// Do is one of enable, disable, add-user, alter-user, del-user, add-group, alter-group,
+	// del-group, add-source, del-source, grant and revoke.
+	Do string `json:"do"`
+
+	Names       []string     `json:"names,omitempty"`       // a user or a group; of sources and grants several, or "all"
+	Groups      *[]string    `json:"groups,omitempty"`      // that it is in; nil: as it is
+	Password    string       `json:"password,omitempty"`    // of a user; empty: as it is
+	CIDR        netip.Prefix `json:"cidr,omitzero"`         // of a source
+	Method      string       `json:"method,omitempty"`      // of a source: trust, password or certificate
+	Permissions []Permission `json:"permissions,omitempty"` // of a grant
+	Any         bool         `json:"any,omitempty"`         // a grant on everything,
+	Type        string       `json:"type,omitempty"`        // or on a bucket type,
+	Bucket      []byte       `json:"bucket,omitempty"`      // or on a bucket of it
+}
+
+// maxPasswordBytes bounds what is hashed.
+const maxPasswordBytes = 1024
+
+// Security is who may do what.
+func (n *Node) Security() SecurityState {
+	s := n.state().Security()
+	out := SecurityState{Enabled: s.Enabled, Users: []Role{}, Groups: []Role{}, Sources: []Source{}, Grants: []Grant{}}
+	for _, r := range s.Roles {
+		role := Role{Name: r.Name, Groups: append([]string{}, r.Groups...), Password: r.Verifier != ""}
+		if r.Group {
+			out.Groups = append(out.Groups, role)
+			continue
+		}
+		out.Users = append(out.Users, role)
+	}
+	for _, x := range s.Sources {
+		out.Sources = append(out.Sources, Source(x))
+	}
+	for _, g := range s.Grants {
+		out.Grants = append(out.Grants, Grant{Role: g.Role, Permission: Permission(g.Permission), Any: g.Scope.Any, Type: g.Scope.Type, Bucket: g.Scope.Bucket})
+	}
+	return out
+}
+
+// ChangeSecurity changes who may do what, for the whole cluster. It returns when all
+// members that are up go by it, or after some seconds.
+func (n *Node) ChangeSecurity(ctx context.Context, c SecurityChange) error {
+	if err := n.allSpeakSecurity(); err != nil {
+		return err
+	}
+	set := membership.SetSecurity{
+		Do: membership.SecurityChange(c.Do), Names: c.Names, Groups: c.Groups, CIDR: c.CIDR, Method: c.Method,
+		Scope: membership.Scope{Any: c.Any, Type: c.Type, Bucket: c.Bucket},
+	}
+	for _, p := range c.Permissions {
+		set.Permissions = append(set.Permissions, string(p))
+	}
+	if len(c.Password) > maxPasswordBytes {
+		return &ClusterError{Code: "invalid", Text: fmt.Sprintf("a password has at most %d bytes", maxPasswordBytes)}
+	}
+	if c.Password != "" {
+		salt := make([]byte, membership.PasswordSalt)
+		if _, err := crand.Read(salt); err != nil {
+			return fmt.Errorf("tanodb: no randomness: %w", err)
+		}
+		var err error
+		if set.Verifier, err = membership.MakeVerifier(c.Password, salt, membership.PasswordIterations); err != nil {
+			return &ClusterError{Code: "invalid", Text: err.Error()}
+		}
+	}
+	return n.changeProps(ctx, set)
+}
+
+// securityProtocol is the first protocol between nodes that knows of users.
+const securityProtocol = 6
+
+// allSpeakSecurity refuses a change that a member of an older version could not read: it
+// would stop there. Once one was made there are no such members.
+func (n *Node) allSpeakSecurity() error {
+	s := n.state()
+	if s.Security().Known() || n.network == nil {
+		return nil
+	}
+	speaks := map[string]int{}
+	for _, p := range n.network.Stats().Peers {
+		speaks[p.Node] = p.Protocol
+	}
+	var old []string
+	for _, m := range s.Members() {
+		if m.Name != n.self && m.Status != membership.StatusLeft && speaks[m.Name] < securityProtocol {
+			old = append(old, m.Name)
+		}
+	}
+	if len(old) > 0 {
+		return &ClusterError{Code: "old_members", Text: "the first change of security needs all members, up and of a version that knows it; these have not been heard, or do not: " + strings.Join(old, ", ")}
+	}
+	return nil
+}
+
+// Login is who somebody says he is, and how he proves it.
+type Login struct {
+	User        string
+	Password    string
+	Certificate string     // the common name of a certificate that was verified; empty: there is none
+	From        netip.Addr // where he comes from
+}
+
+// User is somebody who has proven who he is. It is for one goroutine at a time.
+type User struct {
+	node   *Node
+	login  Login // without the password
+	method string
+	proof  string // the verifier that the password was checked against
+
+	seen  *membership.Security // as of which
+	still bool                 // he was let in
+}
+
+// Secured reports whether clients must say who they are.
+func (n *Node) Secured() bool { return n.state().Security().Enabled }
+
+// Login lets somebody in, or not: then the error is ErrLogin whatever the reason is, and it
+// takes as long. It is kv.ErrOverload if too many come at once.
+func (n *Node) Login(ctx context.Context, l Login) (*User, error) {
+	if l.User == "" {
+		return nil, ErrLogin // he says nothing, and there is nothing to find out
+	}
+	s := n.state().Security()
+	role, known := s.User(l.User)
+	method := s.Method(l.User, l.From)
+	if !known {
+		method = ""
+	}
+	u := &User{node: n, login: l, method: method, seen: s, still: true}
+	u.login.Password = ""
+	switch method {
+	case membership.MethodTrust:
+		return u, nil
+	case membership.MethodCertificate:
+		if l.Certificate == l.User {
+			return u, nil
+		}
+	case membership.MethodPassword:
+		u.proof = role.Verifier
+	}
+	right, err := n.logins.check(ctx, l.User, l.Password, u.proof)
+	if err != nil {
+		return nil, err
+	}
+	if !right {
+		return nil, ErrLogin
+	}
+	return u, nil
+}
+
+// Name is the user's name.
+func (u *User) Name() string { return u.login.User }
+
+// May is nil if the user may do this to the bucket; one without a name is all of its type.
+// The error is ErrPermission, or ErrLogin if he would not be let in any more.
+func (u *User) May(p Permission, b kv.Bucket) error {
+	s, err := u.now()
+	if err != nil {
+		return err
+	}
+	if s.May(u.login.User, string(p), b) {
+		return nil
+	}
+	return fmt.Errorf("%w: User '%s' does not have '%s' on %s", ErrPermission, u.login.User, p, strings.TrimSuffix(cmp.Or(b.Type, "default")+"/"+b.Name, "/"))
+}
+
+// MayAnywhere is May of everything.
+func (u *User) MayAnywhere(p Permission) error {
+	s, err := u.now()
+	if err != nil {
+		return err
+	}
+	if s.MayAnywhere(u.login.User, string(p)) {
+		return nil
+	}
+	return fmt.Errorf("%w: User '%s' does not have '%s' on any", ErrPermission, u.login.User, p)
+}
+
+// Valid is nil as long as the user would be let in as he was.
+func (u *User) Valid() error {
+	_, err := u.now()
+	return err
+}
+
+// now is who may do what, if the user would still be let in as he was.
+func (u *User) now() (*membership.Security, error) {
+	s := u.node.state().Security()
+	if s != u.seen {
+		role, known := s.User(u.login.User)
+		u.seen = s
+		u.still = u.still && known && s.Method(u.login.User, u.login.From) == u.method && (u.proof == "" || role.Verifier == u.proof)
+	}
+	if !u.still {
+		return nil, ErrLogin
+	}
+	return s, nil
+}
+
+// The limits of logins.
+const (
+	loginMemory = 5 * time.Minute // a password that was right is not hashed again for so long
+	maxLogins   = 10_000          // passwords that are remembered
+)
+
+// logins checks passwords. To hash one costs a good part of a second, so that few can be
+// tried; those that were right are remembered, by a sum that nobody outside can make.
+type logins struct {
+	hashing chan struct{} // room for those that are hashed at once
+	nobody  string        // a verifier, for those who have none
+
+	mu   sync.Mutex
+	key  [sha256.Size]byte
+	good map[[sha256.Size]byte]goodLogin
+}
+
+// goodLogin is a password that was right.
+type goodLogin struct {
+	verifier string // against this one
+	until    time.Time
+}
+
+func newLogins() *logins {
+	l := &logins{hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), good: map[[sha256.Size]byte]goodLogin{}}
+	salt := freshActor()
+	if _, err := crand.Read(l.key[:]); err != nil {
+		panic("tanodb: no randomness: " + err.Error()) // crypto/rand never fails on the systems we run on
+	}
+	l.nobody = membership.VerifierOfNobody(append(salt[:], l.key[:16]...))
+	return l
+}
+
+// check reports whether the password is that of the verifier; of an empty one none is.
+func (l *logins) check(ctx context.Context, user, password, verifier string) (bool, error) {
+	if len(password) > maxPasswordBytes {
+		password = "" // no user has it, and it is as dear to find out
+	}
+	id := l.id(user, password)
+	if verifier != "" && l.remembers(id, verifier) {
+		return true, nil
+	}
+	select {
+	case l.hashing <- struct{}{}:
+	case <-ctx.Done():
+		return false, fmt.Errorf("%w: too many log in at once", kv.ErrOverload)
+	}
+	right := membership.Verify(cmp.Or(verifier, l.nobody), password)
+	<-l.hashing
+	if !right || verifier == "" || password == "" {
+		return false, nil
+	}
+	l.remember(id, verifier)
+	return true, nil
+}
+
+// id is what a name and a password are remembered by.
+func (l *logins) id(user, password string) (id [sha256.Size]byte) {
+	h := hmac.New(sha256.New, l.key[:])
+	h.Write([]byte(user + "\x00" + password)) // a name has no zero byte
+	h.Sum(id[:0])
+	return id
+}
+
+func (l *logins) remembers(id [sha256.Size]byte, verifier string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g, ok := l.good[id]
+	return ok && g.verifier == verifier && time.Now().Before(g.until)
+}
+
+func (l *logins) remember(id [sha256.Size]byte, verifier string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.good) >= maxLogins {
+		clear(l.good)
+	}
+	l.good[id] = goodLogin{verifier, time.Now().Add(loginMemory)}
+}

@@ -136,7 +136,7 @@ func (m *Manager) adopt(t Topology) {
 	if t.Ring == nil || m.known && t.Epoch < m.top.Epoch {
 		return
 	}
-	m.known, m.top, m.extras = true, t, nil
+	m.known, m.top = true, t
 	had := make(map[Pair]*work, len(m.pairs))
 	for _, w := range m.pairs {
 		had[w.Pair] = w
@@ -153,6 +153,13 @@ func (m *Manager) adopt(t Topology) {
 	for _, r := range slices.Clone(m.running) {
 		if had[r.work.Pair] != nil || r.work.once {
 			m.end(r) // it is none any more
+		}
+	}
+	doubtful := m.extras
+	m.extras = nil
+	for _, w := range doubtful { // of the same homes, with those that have their places now
+		if int(w.Home) < t.Ring.Size() {
+			m.doubt(w.Home, w.due)
 		}
 	}
 }

@@ -468,6 +468,17 @@ func TestASuspectIsComparedSoon(t *testing.T) {
 			t.Errorf("what %s was told of is not mended after a minute", name)
 		}
 	}
+	for told := range 3 { // a newer topology does not let it be forgotten
+		w, home := chain(t, told)
+		name := w.top.Ring.Primaries(home, 3)[told].Node
+		w.step(name, Suspect{home})
+		w.top.Epoch++
+		w.step(name, Adopted{w.top})
+		w.runFor(time.Minute)
+		if !w.converged() {
+			t.Errorf("what %s was told of is forgotten with a newer topology", name)
+		}
+	}
 	w := newWorld(t, 3, 5, Limits{Every: 24 * time.Hour})
 	w.runFor(time.Minute)
 	seen := len(w.notes)

@@ -76,8 +76,8 @@ type rule struct {
 // rules are those of all resources. One that is not here is one of administrators.
 var rules = map[resource]rule{
 	health: {open: true}, readiness: {open: true},
-	root:   {known: true},
-	ping:   {known: true},
+	root: {known: true},
+	ping: {known: true},
 
 	object:      {read: tanodb.PermGet, write: tanodb.PermPut, remove: tanodb.PermDelete},
 	data:        {read: tanodb.PermGet, write: tanodb.PermPut},

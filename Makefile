@@ -30,6 +30,10 @@ help: ## list these targets
 build: ## build the one binary, bin/tanodb, static
 	go build -trimpath -o bin/tanodb ./cmd/tanodb
 
+.PHONY: release
+release: ## build VERSION (v1.2.3) for all platforms into DIR (dist), with packages and checksums
+	deploy/release.sh "$(VERSION)" "$(or $(DIR),dist)"
+
 .PHONY: test
 test: ## run all tests, as "go test ./..." does
 	go test ./...

@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -73,41 +71,9 @@ func losePower(t *testing.T, m *mounted, rounds int, program string, at place) (
 // lossyNodes are three nodes on a lossy disk, not started yet.
 func lossyNodes(t *testing.T, m *mounted, program string, at place) []*process {
 	t.Helper()
-	const count = 3
-	port := freePorts(t, 2*count)
-	var members []string
-	for i := range count {
-		members = append(members, fmt.Sprintf("n%d=%s", i+1, address(port+2*i+1)))
-	}
-	var nodes []*process
-	for i := range count {
-		n := newProcess(t, at, fmt.Sprintf("n%d", i+1), address(port+2*i), address(port+2*i+1), "--bootstrap", strings.Join(members, ","))
+	nodes := threeNodes(t, at)
+	for _, n := range nodes {
 		n.dir, n.program = filepath.Join(m.dir, n.name), program
-		nodes = append(nodes, n)
 	}
 	return nodes
-}
-
-// start starts nodes and waits until they all agree.
-func start(nodes []*process) {
-	for _, n := range nodes {
-		n.start()
-	}
-	for _, n := range nodes {
-		n.serves()
-	}
-	for _, n := range nodes {
-		if _, errs, code := run(n.t, "cluster", "ready", "--wait", patience.String(), "--addr", n.base()); code != 0 {
-			n.t.Fatalf("%s is not ready: %s", n.name, errs)
-		}
-	}
-}
-
-// bases are the URLs of nodes.
-func bases(nodes []*process) string {
-	var all []string
-	for _, n := range nodes {
-		all = append(all, n.base())
-	}
-	return strings.Join(all, ",")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,6 +42,22 @@ func newProcess(t *testing.T, at place, name, http, node string, args ...string)
 		t: t, name: name, at: at, http: http, node: node, args: args, program: program,
 		dir: filepath.Join(dir, "data"), log: filepath.Join(dir, name+".log"),
 	}
+}
+
+// threeNodes are the nodes of a cluster, not started yet.
+func threeNodes(t *testing.T, at place) []*process {
+	t.Helper()
+	const count = 3
+	port := freePorts(t, 2*count)
+	var members []string
+	for i := range count {
+		members = append(members, fmt.Sprintf("n%d=%s", i+1, address(port+2*i+1)))
+	}
+	var nodes []*process
+	for i := range count {
+		nodes = append(nodes, newProcess(t, at, fmt.Sprintf("n%d", i+1), address(port+2*i), address(port+2*i+1), "--bootstrap", strings.Join(members, ",")))
+	}
+	return nodes
 }
 
 // start starts the node, and does not wait for it. It is stopped at the end of
@@ -182,4 +199,28 @@ func heldOf(t *testing.T, e storage.Reader, p, home ring.Partition) []string {
 		}
 		pull.After = found.Last
 	}
+}
+
+// start starts nodes and waits until they all agree.
+func start(nodes []*process) {
+	for _, n := range nodes {
+		n.start()
+	}
+	for _, n := range nodes {
+		n.serves()
+	}
+	for _, n := range nodes {
+		if _, errs, code := run(n.t, "cluster", "ready", "--wait", patience.String(), "--addr", n.base()); code != 0 {
+			n.t.Fatalf("%s is not ready: %s", n.name, errs)
+		}
+	}
+}
+
+// bases are the URLs of nodes.
+func bases(nodes []*process) string {
+	var all []string
+	for _, n := range nodes {
+		all = append(all, n.base())
+	}
+	return strings.Join(all, ",")
 }

@@ -23,6 +23,7 @@
 //	tanodb security     show and change who may do what
 //	tanodb cert         make certificates for nodes and users, and show them
 //	tanodb bench        load a cluster and measure it
+//	tanodb version      print the version; completion and man print what packages hold
 //
 // Every command prints for people, or one JSON document with --json. It exits
 // with 0 when it has done what was asked, 1 when that failed, 2 when it was
@@ -91,8 +92,8 @@ type cli struct {
 	Security   securityCmd   `cmd:"" help:"Show and change who may do what."`
 	Cert       certCmd       `cmd:"" help:"Make certificates for nodes and users, and show them."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
-	Man        manCmd        `cmd:"" help:"Print the manual, or write its pages."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
+	Man        manCmd        `cmd:"" help:"Print the page of the manual, for man."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the words that may come next." passthrough:"all"`
 }
 

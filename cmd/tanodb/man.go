@@ -3,148 +3,141 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 )
 
-type manCmd struct {
-	Dir string `help:"Write a page for the program and one for each command into this directory, which must exist." placeholder:"DIR"`
-}
+type manCmd struct{}
 
 // Help is the long part of the command's help.
 func (*manCmd) Help() string {
-	return `Without --dir the page of the program itself is printed. The pages are made from the same texts as --help.
+	return `It has every command and every flag, and is made from the same words as --help.
 
 Example:
 
-    tanodb man | man -l -
-    tanodb man --dir /usr/share/man/man1`
+    tanodb man > /usr/local/share/man/man1/tanodb.1
+    tanodb man | man -l -`
 }
 
-// Run prints a page, or writes all.
-func (c *manCmd) Run(a *app, k *kong.Kong) error {
-	if c.Dir == "" {
-		_, err := io.WriteString(a.stdout, manPage(k.Model.Node))
-		return err
-	}
-	for _, node := range manNodes(k.Model.Node) {
-		name := strings.ReplaceAll(manName(node), " ", "-") + ".1"
-		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(manPage(node)), 0o644); err != nil {
-			return err
+// Run prints the page.
+func (*manCmd) Run(a *app, k *kong.Kong) error {
+	_, err := io.WriteString(a.stdout, manPage(k.Model.Node, thisVersion().Version))
+	return err
+}
+
+// manPage is the whole command line as one page for man, in the macros of man(7). It
+// has no date: of one version it is always the same.
+func manPage(root *kong.Node, version string) string {
+	p := &manText{}
+	p.line(`.TH TANODB 1 "" "TanoDB ` + roff(version) + `" "TanoDB"`)
+	p.line(".SH NAME")
+	p.line(`tanodb \- a masterless, replicated key/value database`)
+	p.line(".SH SYNOPSIS")
+	p.line(`.B tanodb`)
+	p.line(`[\fIflags\fR] \fIcommand\fR [\fIarguments\fR] [\fIflags\fR]`)
+	p.line(".SH DESCRIPTION")
+	p.prose(root.Help)
+	p.line(".SH FLAGS OF ALL COMMANDS")
+	p.flags(root)
+	p.line(".SH COMMANDS")
+	p.commands(root)
+	p.line(".SH FILES")
+	p.entry("/etc/tanodb/tanodb.toml", "Where packages put the options of the node; tanodb config init prints such a file.")
+	p.entry("/var/lib/tanodb", "Where packages have the node keep its data.")
+	return p.b.String()
+}
+
+// manText is a page that is being written.
+type manText struct{ b strings.Builder }
+
+func (p *manText) line(s string) { p.b.WriteString(s + "\n") }
+
+// entry is a term and what it means.
+func (p *manText) entry(term, text string) {
+	p.line(".TP")
+	p.line(`.B ` + roff(term))
+	p.line(roff(text))
+}
+
+// prose is a help text: paragraphs, and lines that are indented are shown as they are.
+func (p *manText) prose(text string) {
+	for _, paragraph := range strings.Split(strings.TrimSpace(text), "\n\n") {
+		p.line(".PP")
+		if !strings.HasPrefix(paragraph, "    ") {
+			p.line(roff(strings.Join(strings.Fields(paragraph), " ")))
+			continue
 		}
-	}
-	return nil
-}
-
-// manNodes are the program and all its commands that are not hidden.
-func manNodes(node *kong.Node) []*kong.Node {
-	all := []*kong.Node{node}
-	for _, child := range node.Children {
-		if !child.Hidden && child.Type == kong.CommandNode {
-			all = append(all, manNodes(child)...)
+		p.line(".nf")
+		for _, l := range strings.Split(paragraph, "\n") {
+			p.line(roff(l))
 		}
+		p.line(".fi")
 	}
-	return all
 }
 
-// manName is the program's name and those of the commands down to this one.
-func manName(node *kong.Node) string {
-	if node.Parent == nil {
-		return node.Name
-	}
-	return manName(node.Parent) + " " + node.Name
-}
-
-// manSynopsis is how the command is written.
-func manSynopsis(node *kong.Node) string {
-	if node.Parent == nil {
-		return node.Name + " <command> [flags]"
-	}
-	return "tanodb " + node.Summary()
-}
-
-// roff is text in which nothing is taken for a request or an escape of troff.
-func roff(text string) string {
-	text = strings.ReplaceAll(text, `\`, `\e`)
-	text = strings.ReplaceAll(text, "-", `\-`)
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
-			lines[i] = `\&` + line
-		}
-	}
-	return strings.Join(lines, "\n")
-}
-
-// manPage is a page in the macros of man(7).
-func manPage(node *kong.Node) string {
-	var b strings.Builder
-	name := manName(node)
-	fmt.Fprintf(&b, ".TH %q 1 \"\" \"TanoDB\" \"User Commands\"\n", strings.ToUpper(strings.ReplaceAll(name, " ", "-")))
-	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(strings.ReplaceAll(name, " ", "-")), roff(firstSentence(node.Help)))
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n", roff(manSynopsis(node)))
-	b.WriteString(".SH DESCRIPTION\n" + manText(node.Help))
-	if node.Detail != "" {
-		b.WriteString(".PP\n" + manText(node.Detail))
-	}
-	if len(node.Positional) > 0 {
-		b.WriteString(".SH ARGUMENTS\n")
-		for _, p := range node.Positional {
-			fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(p.Summary()), roff(p.Help))
-		}
-	}
-	b.WriteString(".SH OPTIONS\n")
-	for _, group := range node.AllFlags(true) {
-		for _, f := range group {
-			fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(f.String()), roff(flagHelp(f.Value)))
-		}
-	}
-	manChildren(&b, node)
-	return b.String()
-}
-
-func manChildren(b *strings.Builder, node *kong.Node) {
-	first := true
+// commands are those below a node that are not hidden, and those below them.
+func (p *manText) commands(node *kong.Node) {
 	for _, child := range node.Children {
 		if child.Hidden || child.Type != kong.CommandNode {
 			continue
 		}
-		if first {
-			b.WriteString(".SH COMMANDS\n")
-			first = false
+		p.line(".SS " + roff(commandLine(child)))
+		p.prose(child.Help)
+		if child.Detail != "" {
+			p.prose(child.Detail)
 		}
-		fmt.Fprintf(b, ".TP\n.B %s\n%s See \\fB%s\\fR(1).\n", roff(child.Name), roff(child.Help), roff(strings.ReplaceAll(manName(child), " ", "-")))
+		for _, arg := range child.Positional {
+			p.entry(arg.Name, flagHelp(arg))
+		}
+		p.flags(child)
+		p.commands(child)
 	}
 }
 
-// manText is a help text: what is indented there is an example, and stands as it is.
-func manText(text string) string {
-	var b strings.Builder
-	example := false
-	for line := range strings.Lines(strings.TrimSpace(text) + "\n") {
-		line = strings.TrimRight(line, "\n")
-		indented := strings.HasPrefix(line, "    ")
-		if indented != example && line != "" {
-			example = indented
-			b.WriteString(map[bool]string{true: ".PP\n.RS\n.nf\n", false: ".fi\n.RE\n.PP\n"}[example])
+// flags are those of the node itself.
+func (p *manText) flags(node *kong.Node) {
+	for _, f := range node.Flags {
+		if f.Hidden || f.Name == "help" {
+			continue
 		}
-		switch {
-		case line == "" && !example:
-			b.WriteString(".PP\n")
-		default:
-			b.WriteString(roff(strings.TrimPrefix(line, "    ")) + "\n")
+		term := "--" + f.Name
+		if f.Short != 0 {
+			term = "-" + string(f.Short) + ", " + term
 		}
+		if !f.IsBool() {
+			term += "=" + f.FormatPlaceHolder()
+		}
+		p.entry(term, flagHelp(f.Value))
 	}
-	if example {
-		b.WriteString(".fi\n.RE\n")
+}
+
+// commandLine is the command with the names of its arguments.
+func commandLine(node *kong.Node) string {
+	s := node.FullPath()
+	for _, arg := range node.Positional {
+		s += " " + arg.Summary()
+	}
+	return strings.ReplaceAll(s, "\n", " ")
+}
+
+// roff is text in which nothing means anything to man, in ASCII alone.
+func roff(text string) string {
+	var b strings.Builder
+	for i, r := range text {
+		switch {
+		case r == '\\':
+			b.WriteString(`\e`)
+		case r == '-':
+			b.WriteString(`\-`)
+		case i == 0 && (r == '.' || r == '\''):
+			b.WriteString(`\&` + string(r))
+		case r > unicode.MaxASCII:
+			fmt.Fprintf(&b, `\[u%04X]`, r)
+		default:
+			b.WriteRune(r)
+		}
 	}
 	return b.String()
-}
-
-func firstSentence(text string) string {
-	sentence, _, _ := strings.Cut(text, "\n")
-	return strings.TrimSuffix(sentence, ".")
 }

@@ -69,37 +69,41 @@ func runTour(t *testing.T, commands []command, env []string, dir string) []strin
 
 // TestTour runs every command of the tour and compares what it prints with
 // what the page says.
-func TestTour(t *testing.T) {
+func TestTour(t *testing.T) { runPage(t, tour) }
+
+// runPage does that for any page, in a directory of its own.
+func runPage(t *testing.T, path string) {
 	if testing.Short() {
-		t.Skip("runs a single node and a cluster of three processes")
+		t.Skip("runs a single node, and a cluster of real processes")
 	}
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip("there is no shell")
 	}
-	page, err := os.ReadFile(tour)
+	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := freePorts(10)
+	base, err := freePorts(20)
 	if err != nil {
 		t.Fatal(err)
 	}
+	pb := base + 19
 	env := []string{
 		fmt.Sprintf("TANODB_ADDR=http://127.0.0.1:%d", base),
 		fmt.Sprintf("TANODB_HTTP=127.0.0.1:%d", base),
-		fmt.Sprintf("TANODB_PB=127.0.0.1:%d", base+9),
+		fmt.Sprintf("TANODB_PB=127.0.0.1:%d", pb),
 		fmt.Sprintf("TANODB_BASE_PORT=%d", base),
 	}
 	commands := parseTour(string(page))
 	outputs := runTour(t, commands, env, t.TempDir())
 	for i, c := range commands {
 		if i >= len(outputs) {
-			t.Fatalf("%s:%d: %s: was not reached", filepath.Base(tour), c.line, c.text)
+			t.Fatalf("%s:%d: %s: was not reached", filepath.Base(path), c.line, c.text)
 		}
 		got := strings.ReplaceAll(outputs[i], loopback(base), "127.0.0.1:8098")
-		got = strings.ReplaceAll(got, loopback(base+9), defaultPB)
+		got = strings.ReplaceAll(got, loopback(pb), defaultPB)
 		if !agrees(c.want, strings.Split(strings.TrimRight(got, "\n"), "\n")) {
-			t.Errorf("%s:%d: $ %s\nprints\n%s\nand the page says\n%s", filepath.Base(tour), c.line, c.text, got, strings.Join(c.want, "\n"))
+			t.Errorf("%s:%d: $ %s\nprints\n%s\nand the page says\n%s", filepath.Base(path), c.line, c.text, got, strings.Join(c.want, "\n"))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -13,9 +14,13 @@ type versionCmd struct{}
 // Help is the long part of the command's help.
 func (*versionCmd) Help() string { return "Example:\n\n    tanodb version --json" }
 
+// stamped is the version that a release was built as, set by the linker; empty: the
+// build knows of none.
+var stamped string
+
 // version is what this program is.
 type version struct {
-	Version  string  `json:"version"`          // of the module
+	Version  string  `json:"version"`          // stamped, or else of the module
 	Commit   string  `json:"commit,omitempty"` // empty: not built from a repository
 	Modified bool    `json:"modified"`         // built from a tree that differs from the commit
 	Go       string  `json:"go"`
@@ -26,24 +31,26 @@ type version struct {
 // formats are the versions of what programs say to each other; docs/formats.md
 // describes them.
 type formats struct {
-	Frame int `json:"frame"` // of a message between nodes
+	Frame     int    `json:"frame"`     // of a message between nodes
+	Protocols [2]int `json:"protocols"` // the lowest and the highest that nodes speak
 }
 
 // Run prints the version.
 func (*versionCmd) Run(a *app) error { return a.print(thisVersion()) }
 
 func thisVersion() version {
+	low, high := transport.Protocols()
 	v := version{
 		Version:  "unknown",
 		Go:       runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Formats:  formats{Frame: transport.FrameVersion},
+		Formats:  formats{Frame: transport.FrameVersion, Protocols: [2]int{low, high}},
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
-	v.Version = info.Main.Version
+	v.Version = cmp.Or(stamped, info.Main.Version)
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
@@ -64,5 +71,6 @@ func (v version) String() string {
 	if v.Modified {
 		s += " with changes"
 	}
-	return fmt.Sprintf("%s\nbuilt with %s for %s\nformats: frame %d\n", s, v.Go, v.Platform, v.Formats.Frame)
+	p := v.Formats.Protocols
+	return fmt.Sprintf("%s\nbuilt with %s for %s\nformats: frame %d, protocols %d to %d\n", s, v.Go, v.Platform, v.Formats.Frame, p[0], p[1])
 }

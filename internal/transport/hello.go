@@ -17,6 +17,9 @@ const (
 	tracedProtocol = 6 // the first that has frames with a Trace
 )
 
+// Protocols are the lowest and the highest protocol that this version speaks.
+func Protocols() (low, high int) { return lowProtocol, highProtocol }
+
 const helloMagic = "TanoDB\r\n"
 
 // maxHello bounds what is read before it is known who speaks.

@@ -216,7 +216,11 @@ func (v *invariants) bury(s *Sim, key kv.Key, tomb object.Object) {
 func (v *invariants) left(s *Sim, home ring.Partition, key kv.Key, tomb object.Object) string {
 	for _, r := range s.newest.Ring().Primaries(home, s.newest.Replicas()) {
 		holder, data := s.byName[r.Node], vnode.DataKey(r.Partition, home, key)
-		if has := v.durable(holder, data); !has.Clock.Descends(tomb.Clock) && !v.spoilt(holder, r.Partition, data, tomb.Clock) {
+		has := v.durable(holder, data)
+		if lacking, err := vnode.Lacking(holder.disk.mem, r.Partition); lacking && err == nil && len(has.Clock) == 0 {
+			continue // it has lost what it has vouched for, and takes nothing that is from before the mark
+		}
+		if !has.Clock.Descends(tomb.Clock) && !v.spoilt(holder, r.Partition, data, tomb.Clock) {
 			return fmt.Sprintf("%s/%d has %v at %v", r.Node, r.Partition, idsOf(has), has.Clock)
 		}
 	}

@@ -131,7 +131,7 @@ func (c *dataClient) act() {
 	if c.rnd.hit(w.Roam) {
 		c.roam()
 	}
-	if n := c.at; c.s.paused || c.s.weather.Reaps && c.s.rewound == n || !n.running || n.closing || c.s.now < n.frozen || !c.s.isMember(n) {
+	if n := c.at; c.s.paused || c.s.alone(n) || !n.running || n.closing || c.s.now < n.frozen || !c.s.isMember(n) {
 		c.roam()
 		c.think()
 		return

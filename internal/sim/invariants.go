@@ -150,37 +150,12 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 				n.s.fail("encoding", key, "%s writes an object that does not decode: %v", n.name, err)
 				return
 			}
-			if slices.ContainsFunc(orders, func(o order) bool { m, ok := o.msg.(*vnode.Wipe); return ok && m.Home == home }) {
-				v.remnant(n, key, op, head)
-				continue
-			}
 			v.rotted(n, p, key, op, head, b)
 			v.overwrites(n, key, orders, head)
 			v.write(n, key, op, head)
 			v.honest(n, key, orders, head)
 			v.hasty(n, key, orders, op, head, func() []byte { return n.before(b, i) })
 		}
-	}
-}
-
-// remnant checks what is left of an object of a disk that is erased: some of what was
-// there, under a clock that claims no more.
-func (v *invariants) remnant(n *node, key kv.Key, op *storage.Op, head object.Object) {
-	old := v.latest(n, op.Key).head
-	was := idsOf(old)
-	for _, id := range idsOf(head) {
-		if _, found := slices.BinarySearch(was, id); !found {
-			n.s.fail("remnant", key, "%s leaves %v of %v", n.name, idsOf(head), was)
-			return
-		}
-	}
-	for i := range head.Siblings {
-		v.dot(n.s, key, &head.Siblings[i])
-	}
-	v.add(n, op.Key, version{n.disk.mem.Applied() + 1, head})
-	n.s.count("a remnant was left")
-	if n.s.watches(key) {
-		n.s.tell(n.s.now, n.name, "leaves %v at %v", idsOf(head), head.Clock)
 	}
 }
 

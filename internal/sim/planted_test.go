@@ -74,7 +74,6 @@ var budgets = []struct {
 	{planted.ReapChanged, 400, reaping},
 	{planted.GraveKept, 20, nil},
 	{planted.OutdatedMerged, 400, reaping},
-	{planted.RemnantErased, 400, rewinding},
 	{planted.LatestByDot, 60, latest},
 	{planted.LatestListsAll, 100, strangeLast},
 	{planted.ClockUnguarded, 100, latest},
@@ -87,8 +86,6 @@ var budgets = []struct {
 }
 
 func reaping(w *Weather) bool { return w.Reaps }
-
-func rewinding(w *Weather) bool { return w.Reaps && w.RewindEvery > 0 }
 
 func conditional(w *Weather) bool { return w.Conditional > 0 && w.Calm }
 

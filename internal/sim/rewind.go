@@ -44,21 +44,7 @@ func (s *Sim) rewind() {
 		if s.weather.Topology {
 			s.rewound = victim
 		}
-		if s.weather.Reaps {
-			s.isolate(victim)
-		}
 	})
-}
-
-// isolate cuts a node off that comes back with an older disk, so that clients write to it
-// before anybody tells it: what it alone has then is to survive.
-func (s *Sim) isolate(n *node) {
-	for _, other := range s.nodes {
-		if other != n {
-			s.net.cutOff(n, other, 3*time.Second)
-			s.net.cutOff(other, n, 3*time.Second)
-		}
-	}
 }
 
 func (s *Sim) rewindable(victim *node) bool {
@@ -96,6 +82,10 @@ func remembers(s *membership.State, n *node) bool {
 	m, ok := s.Member(n.name)
 	return ok && m.Status != membership.StatusLeft && m.ID == n.id
 }
+
+// alone reports whether a node has an older disk, and has not been told by a member. Where there
+// are reapings, it may be about to erase its disk, and what it alone has taken until then.
+func (s *Sim) alone(n *node) bool { return s.weather.Reaps && s.rewound == n }
 
 // madeSafe says that a rewound disk does no harm any more.
 func (s *Sim) madeSafe(n *node) {

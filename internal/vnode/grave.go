@@ -3,7 +3,6 @@ package vnode
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/planted"
@@ -133,86 +132,9 @@ func (t *turn) reap(i int, m *Reap) {
 	t.out.Durable = append(t.out.Durable, Answer{i, d})
 }
 
-// wipe erases a part of a home, but for what this vnode has made itself since it was
-// opened: that nobody else may have. The vnode has forgotten something then.
+// wipe erases a part of a home. The vnode has forgotten something then.
 func (t *turn) wipe(i int, m *Wipe) {
 	d := &Dropped{}
-	own, err := false, error(nil)
-	if t.made() && !planted.Is(planted.RemnantErased) {
-		own, err = t.spare(m, d)
-	}
-	if err == nil && !own && d.Kept == 0 {
-		err = t.raze(m, d)
-	}
-	if err != nil {
-		t.out.Durable = append(t.out.Durable, Answer{i, &Failure{Code: CodeStorage, Text: err.Error()}})
-		return
-	}
-	t.heads = headCache{limit: t.heads.limit}
-	t.forgot(kv.Key{}, "what it held is older than what was reaped, and is erased")
-	t.out.Durable = append(t.out.Durable, Answer{i, d})
-}
-
-// spare erases a part of a home object by object, and leaves the remnants of those that
-// have something of this vnode's own. It reports whether it has met any; of a home
-// without them all is to be razed, also what cannot be read.
-func (t *turn) spare(m *Wipe, d *Dropped) (own bool, err error) {
-	type found struct{ key, enc []byte }
-	var all []found
-	err = t.store.Scan(homeStart(t.partition, m.Home), homeEnd(t.partition, m.Home), func(key, enc []byte) bool {
-		o, err := object.DecodeHead(enc)
-		mine := func(s object.Sibling) bool { return t.mine(s.Dot) }
-		if err == nil && slices.ContainsFunc(o.Siblings, mine) {
-			own = true
-			if !slices.ContainsFunc(o.Siblings, func(s object.Sibling) bool { return !mine(s) }) {
-				return true // it is its own remnant
-			}
-		}
-		if len(all) == m.Limit {
-			d.Kept = 1
-			return false
-		}
-		all = append(all, found{slices.Clone(key), slices.Clone(enc)})
-		return true
-	})
-	if err != nil && !isCorrupt(err) || !own && d.Kept == 0 {
-		return own, err
-	}
-	for n, x := range all {
-		t.left = len(all) - n
-		if err := t.reduce(x.key, x.enc); err != nil {
-			return own, err
-		}
-		d.Gone++
-	}
-	t.prune()
-	return own, nil
-}
-
-// reduce leaves the remnant of an object, or nothing of it.
-func (t *turn) reduce(dk, enc []byte) error {
-	o, err := object.Decode(enc)
-	if err != nil {
-		t.batch.Delete(dk) // what the tree and the index say of it is found to be wrong by the next verification
-		return nil
-	}
-	renewed := false
-	left, some := o.Remnant(t.mine, func() object.Dot {
-		if !renewed {
-			renewed = true
-			t.forgot(kv.Key{}, "it began with an actor whose earlier writes are erased")
-		}
-		return t.dot()
-	})
-	was := stored{headOf(o), HashOf(enc)}
-	if !some {
-		return t.erase(dk, was)
-	}
-	return t.write(dk, was, left, left.Encode(), tombstone(left))
-}
-
-// raze erases all that is there of a home, unread.
-func (t *turn) raze(m *Wipe, d *Dropped) error {
 	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindGrave, kindIndex} {
 		from := homeStart(t.partition, m.Home)
 		from[0] = kind
@@ -226,10 +148,13 @@ func (t *turn) raze(m *Wipe, d *Dropped) error {
 			return true
 		})
 		if err != nil && !isCorrupt(err) {
-			return err
+			t.out.Durable = append(t.out.Durable, Answer{i, &Failure{Code: CodeStorage, Text: err.Error()}})
+			return
 		}
 	}
-	return nil
+	t.heads = headCache{limit: t.heads.limit}
+	t.forgot(kv.Key{}, "what it held is older than what was reaped, and is erased")
+	t.out.Durable = append(t.out.Durable, Answer{i, d})
 }
 
 // Astray reports which of the homes the store holds anything of in a vnode that should

@@ -1,18 +1,13 @@
 package vnode_test
 
 import (
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
-	"github.com/tanodb/tanodb/storage"
 )
 
 // graves are the dead objects that the vnode says are older than an instant.
@@ -111,7 +106,6 @@ func TestAWipeLeavesNothing(t *testing.T) {
 	b := newBench(t, 1)
 	b.handle(coordinate("v", nil, 1))
 	b.handle(erased(b.stored().Clock))
-	b.reopen(2, 0)
 	actor, _ := b.vnode.Incarnation()
 	rounds := 0
 	for more := 1; more > 0; rounds++ {
@@ -129,99 +123,6 @@ func TestAWipeLeavesNothing(t *testing.T) {
 	if now, _ := b.vnode.Incarnation(); left != 0 || now == actor || len(b.stored().Siblings) != 0 {
 		t.Errorf("%d records are left; the actor was %v and is %v", left, actor, now)
 	}
-}
-
-// TestAWipeLeavesWhatIsNew: of an object to which the vnode has written since it was
-// opened that is left, and nothing else, whoever had made it; and the trees and the
-// indexes are right.
-func TestAWipeLeavesWhatIsNew(outer *testing.T) {
-	rapid.Check(outer, func(t *rapid.T) {
-		b := &bench{T: outer, engine: storage.NewMemory()}
-		b.reopen(1, 0)
-		keys := []kv.Key{{Bucket: "b", Name: "k0"}, {Bucket: "b", Name: "k1"}, {Bucket: "b", Name: "k2"}, {Bucket: "b", Name: "k3"}}
-		at := func(k kv.Key) object.Object {
-			enc, err := b.engine.Get(vnode.DataKey(3, 1, k))
-			if err != nil {
-				return object.Object{}
-			}
-			o, err := object.Decode(enc)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return o
-		}
-		write := func(label string) {
-			k := rapid.SampledFrom(keys).Draw(t, label+" key")
-			o := at(k)
-			var seen object.Vector
-			switch rapid.SampledFrom([]string{"all", "none", "some"}).Draw(t, label+" sees") {
-			case "all":
-				seen = o.Clock
-			case "some":
-				if len(o.Siblings) > 0 {
-					seen = seen.With(rapid.SampledFrom(o.Siblings).Draw(t, label+" sees").Dot)
-				}
-			}
-			b.handle(&vnode.Coordinate{Home: 1, Key: k, Seen: seen, Write: vnode.Write{
-				Deleted: rapid.Bool().Draw(t, label+" deletes"), Body: object.AppendBody(nil, &kv.Value{Data: []byte(label)}),
-			}})
-		}
-		for i := range rapid.IntRange(0, 12).Draw(t, "old writes") {
-			write(fmt.Sprint("old ", i))
-		}
-		if rapid.Bool().Draw(t, "others") { // a sibling by another vnode
-			k := rapid.SampledFrom(keys).Draw(t, "their key")
-			b.handle(&vnode.Store{Home: 1, Key: k, Object: object.Write(object.Object{}, nil, object.Sibling{
-				Dot: object.Dot{Actor: object.Actor{9}, Counter: rapid.Uint64Range(1, 3).Draw(t, "their counter")}, Deleted: true}).Encode()})
-		}
-		before := map[object.Dot]bool{}
-		for _, k := range keys {
-			for _, s := range at(k).Siblings {
-				before[s.Dot] = true
-			}
-		}
-		if _, counter := b.vnode.Incarnation(); rapid.Bool().Draw(t, "in order") {
-			b.reopen(1, counter)
-		} else {
-			b.reopen(2, 0)
-		}
-		for i := range rapid.IntRange(0, 12).Draw(t, "new writes") {
-			write(fmt.Sprint("new ", i))
-			if rapid.IntRange(0, 5).Draw(t, "renew") == 0 {
-				b.handle(&vnode.SetLacking{On: true})
-			}
-		}
-		want := map[kv.Key][]string{}
-		for _, k := range keys {
-			for _, s := range at(k).Siblings {
-				if !before[s.Dot] {
-					want[k] = append(want[k], fmt.Sprint(s.Stamp, s.Deleted, string(s.Body)))
-				}
-			}
-			slices.Sort(want[k])
-		}
-		limit := rapid.IntRange(1, 5).Draw(t, "limit")
-		for more := 1; more > 0; {
-			more = only[*vnode.Dropped](b.T, b.handle(&vnode.Wipe{Home: 1, Limit: limit})).Kept
-		}
-		for _, k := range keys {
-			var got []string
-			o := at(k)
-			for _, s := range o.Siblings {
-				got = append(got, fmt.Sprint(s.Stamp, s.Deleted, string(s.Body)))
-				if !o.Clock.Covers(s.Dot) {
-					t.Fatalf("%v does not cover its own %v", o, s.Dot)
-				}
-			}
-			if slices.Sort(got); !slices.Equal(got, want[k]) {
-				t.Fatalf("%v: %v is left; want %v", k, got, want[k])
-			}
-		}
-		v, err := vnode.Verify(b.engine, 3, 1)
-		if err != nil || !v.Right() {
-			t.Fatalf("the tree: %+v, %v", v, err)
-		}
-	})
 }
 
 // TestGravesComeInPages, of so many items or so many bytes, and each once.

@@ -150,8 +150,7 @@ type (
 	}
 
 	// Wipe asks the vnode to erase what it holds of a home, since it may be older than
-	// what others have forgotten: the next so many objects. What the vnode has made itself
-	// since it was opened stays, as object.Remnant has it. It stays on its node.
+	// what others have forgotten: the next so many objects. It stays on its node.
 	// Dropped answers, when that is durable; Kept is 1 if there is more.
 	Wipe struct {
 		Home  ring.Partition

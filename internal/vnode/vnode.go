@@ -22,7 +22,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/planted"
@@ -61,10 +60,6 @@ type Vnode struct {
 	actor   object.Actor
 	stamp   object.Stamp // the latest that this vnode gave out
 
-	// What this vnode has made since New, for a Wipe.
-	born    object.Dot     // the actor and the counter that it began with
-	renewed []object.Actor // later actors that have made anything; the last maxRenewed of them
-
 	treeless bool
 }
 
@@ -77,7 +72,6 @@ func New(c Config, store storage.Reader) *Vnode {
 		heads:     headCache{limit: c.HeadCache},
 		actor:     c.Actor,
 		counter:   c.Counter,
-		born:      object.Dot{Actor: c.Actor, Counter: c.Counter},
 		treeless:  c.Treeless,
 	}
 }
@@ -271,12 +265,13 @@ func (t *turn) warn(k kv.Key, p *kv.Props, siblings, size int) {
 
 // sibling mints the dot of a new version.
 func (t *turn) sibling(m *Coordinate, head object.Object) object.Sibling {
+	t.counter++
 	for _, s := range head.Siblings {
 		t.stamp = max(t.stamp, s.Stamp)
 	}
 	t.stamp = t.stamp.Next(t.wallMs)
 	return object.Sibling{
-		Dot:     t.dot(),
+		Dot:     object.Dot{Actor: t.actor, Counter: t.counter},
 		Stamp:   t.stamp,
 		Request: m.Request,
 		Expires: m.Write.Expires,
@@ -285,34 +280,6 @@ func (t *turn) sibling(m *Coordinate, head object.Object) object.Sibling {
 		Size:    len(m.Write.Body),
 		Body:    m.Write.Body,
 	}
-}
-
-// maxRenewed is of how many of its actors a vnode knows that they were its own.
-const maxRenewed = 1024
-
-// dot is the next one of the vnode.
-func (t *turn) dot() object.Dot {
-	t.counter++
-	if last := len(t.renewed) - 1; t.actor != t.born.Actor && (last < 0 || t.renewed[last] != t.actor) {
-		if last+1 == maxRenewed {
-			t.renewed = append(t.renewed[:0], t.renewed[1:]...)
-		}
-		t.renewed = append(t.renewed, t.actor)
-	}
-	return object.Dot{Actor: t.actor, Counter: t.counter}
-}
-
-// mine reports whether this vnode has given out the dot since New.
-func (v *Vnode) mine(d object.Dot) bool {
-	if d.Actor == v.born.Actor {
-		return d.Counter > v.born.Counter
-	}
-	return slices.Contains(v.renewed, d.Actor)
-}
-
-// made reports whether it has given out any.
-func (v *Vnode) made() bool {
-	return len(v.renewed) > 0 || v.actor != v.born.Actor || v.counter > v.born.Counter
 }
 
 // repeats reports whether the write of this id is among the siblings.

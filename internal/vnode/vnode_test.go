@@ -23,11 +23,6 @@ func newBench(t *testing.T, actor byte) *bench {
 	return &bench{t, e, vnode.New(vnode.Config{Partition: 3, Actor: object.Actor{actor}, HeadCache: 1 << 20}, e)}
 }
 
-// reopen begins another life of the vnode, on the same engine.
-func (b *bench) reopen(actor byte, counter uint64) {
-	b.vnode = vnode.New(vnode.Config{Partition: 3, Actor: object.Actor{actor}, Counter: counter, HeadCache: 1 << 20}, b.engine)
-}
-
 // handle runs a batch and applies it.
 func (b *bench) handle(msgs ...vnode.Message) vnode.Outcome {
 	b.Helper()

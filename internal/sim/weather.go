@@ -153,16 +153,17 @@ func DrawWeather(seed uint64) Weather {
 // are compared only where something has happened. Nothing happens when a node's clock lets
 // a value expire, nor when a client asks for fewer replicas.
 func (w *Weather) drawSeldom(c chance) {
-	if w.Unread && w.Expiring == 0 && c.hit(0.6) {
+	if w.Unread && !w.Reaps && w.Expiring == 0 && c.hit(0.6) {
 		w.MendEvery, w.Odd = time.Hour, 0
 	}
 }
 
 // drawStrangers draws, for some runs, clients that know little of each other: most
 // write to the same few keys without having read them, through any node, and none
-// minds who takes it. Cuts keep the nodes apart too.
+// minds who takes it. Cuts keep the nodes apart too. Where tombstones are reaped, which waits
+// for all, it is for last writes alone.
 func (w *Weather) drawStrangers(c chance) {
-	if w.Calm || w.Pairs || !c.hit(0.25) {
+	if w.Calm || w.Pairs || w.Reaps && !w.Latest || !c.hit(0.25) {
 		return
 	}
 	w.Strangers = true

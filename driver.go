@@ -211,9 +211,10 @@ func (r *request) send(e coordinator.Ask) {
 		if err == nil {
 			busy.seconds.Observe((r.node.elapsed() - now).Seconds())
 		}
-		if store, ok := e.Msg.(*vnode.Store); ok && !confirmed(m, err) {
-			r.node.menders.unconfirmed(store.Home)
+		if err != nil {
+			m = nil
 		}
+		r.node.menders.heard(e.Msg, m) // the machine may be done already
 		switch {
 		case err == nil:
 			r.feed(coordinator.Replied{I: e.I, Msg: m})
@@ -224,13 +225,6 @@ func (r *request) send(e coordinator.Ask) {
 			r.feed(coordinator.Lost{I: e.I, Why: err.Error()})
 		}
 	})
-}
-
-// confirmed reports whether a replica has stored what it was sent. Of one that has not
-// the machine may be done already.
-func confirmed(m vnode.Message, err error) bool {
-	_, stored := m.(*vnode.Stored)
-	return err == nil && stored
 }
 
 // messageLife is how long a message that nobody waits for any more, such as a

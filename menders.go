@@ -108,6 +108,13 @@ func (m *menders) feedTo(ev antientropy.Event, boot int) {
 	}
 }
 
+// heard notes what a vnode has answered, if that makes its home suspect.
+func (m *menders) heard(sent, answer vnode.Message) {
+	if home, doubtful := antientropy.Doubtful(sent, answer); doubtful {
+		m.unconfirmed(home)
+	}
+}
+
 // unconfirmed notes that a replica of a home has not confirmed a write. It does not wait,
 // and many for one home count as one.
 func (m *menders) unconfirmed(home ring.Partition) {

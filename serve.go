@@ -66,7 +66,10 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 	}
 	switch m := f.Msg.(type) {
 	case *vnode.Deliver:
-		s.vnodes.submit(command{to: f.To, msg: m, epoch: f.Epoch, reply: s.handedOver(m, reply)})
+		s.vnodes.submit(command{to: f.To, msg: m, epoch: f.Epoch, reply: func(answer vnode.Message) {
+			s.menders.heard(m, answer)
+			reply(answer)
+		}})
 	case *vnode.Store, *vnode.Attest, *vnode.Reap:
 		s.vnodes.submit(command{to: f.To, msg: m, epoch: f.Epoch, reply: reply})
 	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Query, *vnode.Buckets, *vnode.Ping, *vnode.Sums, *vnode.Versions, *vnode.Pick, *vnode.Strays:
@@ -90,18 +93,6 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 		s.forwarded(m, f, reply)
 	default:
 		reply(&vnode.Refusal{Code: vnode.CodeUnsupported, Text: fmt.Sprintf("a node does not answer %T", m)})
-	}
-}
-
-// handedOver notes that a vnode has taken over what another node held for it. Others
-// that hold the home may have missed it as well, and nobody stood in for them.
-func (s peerSide) handedOver(m *vnode.Deliver, reply func(vnode.Message)) func(vnode.Message) {
-	if m.Placed { // by anti-entropy, which looks after the others itself
-		return reply
-	}
-	return func(answer vnode.Message) {
-		s.menders.unconfirmed(m.Home)
-		reply(answer)
 	}
 }
 

@@ -131,6 +131,21 @@ type (
 	Tick struct{}
 )
 
+// Doubtful reports whether what a vnode was sent, and has answered, makes the replicas of
+// a home Suspect: a write that it has not confirmed, or what a stand-in has handed over to
+// it, which others may have missed as well. The answer is nil if there was none.
+func Doubtful(sent, answer vnode.Message) (home ring.Partition, doubtful bool) {
+	switch m := sent.(type) {
+	case *vnode.Store:
+		_, stored := answer.(*vnode.Stored)
+		return m.Home, !stored
+	case *vnode.Deliver:
+		_, taken := answer.(*vnode.Delivered)
+		return m.Home, taken && !m.Placed // anti-entropy itself looks after the others
+	}
+	return 0, false
+}
+
 // Effect is what a Manager wants done.
 type Effect interface{ effect() }
 

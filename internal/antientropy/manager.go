@@ -101,7 +101,7 @@ func (m *Manager) consume(ev Event) {
 	case Replied:
 		m.replied(ev.I, ev.Msg)
 	case Suspect:
-		if m.known {
+		if m.known && int(ev.Home) < m.top.Ring.Size() {
 			m.doubt(ev.Home, m.now+m.limits.RetryFirst)
 		}
 	case Lost:

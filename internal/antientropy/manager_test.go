@@ -492,3 +492,23 @@ func TestASuspectIsComparedSoon(t *testing.T) {
 		}
 	}
 }
+
+// What makes a home suspect: a write that is not confirmed, and what a stand-in hands over.
+func TestDoubtful(t *testing.T) {
+	store, given := &vnode.Store{Home: 5}, &vnode.Deliver{Home: 5}
+	for _, c := range []struct {
+		sent, answer vnode.Message
+		want         bool
+	}{
+		{store, nil, true}, {store, &vnode.Refusal{}, true}, {store, &vnode.Failure{}, true}, {store, &vnode.Stored{}, false},
+		{given, &vnode.Delivered{}, true}, {given, &vnode.Refusal{}, false}, {given, nil, false},
+		{&vnode.Deliver{Home: 5, Placed: true}, &vnode.Delivered{}, false},
+		{&vnode.Fetch{Home: 5}, nil, false},
+	} {
+		if home, got := Doubtful(c.sent, c.answer); got != c.want || got && home != 5 {
+			t.Errorf("%T answered by %T: home %d, %v; want %v", c.sent, c.answer, home, got, c.want)
+		}
+	}
+	w := newWorld(t, 1, 3, Limits{})
+	w.step("n1", Suspect{Home: 60_000}) // the ring has no such home
+}

@@ -55,9 +55,16 @@ func (m *mender) sighted(c membership.Sighting) {
 	m.feed(antientropy.NodeDown{Node: c.Node})
 }
 
+// heard notes what a vnode has answered, if that makes its home suspect.
+func (m *mender) heard(sent, answer vnode.Message) {
+	if home, doubtful := antientropy.Doubtful(sent, answer); doubtful {
+		m.feed(antientropy.Suspect{Home: home})
+	}
+}
+
 // expect waits for a replica to confirm a write, longer than the write itself may.
-func (m *mender) expect(ask uint64, home ring.Partition, within time.Duration) {
-	if m.manager == nil {
+func (m *mender) expect(ask uint64, sent vnode.Message, within time.Duration) {
+	if _, doubtful := antientropy.Doubtful(sent, nil); m.manager == nil || !doubtful {
 		return
 	}
 	m.expected[ask] = true
@@ -65,7 +72,7 @@ func (m *mender) expect(ask uint64, home ring.Partition, within time.Duration) {
 		if m.expected[ask] {
 			delete(m.expected, ask)
 			m.n.s.count("unconfirmed")
-			m.feed(antientropy.Suspect{Home: home})
+			m.heard(sent, nil)
 		}
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tanodb/tanodb/internal/antientropy"
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
@@ -276,9 +275,7 @@ func (r *request) ask(e coordinator.Ask, last bool) {
 	}
 	if !n.s.net.connected(n, to) {
 		n.s.count("not sent")
-		if store, ok := e.Msg.(*vnode.Store); ok {
-			n.mender.feed(antientropy.Suspect{Home: store.Home})
-		}
+		n.mender.heard(e.Msg, nil)
 		n.later(0, func() { r.feed(coordinator.NotSent{I: e.I, Why: "no connection"}) })
 		return
 	}
@@ -289,9 +286,7 @@ func (r *request) ask(e coordinator.Ask, last bool) {
 		r.asks = append(r.asks, a)
 	}
 	left := max(r.due-n.s.now, askGrace)
-	if store, ok := e.Msg.(*vnode.Store); ok {
-		n.mender.expect(a.id, store.Home, left)
-	}
+	n.mender.expect(a.id, e.Msg, left)
 	n.s.net.send(n, to, &transport.Frame{ID: a.id, Epoch: e.Epoch, Timeout: left, To: e.To.Partition, Msg: e.Msg})
 }
 

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tanodb/tanodb/internal/antientropy"
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
@@ -60,9 +59,7 @@ func (n *node) serve(from *node, f transport.Frame) {
 		n.pulled(m, f, reply)
 	case *vnode.Deliver:
 		n.local(f.To, f.Epoch, m, func(answer vnode.Message) {
-			if !m.Placed {
-				n.mender.feed(antientropy.Suspect{Home: m.Home})
-			}
+			n.mender.heard(m, answer)
 			reply(answer)
 		})
 	case *vnode.Strays:

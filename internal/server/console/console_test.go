@@ -95,6 +95,9 @@ func (f *fake) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, 
 	return obj, err
 }
 
+// TestMain makes sure that no test of the package leaves anything running.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
 // site is a console on a server.
 type site struct {
 	t *testing.T
@@ -103,7 +106,6 @@ type site struct {
 }
 
 func serve(t *testing.T, n Node, o Options) *site {
-	goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	if o.Every == 0 {
 		o.Every = 5 * time.Millisecond
 	}

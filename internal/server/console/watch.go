@@ -163,6 +163,7 @@ func (c *Console) follow(ctx context.Context, q watched, show func(*story) error
 			s.add(e)
 			s.drain(events)
 		case o := <-done:
+			s.drain(events) // all that has led to the answer is told before it
 			s.answered(o, time.Since(begun))
 			late = time.After(repairWithin)
 		case <-tick.C:

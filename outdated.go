@@ -32,6 +32,24 @@ func (t *topology) outdated(by string, epoch uint64) error {
 	return errOutdated
 }
 
+// outlived is called when another node has met this one in a later life than the one that it
+// is in. Nobody could tell any more what it has shown before, and what since. Its next life is
+// later than that one.
+func (t *topology) outlived(by string, life uint64) error {
+	n := t.node
+	err := fmt.Errorf("tanodb: node %s has met this node %s in a later life than this one: its disk is older than it was, "+
+		"and its clock is, or was, wrong; see to the clock, which says %s, and start the node again",
+		by, n.self, time.Now().UTC().Format(time.RFC3339))
+	go t.order(context.Background(), func() {
+		t.keep.Lock()
+		defer t.keep.Unlock()
+		var batch storage.Batch
+		membership.KeepMet(&batch, life)
+		n.fail(errors.Join(err, t.keepNow(&batch)))
+	})
+	return err
+}
+
 // doubt has the node made safe, unless that is being done.
 func (t *topology) doubt(by string, epoch uint64) {
 	t.mu.Lock()
@@ -166,7 +184,7 @@ func (t *topology) makeSafe(by string, epoch uint64) {
 	}
 	batch, lack, err := handoff.Outdated(n.engine, n.self, s, max(1, n.random()))
 	if err == nil {
-		membership.KeepLife(&batch, n.life, t.began)
+		membership.KeepLife(&batch, membership.Life{Number: n.life, Began: t.began})
 		err = t.keepNow(&batch)
 	}
 	if errors.Is(err, storage.ErrFull) {

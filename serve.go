@@ -27,6 +27,12 @@ func (s peerSide) Outdated(node string, epoch uint64) error {
 	return s.topology.outdated(node, epoch)
 }
 
+// Outlived implements transport.Handler.
+func (s peerSide) Outlived(node string, life uint64) error {
+	<-s.joined
+	return s.topology.outlived(node, life)
+}
+
 // Reaped implements transport.Handler.
 func (s peerSide) Reaped(node string, reaped uint64) error {
 	<-s.joined

@@ -137,7 +137,6 @@ func (n *Node) open(dir string) (err error) {
 		return err
 	}
 	n.self = n.home.name
-	n.life = max(1, rand.Uint64())
 	n.seeds.New = func() any { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
 	first, err := n.first()
 	if err != nil {

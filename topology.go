@@ -107,14 +107,14 @@ func newTopology(n *Node, first *membership.State) (*topology, error) {
 	}
 	t.current.Store(t.log.State())
 	t.kept.Store(t.log.State().Epoch())
-	began, life, err := membership.BeginLife(n.engine, n.self, n.life, t.log.State())
+	life, kept, err := membership.BeginLife(n.engine, n.self, uint64(time.Now().UnixNano()), n.random(), t.log.State())
 	if err == nil {
-		err = t.keepNow(&life)
+		err = t.keepNow(&kept)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("tanodb: beginning a life: %w", err)
 	}
-	t.began = began
+	n.life, t.began = life.Number, life.Began
 	t.outOfDate(t.log.State(), "its own topology")
 	return t, nil
 }

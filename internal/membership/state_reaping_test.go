@@ -108,14 +108,17 @@ func TestALifeThatEndsOutOfDateIsNotForgotten(t *testing.T) {
 	engine := storage.NewMemory()
 	begin := func(life uint64, s *membership.State) uint64 {
 		t.Helper()
-		began, b, err := membership.BeginLife(engine, "n2", life, s)
+		l, b, err := membership.BeginLife(engine, "n2", life, 0, s)
 		if err == nil {
 			_, err = engine.Apply(&b, true)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		return began
+		if l.Number != life {
+			t.Errorf("life %d has the number %d", life, l.Number)
+		}
+		return l.Began
 	}
 	if began := begin(11, first); began != first.Epoch() {
 		t.Errorf("the first life begins with %d", began)
@@ -130,7 +133,7 @@ func TestALifeThatEndsOutOfDateIsNotForgotten(t *testing.T) {
 		t.Errorf("and the next with %d", began)
 	}
 	var b storage.Batch
-	membership.KeepLife(&b, 13, s.Reaped())
+	membership.KeepLife(&b, membership.Life{Number: 13, Began: s.Reaped()})
 	if _, err := engine.Apply(&b, true); err != nil {
 		t.Fatal(err)
 	}

@@ -177,7 +177,7 @@ func (t *topology) makeSafe() {
 		n.s.fail("log", noKey, "%s: %v", n.name, err)
 		return
 	}
-	membership.KeepLife(&b, n.life(), t.began)
+	membership.KeepLife(&b, membership.Life{Number: n.life(), Began: t.began})
 	seq, err := n.disk.apply(&b)
 	if err != nil {
 		return // the engine broke and the node is about to stop

@@ -61,15 +61,15 @@ func (t *topology) start(n *node) {
 	t.announced = -announceEvery
 	n.state = n.s.inv.agreed(n.s, t.log.State())
 	t.lives = make(map[string]*membership.Lives)
-	began, life, err := membership.BeginLife(n.disk.mem, n.name, n.life(), n.state)
+	life, kept, err := membership.BeginLife(n.disk.mem, n.name, n.life(), 0, n.state)
 	if err != nil {
 		n.s.fail("log", noKey, "%s cannot begin a life: %v", n.name, err)
 		return
 	}
-	if _, err := n.disk.mem.Apply(&life, true); err == nil {
+	if _, err := n.disk.mem.Apply(&kept, true); err == nil {
 		n.disk.mem.MakeDurable(n.disk.mem.Applied())
 	}
-	t.began = began
+	t.began = life.Began
 	n.later(0, func() { t.outOfDate(n.state) })
 	if n.state.Epoch() < n.shown {
 		n.s.fail("epochs", noKey, "%s begins with epoch %d, and has gone by %d before", n.name, n.state.Epoch(), n.shown)
@@ -286,7 +286,7 @@ func (t *topology) heard(from *node, life, epoch uint64) {
 	if t.lives[from.name] == nil {
 		t.lives[from.name] = &membership.Lives{}
 	}
-	t.lives[from.name].Hear(life, epoch)
+	t.lives[from.name].Hear(life, epoch, true)
 	if t.epochs[from.name] < epoch {
 		t.epochs[from.name] = epoch
 	}

@@ -181,9 +181,7 @@ func (w *Weather) drawStrangers(c chance) {
 	w.Nodes = w.Replicas + c.between(1, 2)
 	w.drawQuorums(c)
 	w.CutEvery, w.CutFor = c.about(time.Second), c.about(time.Second)
-	if !w.Topology {
-		w.CrashEvery, w.DownFor = c.about(time.Second), 500*time.Millisecond
-	}
+	w.CrashEvery, w.DownFor = c.about(time.Second), 500*time.Millisecond
 }
 
 // drawBuckets draws what the buckets are like. Whose clock is off from those of most

@@ -15,7 +15,7 @@ type Config struct {
 	Cluster    [16]byte        // the cluster's id; nodes of another one are refused
 	Partitions int             // the size of the ring; nodes with another one are refused
 	Epoch      func() uint64   // the version of the topology that this node has, sent with all that it sends; nil: always 0
-	Life       uint64          // the number of this node's life, see membership.Lives; 0: one is drawn
+	Life       uint64          // the number of this node's life, see membership.Lives; 0: what the clock says
 	Peers      map[string]Peer // every other member by its name, at first; see Mesh.SetPeers
 	Handler    Handler         // receives requests and news
 

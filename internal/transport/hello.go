@@ -14,7 +14,8 @@ const (
 	lowProtocol  = 5
 	highProtocol = 6 // the first that knows of users and grants in the topology log
 
-	tracedProtocol = 6 // the first that has frames with a Trace
+	tracedProtocol  = 6 // the first that has frames with a Trace
+	orderedProtocol = 6 // the first in which a later life has a higher number
 )
 
 // Protocols are the lowest and the highest protocol that this version speaks.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,7 +67,7 @@ func newMesh(cfg Config) (*Mesh, error) {
 	m := &Mesh{cfg: cfg, ctx: ctx, cancel: cancel, sessions: map[*session]struct{}{}}
 	m.life, m.began = cfg.Life, cfg.Epoch()
 	if m.life == 0 {
-		m.life = max(1, rand.Uint64())
+		m.life = uint64(time.Now().UnixNano())
 	}
 	peers := make(map[string]*peer, len(cfg.Peers))
 	for name, at := range cfg.Peers {
@@ -268,6 +267,9 @@ func (m *Mesh) MeetAgain(node string, life uint64) {
 // show a newer epoch in another life than it had when it began this one; empty:
 // there can be one.
 func (m *Mesh) outdated(theirs hello) string {
+	if theirs.high >= orderedProtocol && theirs.met > m.life {
+		return fmt.Sprintf("has met this node in another life: %v", m.cfg.Handler.Outlived(theirs.from, theirs.met))
+	}
 	lives := membership.Lives{Now: theirs.met, Since: theirs.since, Before: theirs.before}
 	if theirs.reaped > 0 && theirs.reapedIn != m.life {
 		if err := m.cfg.Handler.Reaped(theirs.from, theirs.reaped); err != nil {

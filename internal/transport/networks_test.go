@@ -147,6 +147,7 @@ type recorder struct {
 
 	reaped   uint64 // the last reaping that another node has told of
 	outdated uint64 // the newest epoch that another node has heard of this one
+	outlived uint64 // the life in which another node has met this one
 	objects  error  // what Outdated answers
 	moved    map[string][]string
 	refused  map[string][]error
@@ -182,6 +183,14 @@ func (r *recorder) Outdated(_ string, epoch uint64) error {
 	r.outdated = epoch
 	r.news()
 	return r.objects
+}
+
+func (r *recorder) Outlived(_ string, life uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outlived = life
+	r.news()
+	return errors.New("the clock is wrong")
 }
 
 func (r *recorder) Moved(node, address string) {

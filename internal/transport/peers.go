@@ -216,11 +216,11 @@ func (p *peer) gone() error {
 	return fmt.Errorf("%s is not a member any more", p.name)
 }
 
-// shows notes that the peer has shown an epoch in a life.
-func (p *peer) shows(life, epoch uint64) {
+// shows notes that the peer, with a hello, has shown an epoch in a life.
+func (p *peer) shows(theirs *hello, epoch uint64) {
 	p.news.Lock()
 	defer p.news.Unlock()
-	p.lives.Hear(life, epoch)
+	p.lives.Hear(theirs.life, epoch, theirs.high >= orderedProtocol)
 }
 
 // tell tells the handler that the peer was heard, and its epoch. It does so not

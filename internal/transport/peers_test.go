@@ -342,6 +342,27 @@ func TestNodeBeginsWithAnOlderEpochThanItHasShown(t *testing.T) {
 	})
 }
 
+// A node that begins a life earlier than one in which another node has met it has no
+// connection with that node, whoever dials, and is told why.
+func TestNodeBeginsAnEarlierLife(t *testing.T) {
+	both(t, func(t *testing.T, j joiner) {
+		ra := newRecorder(silent)
+		a := member(t, j, "n1", Config{Timing: quick, Handler: ra})
+		rb := newRecorder(silent)
+		b := member(t, j, "n2", Config{Timing: quick, Handler: rb, Life: 9})
+		ra.await(t, "n1 hears n2", func() bool { return ra.heard["n2"] > 0 })
+		b.Close()
+
+		rb = newRecorder(silent)
+		member(t, j, "n2", Config{Timing: quick, Handler: rb, Life: 7})
+		ra.refusedWith(t, "n2", "refuses this node: node n1 has met this node in another life: the clock is wrong")
+		rb.refusedWith(t, "n1", "node n1 has met this node in another life: the clock is wrong")
+		if rb.outlived != 9 || rb.outdated != 0 || a.Stats().Peers[0].Connected {
+			t.Errorf("n2 was met in life %d, and has shown epoch %d before", rb.outlived, rb.outdated)
+		}
+	})
+}
+
 // A request carries the epoch by which its node was chosen, and its answer the
 // one of the node that answers.
 func TestEpochsOfRequests(t *testing.T) {

@@ -143,7 +143,7 @@ func newSession(m *Mesh, p *peer, theirs hello, w wire) *session {
 	}
 	s.epoch.Store(theirs.epoch)
 	p.spoke.Store(int64(min(theirs.high, highProtocol)))
-	p.shows(theirs.life, theirs.epoch)
+	p.shows(&s.theirs, theirs.epoch)
 	return s
 }
 
@@ -455,7 +455,7 @@ func (s *session) hear(h head) {
 		s.mesh.cfg.Clocks.Hear(s.peer.name, h.clock)
 	}
 	if s.epoch.Swap(epoch) != epoch {
-		s.peer.shows(s.theirs.life, epoch)
+		s.peer.shows(&s.theirs, epoch)
 	}
 	if s.counts() && epoch > s.peer.epoch.Load() {
 		s.peer.tell(time.Now(), epoch)

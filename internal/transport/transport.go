@@ -111,6 +111,10 @@ type Handler interface {
 	// connection with that node.
 	Outdated(node string, epoch uint64) error
 
+	// Outlived says that the node has met this one in a later life than that of this mesh.
+	// There is no connection with that node; the error says why.
+	Outlived(node string, life uint64) error
+
 	// Reaped says that the node knows of a reaping whose mark this node has not shown in
 	// this life. If its data is older than that, there is no connection as long as
 	// the answer is an error.

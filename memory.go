@@ -28,5 +28,11 @@ func (m *MemoryNetwork) Cut(a, b string) { m.network.Cut(a, b, true) }
 // CutOneWay stops all messages from node a to node b, but not those back.
 func (m *MemoryNetwork) CutOneWay(a, b string) { m.network.Cut(a, b, false) }
 
+// SpeakAtMost has a node that is opened later speak no higher protocol than this, as one of
+// an earlier version does.
+func (m *MemoryNetwork) SpeakAtMost(node string, protocol int) {
+	m.network.SpeakAtMost(node, protocol)
+}
+
 // Heal ends all cuts.
 func (m *MemoryNetwork) Heal() { m.network.Heal() }

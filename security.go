@@ -163,8 +163,17 @@ func (n *Node) ChangeSecurity(ctx context.Context, c SecurityChange) error {
 // securityProtocol is the first protocol between nodes that knows of users.
 const securityProtocol = 6
 
+// leastProtocol is the lowest that a node must speak to read the topology as it is: one that
+// does not know of users is no member of a cluster that has some.
+func (n *Node) leastProtocol() int {
+	if n.state().Security().Known() {
+		return securityProtocol
+	}
+	return 0
+}
+
 // allSpeakSecurity refuses a change that a member of an older version could not read: it
-// would stop there. Once one was made there are no such members.
+// would stop there. Once one was made, those are not talked to: see leastProtocol.
 func (n *Node) allSpeakSecurity() error {
 	s := n.state()
 	if s.Security().Known() || n.network == nil {
@@ -337,8 +346,11 @@ func (l *logins) check(ctx context.Context, user, password, verifier string) (bo
 	case <-ctx.Done():
 		return false, fmt.Errorf("%w: too many log in at once", kv.ErrOverload)
 	}
+	defer func() { <-l.hashing }()
+	if verifier != "" && l.remembers(id, verifier) {
+		return true, nil // another connection had the same password hashed meanwhile
+	}
 	right := membership.Verify(cmp.Or(verifier, l.nobody), password)
-	<-l.hashing
 	if !right || verifier == "" || password == "" {
 		return false, nil
 	}

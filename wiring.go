@@ -25,6 +25,7 @@ func (n *Node) join() (*transport.Mesh, error) {
 		Partitions: n.state().Ring().Size(),
 		Epoch:      n.topology.kept.Load,
 		Life:       n.life,
+		Least:      n.leastProtocol,
 		Reaped:     func(node string) (uint64, uint64) { return n.state().LastReaping(node) },
 		Peers:      n.peers(n.state()),
 		Handler:    peerSide{n},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -49,10 +48,7 @@ func (f *loginFlags) caller() (*caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &caller{user: f.User, http: &http.Client{
-		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: conf},
-		CheckRedirect: client.CheckRedirect,
-	}}
+	c := &caller{user: f.User, http: newClient(conf)}
 	if f.User == "" || f.Cert != "" && f.PasswordFile == "" {
 		c.password = os.Getenv(passwordVariable)
 		return c, nil

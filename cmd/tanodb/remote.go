@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,10 +135,15 @@ func (a *app) ask(ctx context.Context, r request) (answer, error) {
 
 // roundTrip asks one server as whoever asks.
 func (a *app) roundTrip(ctx context.Context, base string, r request) (answer, error) {
+	return a.as().roundTrip(ctx, base, r)
+}
+
+// as is who asks.
+func (a *app) as() *caller {
 	if a.caller == nil {
-		return plainCaller.roundTrip(ctx, base, r)
+		return plainCaller
 	}
-	return a.caller.roundTrip(ctx, base, r)
+	return a.caller
 }
 
 // roundTrip asks one server as nobody.
@@ -145,10 +151,10 @@ func roundTrip(ctx context.Context, base string, r request) (answer, error) {
 	return plainCaller.roundTrip(ctx, base, r)
 }
 
-// roundTrip asks one server. A password goes over TLS only.
-func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer, error) {
+// send sends a request to one server. A password goes over TLS only.
+func (c *caller) send(ctx context.Context, base string, r request) (*http.Response, error) {
 	if c.user != "" && !strings.HasPrefix(base, "https://") {
-		return answer{}, usagef("%s is not reached by https, and a password goes over nothing else", base)
+		return nil, usagef("%s is not reached by https, and a password goes over nothing else", base)
 	}
 	target := base + r.path
 	if len(r.query) > 0 {
@@ -156,7 +162,7 @@ func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer,
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, target, bytes.NewReader(r.body))
 	if err != nil {
-		return answer{}, err
+		return nil, err
 	}
 	for name, values := range r.header {
 		req.Header[name] = values
@@ -166,7 +172,16 @@ func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer,
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return answer{}, explainTransport(base, err)
+		return nil, explainTransport(base, err)
+	}
+	return resp, nil
+}
+
+// roundTrip asks one server, and reads all of its answer.
+func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer, error) {
+	resp, err := c.send(ctx, base, r)
+	if err != nil {
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -183,14 +198,19 @@ func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer,
 	return ans, nil
 }
 
-// client sends the requests of all commands but bench, where nobody is to be known. It follows no redirect:
-// a server that sends one is not TanoDB.
-var client = &http.Client{
-	Transport: &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		MaxIdleConnsPerHost: maxParallel, // what is done at once goes on with the same connections
-	},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// client sends the requests of all commands but bench, where nobody is to be known.
+var client = newClient(nil)
+
+// newClient makes a client. It follows no redirect: a server that sends one is not TanoDB.
+func newClient(conf *tls.Config) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSClientConfig:     conf,
+			MaxIdleConnsPerHost: maxParallel, // what is done at once goes on with the same connections
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // explainTransport says what a failure below HTTP means for the one who asked.

@@ -164,9 +164,25 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	if c.Pprof {
 		handler = withProfiles(handler)
 	}
-	guard := httpd.Guard{Gate: node, OwnMachine: !c.Insecure && !config.IsLoopback(c.HTTP), Audit: s.audit()}
+	guard := httpd.Guard{Gate: node, OwnMachine: !c.Insecure && !config.IsLoopback(c.HTTP), Names: localNames(c), Audit: s.audit()}
 	out.http = httpd.NewServer(guard.Before(handler), o) // the guard is outside of all else that is served
 	return out
+}
+
+// localNames are the names by which a node is asked that serves its own machine alone; nil:
+// it serves others, and is called as they call it.
+func localNames(c *config.Config) []string {
+	if c.Insecure && !config.IsLoopback(c.HTTP) {
+		return nil
+	}
+	names := []string{}
+	if name, err := os.Hostname(); err == nil {
+		names = append(names, name)
+	}
+	if host, _, err := net.SplitHostPort(c.HTTP); err == nil {
+		names = append(names, host)
+	}
+	return names
 }
 
 // withConsole serves the console beside the database.

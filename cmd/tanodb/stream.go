@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,22 +14,20 @@ import (
 )
 
 // openStream posts a question whose answer may take long, and returns that answer as it
-// comes. If nothing comes for the patience, it breaks off.
-func openStream(ctx context.Context, cancel context.CancelCauseFunc, base, path string, ask any, patience time.Duration) (io.ReadCloser, error) {
+// comes. If nothing comes for as long as a request may take, it breaks off.
+func (a *app) openStream(ctx context.Context, cancel context.CancelCauseFunc, base, path string, ask any) (io.ReadCloser, error) {
 	body, err := json.Marshal(ask)
 	if err != nil {
 		return nil, err
 	}
+	patience := a.timeout
 	silent := time.AfterFunc(patience, func() { cancel(fmt.Errorf("%s sent nothing for %v: %w", base, patience, kv.ErrTimeout)) })
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
+	resp, err := a.as().send(ctx, base, request{
+		method: http.MethodPost, path: path, header: http.Header{"Content-Type": {"application/json"}}, body: body,
+	})
 	if err != nil {
 		silent.Stop()
-		return nil, brokenOff(ctx, base, explainTransport(base, err))
+		return nil, brokenOff(ctx, base, err)
 	}
 	if resp.StatusCode >= http.StatusBadRequest {
 		defer resp.Body.Close()

@@ -39,7 +39,7 @@ type browser struct {
 }
 
 // newBrowser starts Chromium, or skips the test where there is none.
-func newBrowser(t *testing.T, base string) *browser {
+func newBrowser(t *testing.T, base string, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	i := slices.IndexFunc(programs, func(name string) bool { _, err := exec.LookPath(name); return err == nil })
 	if i < 0 {
@@ -48,7 +48,7 @@ func newBrowser(t *testing.T, base string) *browser {
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(programs[i]), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 1100))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	t.Cleanup(cancel)
 	ctx, cancelPage := chromedp.NewContext(ctx)
 	t.Cleanup(cancelPage)

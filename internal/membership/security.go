@@ -230,16 +230,37 @@ func (s Scope) String() string {
 func (s *Security) administrators() bool {
 	for i := range s.Roles {
 		r := &s.Roles[i]
-		if r.Group || !s.MayAnywhere(r.Name, PermAdmin) {
-			continue
-		}
-		for _, x := range s.Sources {
-			if (x.User == r.Name || x.User == RoleAll) && (x.Method != MethodPassword || r.Verifier != "") {
-				return true
-			}
+		if !r.Group && s.MayAnywhere(r.Name, PermAdmin) && s.comesIn(r) {
+			return true
 		}
 	}
 	return false
+}
+
+// comesIn reports whether there is an address from which a user can prove who he is. Which
+// source counts changes where a range begins and behind its end, and nowhere else.
+func (s *Security) comesIn(r *Role) bool {
+	good := func(from netip.Addr) bool {
+		m := s.Method(r.Name, from)
+		return m != "" && (m != MethodPassword || r.Verifier != "")
+	}
+	for i := range s.Sources {
+		x := &s.Sources[i]
+		if (x.User == r.Name || x.User == RoleAll) && (good(x.CIDR.Addr()) || good(lastOf(x.CIDR).Next())) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastOf is the last address of a range.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(b); i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	last, _ := netip.AddrFromSlice(b) // it is as long as an address
+	return last
 }
 
 // setSecurity carries a SetSecurity out.

@@ -270,3 +270,33 @@ func FuzzSource(f *testing.F) {
 		}
 	})
 }
+
+// A source counts where no narrower one, and none of the user's own, hides it.
+func TestHiddenSourceLetsNobodyIn(t *testing.T) {
+	source := func(user, cidr, method string) membership.SetSecurity {
+		return membership.SetSecurity{Do: membership.SecurityAddSource, Names: []string{user}, CIDR: prefix(cidr), Method: method}
+	}
+	for name, c := range map[string]struct {
+		sources []membership.SetSecurity // anna has no password
+		in      bool
+	}{
+		"none":                       {nil, false},
+		"for all":                    {[]membership.SetSecurity{source("all", "10.0.0.0/8", "trust")}, true},
+		"hers over that of all":      {[]membership.SetSecurity{source("all", "10.0.0.0/8", "trust"), source("anna", "10.0.0.0/8", "password")}, false},
+		"the end is left":            {[]membership.SetSecurity{source("all", "10.0.0.0/8", "trust"), source("anna", "10.0.0.0/9", "password")}, true},
+		"the beginning is left":      {[]membership.SetSecurity{source("all", "10.0.0.0/8", "trust"), source("anna", "10.128.0.0/9", "password")}, true},
+		"both halves are hidden":     {[]membership.SetSecurity{source("all", "10.0.0.0/8", "trust"), source("anna", "10.0.0.0/9", "password"), source("anna", "10.128.0.0/9", "password")}, false},
+		"one address in the middle":  {[]membership.SetSecurity{source("all", "10.0.0.0/8", "password"), source("anna", "10.7.7.7/32", "certificate")}, true},
+		"the last address there is":  {[]membership.SetSecurity{source("all", "0.0.0.0/0", "password"), source("anna", "255.255.255.255/32", "trust")}, true},
+		"all addresses of version 6": {[]membership.SetSecurity{source("all", "::/0", "password")}, false},
+	} {
+		s := all(t, cluster(t, 3, 8),
+			membership.SetSecurity{Do: membership.SecurityAddUser, Names: []string{"anna"}},
+			membership.SetSecurity{Do: membership.SecurityGrant, Names: []string{"anna"}, Permissions: []string{"tanodb.admin"}, Scope: membership.Scope{Any: true}},
+		)
+		s = all(t, s, c.sources...)
+		if _, refused := change(t, s, membership.SetSecurity{Do: membership.SecurityEnable}); (refused == "") != c.in {
+			t.Errorf("%s: %q; want her to come in: %t", name, refused, c.in)
+		}
+	}
+}

@@ -31,6 +31,8 @@ func TestTopologyKeepsItsPromises(t *testing.T) {
 			"reap":         w.reap,
 			"limit":        w.limit,
 			"properties":   w.properties,
+			"security":     w.security,
+			"more of it":   w.security,
 			"settle":       w.settle,
 			"settle more":  w.settle,
 			"stage":        w.stage,
@@ -58,6 +60,7 @@ type world struct {
 	drawn  uint64              // ids of nodes and commands so far
 	aim    []string            // by partition, the owner that the last plan wants
 	full   []map[place]bool    // by home
+	rules  *rules              // who may do what
 }
 
 func newWorld(t *rapid.T) *world {
@@ -70,7 +73,7 @@ func newWorld(t *rapid.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{s: s, ids: map[string][16]byte{}, aim: owners(s.Ring())}
+	w := &world{s: s, ids: map[string][16]byte{}, aim: owners(s.Ring()), rules: newRules()}
 	for home := range size {
 		full := map[place]bool{}
 		for _, x := range s.Ring().Primaries(ring.Partition(home), s.Replicas()) {
@@ -142,6 +145,7 @@ type content struct {
 	Settings  []membership.Setting
 	Types     []membership.BucketType
 	Buckets   map[kv.Bucket]kv.Properties
+	Security  string
 	Ring      []string
 	Next      []string
 }
@@ -155,7 +159,7 @@ func view(s *membership.State) content {
 		}
 		buckets[b] = p.List()
 	}
-	return content{s.Members(), s.Transfers(), s.Staged(), s.Settings(), s.Types(), buckets, owners(s.Ring()), owners(s.Next())}
+	return content{s.Members(), s.Transfers(), s.Staged(), s.Settings(), s.Types(), buckets, fmt.Sprintf("%+v", *s.Security()), owners(s.Ring()), owners(s.Next())}
 }
 
 // checkStep checks what must hold between two states.
@@ -277,6 +281,7 @@ func (w *world) checkData(t *rapid.T) {
 
 // check checks what must hold in each state.
 func (w *world) check(t *rapid.T) {
+	w.checkSecurity(t)
 	r, transfers := w.s.Ring(), w.s.Transfers()
 	for i, x := range transfers {
 		for _, y := range transfers[:i] {

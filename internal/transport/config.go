@@ -19,6 +19,14 @@ type Config struct {
 	Peers      map[string]Peer // every other member by its name, at first; see Mesh.SetPeers
 	Handler    Handler         // receives requests and news
 
+	// Least is the lowest protocol that a node must speak to read what is in the topology.
+	// Others are refused. Nil, and below the lowest of this version: that one.
+	Least func() int
+
+	// Most is the highest protocol to speak, as an earlier version would; 0: the highest of
+	// this version. It is for tests of mixed versions.
+	Most int
+
 	// Clocks says and hears what wall clocks show. Nil: nobody asks.
 	Clocks Clocks
 

@@ -17,6 +17,7 @@ type KnockConfig struct {
 	ID      [16]byte    // of the node; zero: it has none
 	Cluster [16]byte    // whose members are sought; zero: any
 	TLS     *tls.Config // as in Config
+	Most    int         // as in Config
 }
 
 // KnockAt asks the node at an address one question over a connection of its own:
@@ -34,6 +35,7 @@ func KnockAt(ctx context.Context, address string, c KnockConfig, f Frame) (vnode
 
 // KnockAt is the function KnockAt within the network.
 func (n *Network) KnockAt(ctx context.Context, address string, c KnockConfig, f Frame) (vnode.Message, error) {
+	c.Most = or(c.Most, n.mostOf(c.Self))
 	return knock(ctx, &memoryWires{net: n, self: c.Self}, address, c, f)
 }
 
@@ -48,7 +50,7 @@ func knock(ctx context.Context, wires wires, address string, c KnockConfig, f Fr
 	w, err := wires.dial(ctx, address, address)
 	if err == nil {
 		defer w.release()
-		mine := hello{low: lowProtocol, high: highProtocol, cluster: c.Cluster, class: Door, from: c.Self, id: c.ID, epoch: f.Epoch}
+		mine := hello{low: lowProtocol, high: uint16(or(c.Most, highProtocol)), cluster: c.Cluster, class: Door, from: c.Self, id: c.ID, epoch: f.Epoch}
 		_, err = greet(ctx, w, &mine, [16]byte{})
 	}
 	if err != nil {

@@ -17,6 +17,7 @@ type Network struct {
 	severed map[route]bool   // connections break and cannot be made
 	deaf    map[route]bool   // what is sent this way vanishes
 	pipes   map[*pipe]struct{}
+	most    map[string]int // the highest protocol, by node; none: that of this version
 }
 
 // route is one direction between two nodes.
@@ -32,6 +33,7 @@ func NewMemory() *Network {
 		severed: map[route]bool{},
 		deaf:    map[route]bool{},
 		pipes:   map[*pipe]struct{}{},
+		most:    map[string]int{},
 	}
 }
 
@@ -39,6 +41,7 @@ func NewMemory() *Network {
 // its name if that is empty: then it is found by its name, whatever address is
 // known of it. Two nodes at one address at a time are an error.
 func (n *Network) Join(cfg Config) (*Mesh, error) {
+	cfg.Most = or(cfg.Most, n.mostOf(cfg.Self))
 	m, err := newMesh(cfg)
 	if err != nil {
 		return nil, err
@@ -55,6 +58,20 @@ func (n *Network) Join(cfg Config) (*Mesh, error) {
 	n.nodes[w.at] = m
 	m.start(w)
 	return m, nil
+}
+
+// SpeakAtMost has a node that joins later speak no higher protocol than this, as one of an
+// earlier version.
+func (n *Network) SpeakAtMost(node string, protocol int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.most[node] = protocol
+}
+
+func (n *Network) mostOf(node string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.most[node]
 }
 
 // at is the node at an address, or the one of a name that has no other address;

@@ -224,10 +224,23 @@ func (m *Mesh) watch() {
 	}
 }
 
+// least is the lowest protocol that this node speaks now. It is raised by what others would
+// have to know: one who does not is told at the first word, and never sent any of it.
+func (m *Mesh) least() uint16 {
+	least := uint16(lowProtocol)
+	if m.cfg.Least != nil {
+		least = max(least, uint16(m.cfg.Least()))
+	}
+	return min(least, m.most())
+}
+
+// most is the highest protocol that this node speaks.
+func (m *Mesh) most() uint16 { return uint16(or(m.cfg.Most, highProtocol)) }
+
 // hello is what this node says to a peer.
 func (m *Mesh) hello(to string, c Class) hello {
 	h := hello{
-		low: lowProtocol, high: highProtocol,
+		low: m.least(), high: m.most(),
 		cluster: m.cfg.Cluster, partitions: uint32(m.cfg.Partitions), class: c,
 		from: m.cfg.Self, to: to, id: m.cfg.ID, address: m.address, epoch: m.cfg.Epoch(), life: m.life,
 	}

@@ -142,10 +142,13 @@ func newSession(m *Mesh, p *peer, theirs hello, w wire) *session {
 		asks: map[uint64]pending{}, heardAt: now, sentAt: now,
 	}
 	s.epoch.Store(theirs.epoch)
-	p.spoke.Store(int64(min(theirs.high, highProtocol)))
+	p.spoke.Store(int64(s.protocol()))
 	p.shows(&s.theirs, theirs.epoch)
 	return s
 }
+
+// protocol is the one that is spoken: the highest that both know.
+func (s *session) protocol() uint16 { return min(s.theirs.high, s.mesh.most()) }
 
 // run serves the session until it ends, and returns why.
 func (s *session) run() error {
@@ -170,7 +173,7 @@ func (s *session) ask(f Frame, deadline time.Time, done func(vnode.Message, erro
 		f.Epoch = s.mesh.cfg.Epoch()
 	}
 	f.Timeout = min(left, kv.MaxTimeout)
-	if s.theirs.high < tracedProtocol {
+	if s.protocol() < tracedProtocol {
 		f.Trace = Trace{} // it could not read the frame
 	}
 	b, err := encodeBatch(&f)
@@ -509,6 +512,10 @@ func (s *session) tick(now, awake time.Time) {
 	}
 	if now.Sub(s.heardAt) > t.Silence && now.Sub(awake) > t.Silence {
 		s.end(fmt.Errorf("silent for %v", t.Silence))
+		return
+	}
+	if least := s.mesh.least(); s.theirs.high < least { // it was not when they met
+		s.end(fmt.Errorf("speaks protocol %d, this node %d by now", s.theirs.high, least))
 		return
 	}
 	s.beat(now)

@@ -32,6 +32,12 @@ type Guard struct {
 	// the node's own machine. For nodes that others can reach.
 	OwnMachine bool
 
+	// Names are the host names by which this node may be asked without TLS, besides addresses
+	// and those that nobody elsewhere can own. For nodes that serve their own machine alone:
+	// who keeps strangers out otherwise calls his nodes as he likes, and with TLS the
+	// certificate says who they are. Nil: any.
+	Names []string
+
 	// Audit is told of what users who administer do, of deletes and of who is refused. Nil:
 	// nobody is.
 	Audit *slog.Logger
@@ -201,6 +207,11 @@ func (g *Guard) Before(handler http.Handler) http.Handler {
 		q := ask(r)
 		if q.open {
 			handler.ServeHTTP(w, r)
+			return
+		}
+		if why := g.elsewhere(r); why != "" {
+			audit.Warn("a request is refused", "from", r.RemoteAddr, "method", r.Method, "path", auditPath(r), "why", why)
+			deny(w, q.target, http.StatusForbidden, why+"\n")
 			return
 		}
 		if !g.Gate.Secured() {

@@ -7,6 +7,9 @@ import (
 	"net"
 	"runtime"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
@@ -63,7 +66,13 @@ func (s *still) Put(context.Context, kv.Key, kv.Value, kv.WriteOptions) (kv.Rece
 
 func BenchmarkServer(b *testing.B) {
 	s := &still{fake: &fake{}, obj: kv.Object{Context: make(kv.Context, 40), Values: []kv.Value{{Data: make([]byte, 1024), ContentType: "application/octet-stream", VTag: "4OC3wNRBjxVkFGDvgX"}}}}
+	for i := range 3 {
+		s.obj.Replies = append(s.obj.Replies, kv.Reply{Partition: kv.Partition{Index: 10 + i, Of: 64}, Node: "node1", Role: kv.Primary, Result: kv.Found, Elapsed: 300 * time.Microsecond})
+	}
+	own := getOf("key-000000042")
+	own.Ask = &riakpb.TanoAsk{Tombstones: proto.Bool(true)}
 	b.Run("get", func(b *testing.B) { exchange(b, s, frameOf(b, riakpb.GetReq, getOf("key-000000042")), riakpb.GetResp) })
+	b.Run("get own", func(b *testing.B) { exchange(b, s, frameOf(b, riakpb.GetReq, own), riakpb.GetResp) })
 	b.Run("put", func(b *testing.B) {
 		exchange(b, s, frameOf(b, riakpb.PutReq, putOf("key-000000042", string(make([]byte, 1024)))), riakpb.PutResp)
 	})

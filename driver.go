@@ -36,17 +36,37 @@ type request struct {
 	wakes    []time.Duration // when the machine wants a Tick
 	timer    *time.Timer
 	panicked error
+	room     room
 }
+
+// room is what events, effects and wakes of a request of few replicas fit into, so
+// that their slices need not grow from nothing in each one.
+type room struct {
+	events  [fewReplicas + 1]coordinator.Event
+	effects [fewReplicas + 3]coordinator.Effect
+	wakes   [2]time.Duration
+}
+
+// fewReplicas is how many replicas nearly every request has. With more of them
+// the slices grow.
+const fewReplicas = 3
 
 // start registers the request and begins it. It returns false if the node is
 // closing or has as many requests as it may.
 func (n *Node) start(m coordinator.Machine, watch *tracer, t *trail, answered func()) (*request, error) {
-	r := &request{node: n, machine: m, trace: watch, trail: t, answered: answered}
+	r := n.newRequest(m, t, answered)
+	r.trace = watch
 	if err := n.requests.admit(r, n); err != nil {
 		return nil, err
 	}
 	r.feed(coordinator.Start{})
 	return r, nil
+}
+
+func (n *Node) newRequest(m coordinator.Machine, t *trail, answered func()) *request {
+	r := &request{node: n, machine: m, trail: t, answered: answered}
+	r.events, r.effects, r.wakes = r.room.events[:0], r.room.effects[:0], r.room.wakes[:0]
+	return r
 }
 
 // feed gives the machine an event.
@@ -125,7 +145,8 @@ func (r *request) perform(effects []coordinator.Effect) {
 	if r.trail != nil {
 		r.trail.effects(effects, r.machine.Done())
 	}
-	var near []coordinator.Ask
+	var few [fewReplicas]coordinator.Ask
+	near := few[:0]
 	for _, e := range effects {
 		switch e := e.(type) {
 		case coordinator.Ask:
@@ -279,23 +300,19 @@ func (r *request) tick() {
 
 // view is what a machine may know when it begins.
 func (n *Node) view() coordinator.View {
-	s := n.state()
-	return coordinator.View{
-		Ring:     s.Ring(),
-		Next:     s.Next(),
-		Epoch:    s.Epoch(),
-		Fence:    s.Fence(),
-		Self:     n.self,
-		Up:       n.live.up,
-		Replicas: s.Replicas(),
-		Now:      n.elapsed(),
-		Wall:     n.o.Clock(),
-		Random:   n.random(),
-		Load:     n.load,
-		Skewed:   n.clocks.off,
-		Props:    n.props,
-		Fewest:   s.Fewest,
-	}
+	s, v := n.state(), n.outlook
+	v.Ring, v.Next = s.Ring(), s.Next()
+	v.Epoch, v.Fence = s.Epoch(), s.Fence()
+	v.Replicas, v.Fewest = s.Replicas(), s.Fewest
+	v.Now, v.Wall = n.elapsed(), n.o.Clock()
+	v.Random = n.random()
+	return v
+}
+
+// newOutlook is the part of every view that stays the same as long as the node lives:
+// whom it can ask.
+func newOutlook(n *Node) coordinator.View {
+	return coordinator.View{Self: n.self, Up: n.live.up, Load: n.load, Skewed: n.clocks.off, Props: n.props}
 }
 
 // props are the properties of a bucket, within the limits of this node.

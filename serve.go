@@ -135,7 +135,7 @@ func (s peerSide) forwarded(m *coordinator.Forward, f transport.Frame, reply fun
 		t = s.follow(remote(f.Trace), "forwarded put", m.Key)
 	}
 	var r *request
-	r = &request{node: s.Node, machine: put, trail: t, answered: func() {
+	r = s.newRequest(put, t, func() {
 		if r.panicked != nil {
 			reply(&vnode.Failure{Code: vnode.CodeInternal, Text: r.panicked.Error()})
 			return
@@ -145,7 +145,7 @@ func (s peerSide) forwarded(m *coordinator.Forward, f transport.Frame, reply fun
 			t.end(err)
 		}
 		reply(&coordinator.Forwarded{Receipt: receipt, Err: err})
-	}}
+	})
 	if err := s.requests.admit(r, s.Node); err != nil {
 		reply(&vnode.Refusal{Code: vnode.CodeOverload, Text: err.Error()})
 		return

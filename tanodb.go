@@ -33,6 +33,7 @@ import (
 	"github.com/thejerf/suture/v4"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/kv"
@@ -57,6 +58,7 @@ type Node struct {
 	tracer   trace.Tracer // nil: nothing is traced
 	live     *liveness
 	clocks   *clocks
+	outlook  coordinator.View // what all views have in common
 	begun    time.Time
 
 	topology *topology
@@ -165,6 +167,7 @@ func (n *Node) open(dir string) (err error) {
 	n.live = newLiveness(n)
 	n.movers = newMovers(n)
 	n.clocks = newClocks(n)
+	n.outlook = newOutlook(n)
 	n.menders = newMenders(n)
 	n.reapers = newReapers(n)
 	n.moments = newMoments(n)

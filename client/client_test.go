@@ -93,6 +93,17 @@ func TestRequestsGoOnWhenANodeDies(t *testing.T) {
 	}
 }
 
+// toldOf is what a server tells of a request that ended with this error.
+func toldOf(t *testing.T, err error) *riakpb.TanoTold {
+	t.Helper()
+	field := riakpb.AppendTold(nil, 1000, nil, nil, err)
+	var e riakpb.RpbErrorResp
+	if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(field, &e); err != nil || e.Told == nil {
+		t.Fatalf("the story %x is %v, error %v", field, e.Told, err)
+	}
+	return e.Told
+}
+
 // TestWhatIsRetried has the first node do something to each request, and the
 // second serve it.
 func TestWhatIsRetried(t *testing.T) {
@@ -100,7 +111,7 @@ func TestWhatIsRetried(t *testing.T) {
 	nonsense := func(text string) func(net.Conn, riakpb.Code) {
 		return func(c net.Conn, _ riakpb.Code) { _, _ = c.Write([]byte(text)) }
 	}
-	told := func(err error) *riakpb.TanoTold { return riakpb.Tell(nil, nil, err) }
+	told := func(err error) *riakpb.TanoTold { return toldOf(t, err) }
 	for _, tc := range []struct {
 		name   string
 		first  func(net.Conn, riakpb.Code)

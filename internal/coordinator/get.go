@@ -50,7 +50,7 @@ type Get struct {
 	sampled  object.Object // the same, decoded
 	have     []have        // by replica
 	missing  int           // places that answered and have nothing
-	step     func(now time.Duration, ev Event, out []Effect) []Effect
+	step     func(_ *Get, now time.Duration, ev Event, out []Effect) []Effect
 	lingers  time.Duration // when the answer goes out though others are open; 0: not decided yet
 	until    time.Duration // when an answered get waits for late replicas no more
 	object   kv.Object
@@ -69,7 +69,7 @@ type have struct {
 // NewGet returns the machine of a read.
 func NewGet(v View, r GetRequest) *Get {
 	g := &Get{plan: plan{view: v}, req: r}
-	g.step = g.prepare
+	g.step = (*Get).prepare
 	return g
 }
 
@@ -84,7 +84,7 @@ func (g *Get) Step(now time.Duration, ev Event, out []Effect) []Effect {
 	if g.done {
 		return out
 	}
-	return g.step(now, ev, out)
+	return g.step(g, now, ev, out)
 }
 
 // prepare resolves the options, chooses the replicas, and refuses what cannot
@@ -148,7 +148,7 @@ func (g *Get) execute(now time.Duration, out []Effect) []Effect {
 	if g.tally.Verdict() == quorum.Lost {
 		return g.end(now, out, g.failure(false, false))
 	}
-	g.step = g.waiting
+	g.step = (*Get).waiting
 	out = g.askAll(out)
 	if g.refreshes == 0 {
 		out = append(out, Wake{At: g.deadline})
@@ -263,7 +263,7 @@ func (g *Get) replied(now time.Duration, i int, msg vnode.Message, out []Effect)
 	case *vnode.Refusal:
 		if !g.answered && g.tally.Verdict() == quorum.Pending && g.replies[i].Result == kv.Pending && g.stale(m) {
 			g.told(now, i, kv.Refused, m.Text) // it is not denied: who stands in for it by an old view counts for nothing
-			g.step = g.renewing
+			g.step = (*Get).renewing
 			return g.refresh(m, g.places[i].Node, out)
 		}
 		return g.fail(now, i, kv.Refused, m.Text, out)
@@ -381,7 +381,7 @@ func (g *Get) end(now time.Duration, out []Effect, err error) []Effect {
 		g.done = true
 		return out
 	}
-	g.step = g.repairing
+	g.step = (*Get).repairing
 	if !g.open() {
 		return g.repair(out)
 	}

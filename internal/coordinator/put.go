@@ -64,7 +64,7 @@ type Put struct {
 	origin     uint64 // the epoch under which what is sent on was made, or read again
 	rereading  int    // the number of the ask that reads it again; -1: there is none
 	rereadBy   uint64 // the epoch of that ask
-	step       func(now time.Duration, ev Event, out []Effect) []Effect
+	step       func(_ *Put, now time.Duration, ev Event, out []Effect) []Effect
 	lingerEnd  time.Duration
 	result     Forwarded
 	answered   bool
@@ -73,7 +73,7 @@ type Put struct {
 // NewPut returns the machine of a write.
 func NewPut(v View, r PutRequest) *Put {
 	p := &Put{plan: plan{view: v}, req: r, rereading: -1}
-	p.step = p.prepare
+	p.step = (*Put).prepare
 	return p
 }
 
@@ -89,7 +89,7 @@ func (p *Put) Step(now time.Duration, ev Event, out []Effect) []Effect {
 	if p.answered {
 		return out
 	}
-	return p.step(now, ev, out)
+	return p.step(p, now, ev, out)
 }
 
 // prepare resolves the options, chooses the replicas, and refuses what cannot succeed.
@@ -182,7 +182,7 @@ func (p *Put) begin(now time.Duration, out []Effect) []Effect {
 		out = append(out, Wake{At: p.deadline})
 	}
 	p.chooseCandidates()
-	p.step = p.execute
+	p.step = (*Put).execute
 	return p.next(now, out, nil)
 }
 
@@ -438,7 +438,7 @@ func (p *Put) coordinated(now time.Duration, msg vnode.Message, out []Effect) []
 	switch m := msg.(type) {
 	case *vnode.Minted:
 		p.minted, p.origin = m.Object, p.asked[p.at].epoch
-		p.step = p.waiting
+		p.step = (*Put).waiting
 		return p.spread(now, out)
 	case *Forwarded:
 		if undone(m.Err) {
@@ -463,7 +463,7 @@ func (p *Put) refused(now time.Duration, m *vnode.Refusal, out []Effect) []Effec
 	switch {
 	case p.stale(m):
 		p.deny(now, p.at, kv.Refused, m.Text)
-		p.step = p.renewing
+		p.step = (*Put).renewing
 		return p.refresh(m, p.places[p.at].Node, out)
 	case elsewhere(m.Code):
 		out = p.fail(now, p.at, kv.Refused, m.Text, out)

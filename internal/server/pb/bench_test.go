@@ -7,6 +7,9 @@ import (
 	"net"
 	"runtime"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
@@ -61,9 +64,45 @@ func (s *still) Put(context.Context, kv.Key, kv.Value, kv.WriteOptions) (kv.Rece
 	return kv.Receipt{}, nil
 }
 
-func BenchmarkServer(b *testing.B) {
+// stillNode is a node whose object three replicas have given, and the get of it as our
+// own client sends it.
+func stillNode() (*still, *riakpb.RpbGetReq) {
 	s := &still{fake: &fake{}, obj: kv.Object{Context: make(kv.Context, 40), Values: []kv.Value{{Data: make([]byte, 1024), ContentType: "application/octet-stream", VTag: "4OC3wNRBjxVkFGDvgX"}}}}
+	for i := range 3 {
+		s.obj.Replies = append(s.obj.Replies, kv.Reply{Partition: kv.Partition{Index: 10 + i, Of: 64}, Node: "node1", Role: kv.Primary, Result: kv.Found, Elapsed: 300 * time.Microsecond})
+	}
+	own := getOf("key-000000042")
+	own.Ask = &riakpb.TanoAsk{Tombstones: proto.Bool(true)}
+	return s, own
+}
+
+// sink is a connection on which nobody waits for the kernel.
+type sink struct{ net.Conn }
+
+func (sink) Write(b []byte) (int, error)      { return len(b), nil }
+func (sink) SetWriteDeadline(time.Time) error { return nil }
+
+// BenchmarkAnswer is what a request costs in the server itself.
+func BenchmarkAnswer(b *testing.B) {
+	s, own := stillNode()
+	for name, m := range map[string]*riakpb.RpbGetReq{"get": getOf("key-000000042"), "get own": own} {
+		b.Run(name, func(b *testing.B) {
+			c := &conn{raw: sink{}, net: sink{}, server: NewServer(s, Options{})}
+			body := frameOf(b, riakpb.GetReq, m)[headSize:]
+			b.ReportAllocs()
+			for b.Loop() {
+				if !c.answer(&request{code: riakpb.GetReq, body: body}) {
+					b.Fatal("the connection has ended")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkServer(b *testing.B) {
+	s, own := stillNode()
 	b.Run("get", func(b *testing.B) { exchange(b, s, frameOf(b, riakpb.GetReq, getOf("key-000000042")), riakpb.GetResp) })
+	b.Run("get own", func(b *testing.B) { exchange(b, s, frameOf(b, riakpb.GetReq, own), riakpb.GetResp) })
 	b.Run("put", func(b *testing.B) {
 		exchange(b, s, frameOf(b, riakpb.PutReq, putOf("key-000000042", string(make([]byte, 1024)))), riakpb.PutResp)
 	})

@@ -170,9 +170,7 @@ func (c *conn) handle(r *request) (failed, fatal bool) {
 	}()
 	if err := serve(c, r); err != nil {
 		c.out.abandon()
-		if unsaid := c.out.failWith(err); unsaid != nil {
-			c.out.fail(err.Error())
-		}
+		c.out.failWith(err)
 		return true, false
 	}
 	return false, false

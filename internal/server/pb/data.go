@@ -41,10 +41,10 @@ func (c *conn) fetchData(r *request) error {
 		answer.Value = riakpb.ValueOf(d.Value)
 		answer.Context = shownContext(&d, m.GetIncludeContext(), m.Ask)
 	}
-	if m.Ask != nil {
-		answer.Told = riakpb.Tell(d.Replies, d.Context, err)
+	if m.Ask == nil {
+		return c.out.message(riakpb.DataFetchResp, answer)
 	}
-	return c.out.message(riakpb.DataFetchResp, answer)
+	return c.out.messageTold(riakpb.DataFetchResp, answer, &told{d.Replies, d.Context, err})
 }
 
 // updateData serves DtUpdateReq.
@@ -73,7 +73,8 @@ func (c *conn) updateData(r *request) error {
 	if m.NodeConfirms != nil {
 		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N)
 	}
-	if err := asked(&o, m.Ask); err != nil {
+	a := askOf(m.Ask)
+	if err := asked(&o, &a); err != nil {
 		return err
 	}
 	d, err := c.server.o.Data.Update(c.context(), k, op, o)
@@ -91,10 +92,10 @@ func (c *conn) updateData(r *request) error {
 	if made {
 		answer.Key = p.key
 	}
-	if m.Ask != nil {
-		answer.Told = riakpb.Tell(d.Replies, nil, nil)
+	if m.Ask == nil {
+		return c.out.message(riakpb.DataUpdateResp, answer)
 	}
-	return c.out.message(riakpb.DataUpdateResp, answer)
+	return c.out.messageTold(riakpb.DataUpdateResp, answer, &told{replies: d.Replies})
 }
 
 // dataKey is the key of a data type. One without a bucket type is none to Riak's

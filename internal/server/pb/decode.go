@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
@@ -70,13 +69,51 @@ func (f *fields) failed(n int) bool {
 // ownField is the number of the field that only our own client knows.
 const ownField = 1000
 
-// ask is the value of a field that is a TanoAsk.
-func (f *fields) ask() *riakpb.TanoAsk {
-	a := new(riakpb.TanoAsk)
-	if err := proto.Unmarshal(f.data, a); err != nil {
-		f.err = decodingError(err.Error())
+// ask is a TanoAsk: what only our own client can ask for.
+type ask struct {
+	own           bool // there is one
+	tombstones    bool
+	linger        uint32 // milliseconds
+	requestID     []byte // nil: not given
+	confirms      uint32
+	confirmed     bool // confirms is given
+	ifNotModified bool
+	returnBody    bool
+}
+
+// ask is the value of a field that is a TanoAsk of a get or a put.
+func (f *fields) ask() ask {
+	a := ask{own: true}
+	of := fields{b: f.data}
+	for of.next() {
+		switch of.tag {
+		case 1<<3 | isVarint:
+			a.tombstones = of.on()
+		case 2<<3 | isVarint:
+			a.linger = uint32(of.num)
+		case 3<<3 | isBytes:
+			a.requestID = of.data
+		case 4<<3 | isVarint:
+			a.confirms, a.confirmed = uint32(of.num), true
+		case 5<<3 | isVarint:
+			a.ifNotModified = of.on()
+		case 6<<3 | isVarint:
+			a.returnBody = of.on()
+		}
 	}
+	f.err = of.err
 	return a
+}
+
+// askOf is a TanoAsk that the generated code has decoded.
+func askOf(m *riakpb.TanoAsk) ask {
+	if m == nil {
+		return ask{}
+	}
+	return ask{
+		own: true, tombstones: m.GetTombstones(), linger: m.GetLinger(), requestID: m.RequestId,
+		confirms: m.GetNodeConfirms(), confirmed: m.NodeConfirms != nil, ifNotModified: m.GetIfNotModified(), returnBody: m.GetReturnBody(),
+	}
 }
 
 // on is the value of a field that is a boolean.
@@ -140,7 +177,7 @@ type getReq struct {
 	ifModified    []byte // nil: not given
 	deletedVClock bool
 	confirms      uint32 // node_confirms, a number or a word
-	ask           *riakpb.TanoAsk
+	ask           ask
 }
 
 func (q *getReq) decode(b []byte) error {
@@ -196,7 +233,7 @@ type putReq struct {
 	returnHead    bool
 	asIs          bool
 	confirms      uint32
-	ask           *riakpb.TanoAsk
+	ask           ask
 }
 
 func (q *putReq) decode(b []byte) error {

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -80,14 +79,14 @@ type story struct {
 // toldError is the answer to our own client: the same, and the error itself.
 type toldError struct {
 	wireError
-	told *riakpb.TanoTold
+	told told
 }
 
 // reason is the answer to an error of the store.
 func reason(err error, s *story) error {
 	text := wording(err, s)
 	if s.own {
-		return &toldError{text, riakpb.Tell(s.replies, s.context, err)}
+		return &toldError{text, told{s.replies, s.context, err}}
 	}
 	return text
 }

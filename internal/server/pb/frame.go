@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb/internal/server/riakpb"
+	"github.com/tanodb/tanodb/kv"
 )
 
 // frame is one message on its way out, or several in turn. Large values are not
@@ -60,6 +61,12 @@ func (f *frame) empty(code riakpb.Code) {
 
 // message makes a message of a generated one.
 func (f *frame) message(code riakpb.Code, m proto.Message) error {
+	return f.messageTold(code, m, nil)
+}
+
+// messageTold is message, with the story of the request for our own client; nil:
+// it is not asked for.
+func (f *frame) messageTold(code riakpb.Code, m proto.Message, t *told) error {
 	f.begin(code)
 	b, err := proto.MarshalOptions{}.MarshalAppend(f.b, m)
 	if err != nil {
@@ -67,6 +74,9 @@ func (f *frame) message(code riakpb.Code, m proto.Message) error {
 		return err
 	}
 	f.b = b
+	if t != nil {
+		f.told(t)
+	}
 	f.end()
 	return nil
 }
@@ -81,26 +91,33 @@ func (f *frame) fail(text string) {
 }
 
 // failWith makes the answer to a request that failed with this error.
-func (f *frame) failWith(err error) error {
-	var own *toldError
-	if !errors.As(err, &own) {
+func (f *frame) failWith(err error) {
+	own, is := errors.AsType[*toldError](err)
+	if !is {
 		f.fail(err.Error())
-		return nil
+		return
 	}
-	return f.message(riakpb.Error, &riakpb.RpbErrorResp{Errmsg: []byte(own.wireError), Errcode: new(uint32), Told: own.told})
+	f.begin(riakpb.Error)
+	f.text(1, string(own.wireError))
+	f.varint(2, 0)
+	f.told(&own.told)
+	f.end()
+}
+
+// told is the story of a request.
+type told struct {
+	replies []kv.Reply
+	context kv.Context // nil: it is elsewhere in the answer, or there is none
+	err     error
 }
 
 // told appends the story of a request, for our own client.
-func (f *frame) told(t *riakpb.TanoTold) error {
-	f.b = protowire.AppendTag(f.b, ownField, protowire.BytesType)
-	f.b = protowire.AppendVarint(f.b, uint64(proto.Size(t)))
-	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(f.b, t)
-	if err != nil {
-		return err
-	}
-	f.b = b
-	return nil
+func (f *frame) told(t *told) {
+	f.b = riakpb.AppendTold(f.b, ownField, t.replies, t.context, t.err)
 }
+
+// next appends where the next page begins, for our own client.
+func (f *frame) next(token string) { f.b = riakpb.AppendNext(f.b, ownField, token) }
 
 // text appends a field of bytes.
 func (f *frame) text(num protowire.Number, s string) {

@@ -30,6 +30,12 @@ var everyField = kv.Data{Kind: kv.Map, Context: kv.Context("seen"), Value: kv.Da
 	{Field: kv.Field{Name: "s", Kind: kv.Set}, Value: kv.DataValue{Kind: kv.Set, Set: [][]byte{[]byte("a"), {}}}},
 }}}
 
+// everyReply are the parts of replicas with and without each field.
+var everyReply = []kv.Reply{
+	{Partition: kv.Partition{Index: 0, Of: 64}, Node: "n1", Role: kv.Primary, Result: kv.Found, Elapsed: 1500 * time.Microsecond, Repaired: true},
+	{Partition: kv.Partition{Index: 63, Of: 64}, Node: strings.Repeat("n", 130), Role: kv.Fallback, Result: kv.Refused, Elapsed: -time.Second, Error: "why"},
+}
+
 // TestFramesAreTheSameToTheByte sends one frame after the other and compares
 // what comes back, in hexadecimal, with what is kept. The frames sent are in
 // the file too, so that it reads as a conversation.
@@ -41,6 +47,7 @@ func TestFramesAreTheSameToTheByte(t *testing.T) {
 		f.props["/b"] = append(f.props["/b"], tc.p)
 	}
 	f.data = everyField
+	f.data.Replies = everyReply
 	c := dial(t, f, Options{Properties: f, Buckets: f, Data: f, Indexes: f})
 	b, k, typ := []byte("b"), []byte("k"), []byte("t")
 	put := putOf("k", "v")
@@ -48,6 +55,9 @@ func TestFramesAreTheSameToTheByte(t *testing.T) {
 	put.Content.Indexes, put.Content.Links = []*riakpb.RpbPair{{Key: []byte("i_int"), Value: []byte("7")}}, []*riakpb.RpbLink{{Bucket: b, Key: []byte("l"), Tag: typ}}
 	put.W, put.ReturnBody = proto.Uint32(riakpb.QuorumAll), proto.Bool(true)
 	props := &riakpb.RpbBucketProps{NVal: proto.Uint32(3), W: proto.Uint32(riakpb.QuorumMajority)}
+	ownGet, ownDel, ownFetch := getOf("k"), &riakpb.RpbDelReq{Bucket: b, Key: []byte("never"), Ask: &riakpb.TanoAsk{}}, fetchOf("t", "k")
+	ownGet.Ask = &riakpb.TanoAsk{Tombstones: proto.Bool(true), Linger: proto.Uint32(3)}
+	ownFetch.Ask = &riakpb.TanoAsk{}
 	query := &riakpb.RpbIndexReq{
 		Bucket: b, Index: []byte("i_int"), Qtype: riakpb.RpbIndexReq_range.Enum(), RangeMin: []byte("1"), RangeMax: []byte("9"),
 		ReturnTerms: proto.Bool(true), Stream: proto.Bool(true),
@@ -75,13 +85,16 @@ func TestFramesAreTheSameToTheByte(t *testing.T) {
 		{"get, not found", riakpb.GetReq, getOf("k")},
 		{"put", riakpb.PutReq, put},
 		{"get", riakpb.GetReq, getOf("k")},
+		{"get, of our own client", riakpb.GetReq, ownGet},
 		{"get, an impossible key", riakpb.GetReq, getOf("")},
 		{"list keys", riakpb.ListKeysReq, &riakpb.RpbListKeysReq{Bucket: b}},
+		{"list keys, of our own client", riakpb.ListKeysReq, &riakpb.RpbListKeysReq{Bucket: b, Ask: &riakpb.TanoAsk{Limit: proto.Uint32(1)}}},
 		{"index, streamed", riakpb.IndexReq, query},
 		{"index", riakpb.IndexReq, equal("i_int", "7")},
 		{"index, no term", riakpb.IndexReq, &riakpb.RpbIndexReq{Bucket: b, Index: []byte("i_int"), Qtype: riakpb.RpbIndexReq_eq.Enum()}},
 		{"list buckets", riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{}},
 		{"del", riakpb.DelReq, &riakpb.RpbDelReq{Bucket: b, Key: k, Rw: proto.Uint32(2)}},
+		{"del, of our own client, not found", riakpb.DelReq, ownDel},
 		{"get bucket", riakpb.GetBucketReq, &riakpb.RpbGetBucketReq{Bucket: b}},
 		{"set bucket", riakpb.SetBucketReq, &riakpb.RpbSetBucketReq{Bucket: b, Props: props}},
 		{"reset bucket", riakpb.ResetBucketReq, &riakpb.RpbResetBucketReq{Bucket: b}},
@@ -93,6 +106,7 @@ func TestFramesAreTheSameToTheByte(t *testing.T) {
 		{"counter update", riakpb.CounterUpdateReq, &riakpb.RpbCounterUpdateReq{Bucket: b, Key: k, Amount: proto.Int64(-2), Returnvalue: proto.Bool(true)}},
 		{"counter get", riakpb.CounterGetReq, &riakpb.RpbCounterGetReq{Bucket: b, Key: k}},
 		{"dt fetch", riakpb.DataFetchReq, fetchOf("t", "k")},
+		{"dt fetch, of our own client", riakpb.DataFetchReq, ownFetch},
 		{"dt update", riakpb.DataUpdateReq, change},
 		{"dt update, two operations", riakpb.DataUpdateReq, updateOf("t", "k", &riakpb.DtOp{CounterOp: &riakpb.CounterOp{}, HllOp: &riakpb.HllOp{}})},
 		{"start TLS", riakpb.StartTLS, nil},

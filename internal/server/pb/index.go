@@ -154,9 +154,7 @@ func (c *conn) indexPage(b kv.Bucket, q *indexQuery, a *riakpb.TanoAsk) error {
 	}
 	c.out.begin(riakpb.IndexResp)
 	c.out.matches(page.Matches, true)
-	if err := c.out.told(&riakpb.TanoTold{Next: []byte(page.Next)}); err != nil {
-		return err
-	}
+	c.out.next(page.Next)
 	c.out.end()
 	return nil
 }

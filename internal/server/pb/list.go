@@ -52,9 +52,7 @@ func (c *conn) onePage(b kv.Bucket, o kv.ListOptions, a *riakpb.TanoAsk) error {
 		c.out.text(1, name)
 	}
 	c.out.varint(2, 1)
-	if err := c.out.told(&riakpb.TanoTold{Next: []byte(page.Next)}); err != nil {
-		return err
-	}
+	c.out.next(page.Next)
 	c.out.end()
 	return nil
 }

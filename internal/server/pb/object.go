@@ -71,14 +71,14 @@ func (c *conn) get(r *request) error {
 	if q.confirms != 0 {
 		q.o.NodeConfirms = c.confirms(q.confirms, q.o.N)
 	}
-	q.o.Tombstones = q.ask == nil || q.ask.GetTombstones() // that are siblings of live values: Riak shows them always
-	q.o.Linger = milliseconds(q.ask.GetLinger())
+	q.o.Tombstones = !q.ask.own || q.ask.tombstones // that are siblings of live values: Riak shows them always
+	q.o.Linger = milliseconds(q.ask.linger)
 	obj, err := c.server.node.Get(c.context(), c.key(&q.place), q.o)
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
 		return c.absent(&q, &obj)
 	case err != nil:
-		return reason(err, &story{bucketType: string(q.place.bucketType), replies: obj.Replies, n: q.o.N, replicas: c.replicas, own: q.ask != nil, context: obj.Context})
+		return reason(err, &story{bucketType: string(q.place.bucketType), replies: obj.Replies, n: q.o.N, replicas: c.replicas, own: q.ask.own, context: obj.Context})
 	}
 	out := c.out
 	out.begin(riakpb.GetResp)
@@ -87,9 +87,10 @@ func (c *conn) get(r *request) error {
 		out.end()
 		return nil
 	}
-	out.contents(obj.Values, q.o.Head, q.ask != nil)
+	out.contents(obj.Values, q.o.Head, q.ask.own)
 	out.bytes(2, obj.Context)
-	return c.finish(q.ask, obj.Replies)
+	c.finish(q.ask.own, obj.Replies)
+	return nil
 }
 
 // absent answers that there is no live value, with the context of what was
@@ -99,18 +100,16 @@ func (c *conn) absent(q *getReq, obj *kv.Object) error {
 	if q.deletedVClock && len(obj.Context) > 0 {
 		c.out.bytes(2, obj.Context)
 	}
-	return c.finish(q.ask, obj.Replies)
+	c.finish(q.ask.own, obj.Replies)
+	return nil
 }
 
 // finish ends an answer, with the story of the request for our own client.
-func (c *conn) finish(ask *riakpb.TanoAsk, replies []kv.Reply) error {
-	if ask != nil {
-		if err := c.out.told(riakpb.Tell(replies, nil, nil)); err != nil {
-			return err
-		}
+func (c *conn) finish(own bool, replies []kv.Reply) {
+	if own {
+		c.out.told(&told{replies: replies})
 	}
 	c.out.end()
-	return nil
 }
 
 // put serves RpbPutReq.
@@ -151,26 +150,27 @@ func (c *conn) write(q *putReq, made bool) error {
 		q.o.NodeConfirms = c.confirms(q.confirms, q.o.N)
 	}
 	q.o.Context = q.vclock
-	q.o.IfNoneMatch, q.o.IfNotModified = q.ifNoneMatch, q.ifNotModified && (!q.ifNoneMatch || q.ask != nil)
-	if err := asked(&q.o, q.ask); err != nil {
+	q.o.IfNoneMatch, q.o.IfNotModified = q.ifNoneMatch, q.ifNotModified && (!q.ifNoneMatch || q.ask.own)
+	if err := asked(&q.o, &q.ask); err != nil {
 		return err
 	}
 	q.o.ReturnBody = q.o.ReturnBody || q.returnHead
 	receipt, err := c.server.node.Put(c.context(), k, q.content.v, q.o)
 	if err != nil {
-		return reason(err, &story{bucketType: k.Type, replies: receipt.Replies, n: q.o.N, replicas: c.replicas, value: len(q.content.v.Data), own: q.ask != nil, context: receipt.Context})
+		return reason(err, &story{bucketType: k.Type, replies: receipt.Replies, n: q.o.N, replicas: c.replicas, value: len(q.content.v.Data), own: q.ask.own, context: receipt.Context})
 	}
 	c.out.begin(riakpb.PutResp)
 	if q.o.ReturnBody {
-		c.out.contents(receipt.Values, q.returnHead, q.ask != nil)
+		c.out.contents(receipt.Values, q.returnHead, q.ask.own)
 	}
-	if q.o.ReturnBody || q.ask != nil {
+	if q.o.ReturnBody || q.ask.own {
 		c.out.bytes(2, receipt.Context)
 	}
 	if made {
 		c.out.bytes(3, q.key)
 	}
-	return c.finish(q.ask, receipt.Replies)
+	c.finish(q.ask.own, receipt.Replies)
+	return nil
 }
 
 // del serves RpbDelReq. To delete what is not there succeeds, but for our own
@@ -184,12 +184,12 @@ func (c *conn) del(r *request) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	o := deleteOptions(&m)
-	if err := asked(&o, m.Ask); err != nil {
+	o, a := deleteOptions(&m), askOf(m.Ask)
+	if err := asked(&o, &a); err != nil {
 		return err
 	}
 	receipt, err := c.server.node.Delete(c.context(), c.key(&p), o)
-	own := m.Ask != nil
+	own := a.own
 	if err != nil && (own || !errors.Is(err, kv.ErrNotFound)) {
 		return reason(err, &story{bucketType: string(m.Type), replies: receipt.Replies, n: o.N, replicas: c.replicas, own: own, context: receipt.Context})
 	}
@@ -198,7 +198,8 @@ func (c *conn) del(r *request) error {
 		c.out.contents(receipt.Values, false, own)
 		c.out.bytes(2, receipt.Context)
 	}
-	return c.finish(m.Ask, receipt.Replies)
+	c.finish(own, receipt.Replies)
+	return nil
 }
 
 // deleteOptions are the options of a delete. rw stands for r and w where

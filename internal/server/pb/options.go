@@ -3,7 +3,6 @@ package pb
 import (
 	"time"
 
-	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -29,19 +28,19 @@ func toggle(b *bool) kv.Toggle {
 }
 
 // asked adds to the options of a write what only our own client can ask for.
-func asked(o *kv.WriteOptions, a *riakpb.TanoAsk) error {
-	if a == nil {
+func asked(o *kv.WriteOptions, a *ask) error {
+	if !a.own {
 		return nil
 	}
-	if a.RequestId != nil && copy(o.RequestID[:], a.RequestId) != len(a.RequestId) {
+	if copy(o.RequestID[:], a.requestID) != len(a.requestID) {
 		return decodingError("the request id is too long")
 	}
-	o.Linger = milliseconds(a.GetLinger())
-	if a.NodeConfirms != nil {
-		o.NodeConfirms = int(min(a.GetNodeConfirms(), maxQuorum))
+	o.Linger = milliseconds(a.linger)
+	if a.confirmed {
+		o.NodeConfirms = int(min(a.confirms, maxQuorum))
 	}
-	o.IfNotModified = o.IfNotModified || a.GetIfNotModified()
-	o.ReturnBody = o.ReturnBody || a.GetReturnBody()
+	o.IfNotModified = o.IfNotModified || a.ifNotModified
+	o.ReturnBody = o.ReturnBody || a.returnBody
 	return nil
 }
 

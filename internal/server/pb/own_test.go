@@ -1,8 +1,10 @@
 package pb
 
 import (
+	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,6 +101,7 @@ func frameWithJunkAsk(t *testing.T) []byte {
 func TestErrorsAreToldWhole(t *testing.T) {
 	p := kv.Partition{Index: 3, Of: 64}
 	replies := []kv.Reply{{Partition: p, Node: "n1", Role: kv.Fallback, Result: kv.Refused, Elapsed: time.Second, Error: "why", Repaired: true}}
+	replies = append(replies, kv.Reply{Partition: kv.Partition{Index: 63, Of: 64}, Node: strings.Repeat("n", 1<<14), Role: kv.Primary, Result: kv.Pending})
 	quorum := &kv.QuorumError{Op: "put", Need: "W", Want: 2, Got: 1, InDoubt: true, Timeout: true, Failures: []kv.Failure{{Partition: p, Node: "n1", Why: "why"}}}
 	for _, err := range []error{
 		kv.ErrNotFound, kv.ErrTimeout, kv.ErrOverload, quorum, kv.ErrInDoubt, &kv.InvalidError{What: "W", Problem: "is 9"}, kv.ErrContext,
@@ -106,10 +109,14 @@ func TestErrorsAreToldWhole(t *testing.T) {
 		&kv.DataError{Cause: kv.ErrDataType, Text: "of a set"}, &kv.DataError{Cause: kv.ErrPrecondition, Text: "not there"}, &kv.DataError{Cause: kv.ErrOverflow, Text: "full"},
 		errors.Join(kv.ErrInDoubt, kv.ErrClosed),
 	} {
-		b, failed := proto.Marshal(riakpb.Tell(replies, kv.Context("c"), err))
-		var back riakpb.TanoTold
-		if failed = errors.Join(failed, proto.Unmarshal(b, &back)); failed != nil {
+		field := riakpb.AppendTold(nil, ownField, replies, kv.Context("c"), err)
+		var answer riakpb.RpbErrorResp
+		if failed := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(field, &answer); failed != nil {
 			t.Fatal(failed)
+		}
+		back := answer.Told
+		if again, failed := (proto.MarshalOptions{AllowPartial: true, Deterministic: true}).Marshal(&answer); failed != nil || !bytes.Equal(again, field) {
+			t.Errorf("%q is encoded as %x; the generated code makes it %x, error %v", err, field, again, failed)
 		}
 		for _, is := range []error{
 			kv.ErrNotFound, kv.ErrTimeout, kv.ErrOverload, kv.ErrQuorum, kv.ErrInDoubt, kv.ErrInvalid, kv.ErrContext,

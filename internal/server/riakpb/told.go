@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/tanodb/tanodb/kv"
 )
@@ -41,73 +41,119 @@ var codes = []struct {
 	{"internal", kv.ErrInternal},
 }
 
-// Tell is the story of a request that ended with this error, or nil.
-func Tell(replies []kv.Reply, c kv.Context, err error) *TanoTold {
-	t := &TanoTold{Context: c}
-	size := 0
+// AppendTold appends a field of this number that is a TanoTold: the story of a
+// request that ended with this error, or nil. It is encoded by hand, since each
+// answer to our own client has one: the fields stand as the generated code would
+// put them.
+func AppendTold(b []byte, num protowire.Number, replies []kv.Reply, c kv.Context, err error) []byte {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	at, size := len(b), 0
 	for i := range replies {
-		r := &replies[i]
-		size = r.Partition.Of
-		t.Replies = append(t.Replies, tellReply(r))
+		size = replies[i].Partition.Of
+		b = appendReply(b, &replies[i])
 	}
-	var q *kv.QuorumError
-	if errors.As(err, &q) && len(q.Failures) > 0 {
+	q, _ := errors.AsType[*kv.QuorumError](err)
+	if q != nil && len(q.Failures) > 0 {
 		size = q.Failures[0].Partition.Of
 	}
 	if size > 0 {
-		t.Partitions = proto.Uint32(uint32(size))
+		b = appendNumber(b, 2, uint64(size))
+	}
+	if c != nil {
+		b = appendBytes(b, 3, c)
 	}
 	if err != nil {
-		t.Error = tellError(err)
+		b = appendError(b, err, q)
 	}
-	return t
+	return sized(b, at)
 }
 
-func tellReply(r *kv.Reply) *TanoReply {
-	m := &TanoReply{
-		Partition:    proto.Uint32(uint32(r.Partition.Index)),
-		Node:         []byte(r.Node),
-		Role:         []byte(r.Role),
-		Result:       []byte(r.Result),
-		ElapsedUsecs: proto.Uint64(uint64(max(r.Elapsed, 0).Microseconds())),
-	}
+// AppendNext appends a field of this number that is a TanoTold which says where
+// the next page begins.
+func AppendNext(b []byte, num protowire.Number, token string) []byte {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	at := len(b)
+	return sized(appendBytes(b, 4, token), at)
+}
+
+func appendReply(b []byte, r *kv.Reply) []byte {
+	b = protowire.AppendTag(b, 1, protowire.BytesType)
+	at := len(b)
+	b = appendNumber(b, 1, uint64(uint32(r.Partition.Index)))
+	b = appendBytes(b, 2, r.Node)
+	b = appendBytes(b, 3, r.Role)
+	b = appendBytes(b, 4, r.Result)
+	b = appendNumber(b, 5, uint64(max(r.Elapsed, 0).Microseconds()))
 	if r.Error != "" {
-		m.Error = []byte(r.Error)
+		b = appendBytes(b, 6, r.Error)
 	}
 	if r.Repaired {
-		m.Repaired = proto.Bool(true)
+		b = appendNumber(b, 7, 1)
 	}
-	return m
+	return sized(b, at)
 }
 
-func tellError(err error) *TanoError {
-	e := &TanoError{
-		Code:    []byte("internal"),
-		Text:    []byte(err.Error()),
-		InDoubt: proto.Bool(errors.Is(err, kv.ErrInDoubt)),
-		Timeout: proto.Bool(errors.Is(err, kv.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)),
+// appendError appends what went wrong. Q is the quorum that err says was not
+// reached, if it does.
+func appendError(b []byte, err error, q *kv.QuorumError) []byte {
+	b = protowire.AppendTag(b, 5, protowire.BytesType)
+	at := len(b)
+	b = appendBytes(b, 1, codeOf(err))
+	b = appendBytes(b, 2, err.Error())
+	b = appendNumber(b, 3, protowire.EncodeBool(errors.Is(err, kv.ErrInDoubt)))
+	b = appendNumber(b, 4, protowire.EncodeBool(errors.Is(err, kv.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)))
+	if q != nil {
+		b = appendBytes(b, 5, q.Op)
+		b = appendBytes(b, 6, q.Need)
+		b = appendNumber(b, 7, uint64(uint32(q.Want)))
+		b = appendNumber(b, 8, uint64(uint32(q.Got)))
+		for i := range q.Failures {
+			b = appendFailure(b, &q.Failures[i])
+		}
 	}
+	if invalid, is := errors.AsType[*kv.InvalidError](err); is {
+		b = appendBytes(b, 10, invalid.What)
+		b = appendBytes(b, 11, invalid.Problem)
+	}
+	return sized(b, at)
+}
+
+func codeOf(err error) string {
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
-			e.Code = []byte(c.code)
-			break
+			return c.code
 		}
 	}
-	var invalid *kv.InvalidError
-	if errors.As(err, &invalid) {
-		e.What, e.Problem = []byte(invalid.What), []byte(invalid.Problem)
-	}
-	var q *kv.QuorumError
-	if errors.As(err, &q) {
-		e.Op, e.Need = []byte(q.Op), []byte(q.Need)
-		e.Want, e.Got = proto.Uint32(uint32(q.Want)), proto.Uint32(uint32(q.Got))
-		for _, f := range q.Failures {
-			e.Failures = append(e.Failures, &TanoFailure{
-				Partition: proto.Uint32(uint32(f.Partition.Index)), Node: []byte(f.Node), Why: []byte(f.Why),
-			})
-		}
-	}
-	return e
+	return "internal"
+}
+
+func appendFailure(b []byte, f *kv.Failure) []byte {
+	b = protowire.AppendTag(b, 9, protowire.BytesType)
+	at := len(b)
+	b = appendNumber(b, 1, uint64(uint32(f.Partition.Index)))
+	b = appendBytes(b, 2, f.Node)
+	b = appendBytes(b, 3, f.Why)
+	return sized(b, at)
+}
+
+func appendBytes[T ~string | ~[]byte](b []byte, num protowire.Number, data T) []byte {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(len(data)))
+	return append(b, data...)
+}
+
+func appendNumber(b []byte, num protowire.Number, n uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), n)
+}
+
+// sized puts the length of what stands in b from at on in front of it. To move a
+// few bytes costs less than to measure a message before it is made.
+func sized(b []byte, at int) []byte {
+	n := len(b) - at
+	b = protowire.AppendVarint(b, uint64(n)) // only to make room
+	copy(b[len(b)-n:], b[at:at+n])
+	protowire.AppendVarint(b[:at], uint64(n))
+	return b
 }
 
 // KVReplies are the replies of the story.

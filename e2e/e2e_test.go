@@ -11,8 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tanodb/tanodb/internal/testports"
 )
 
 // rounds is how often the tests of power losses take the power away.
@@ -410,57 +410,17 @@ func (r *report) tell(t *testing.T) {
 	}
 }
 
-func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-
-// The ports of nodes. Systems give higher ones to connections that go out, which
-// are many under load: one of them could take the port of a node that is started
-// later, or again.
-const (
-	firstPort = 10_000
-	portsEnd  = 32_000
-)
-
-// ports are those that a test was given already: its nodes may not listen yet.
-var ports = struct {
-	sync.Mutex
-	given map[int]bool
-}{given: map[int]bool{}}
+func address(port int) string { return testports.At(port) }
 
 // freePorts finds ports of loopback that follow one another and are all free,
 // and returns the first.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
-	const tries = 100
-	ports.Lock()
-	defer ports.Unlock()
-	for range tries {
-		base := firstPort + rand.IntN(portsEnd-firstPort-n)
-		given := false
-		for port := base; port < base+n; port++ {
-			given = given || ports.given[port]
-		}
-		if given || !allFree(base, n) {
-			continue
-		}
-		for port := base; port < base+n; port++ {
-			ports.given[port] = true
-		}
-		return base
+	port, err := testports.Processes.Take(n)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no %d free ports in a row after %d tries", n, tries)
-	return 0
-}
-
-// allFree reports whether nobody listens on any of n ports.
-func allFree(base, n int) bool {
-	for i := range n {
-		l, err := net.Listen("tcp", address(base+i))
-		if err != nil {
-			return false
-		}
-		l.Close()
-	}
-	return true
+	return port
 }
 
 // pass lets the load run for a while.

@@ -27,8 +27,9 @@ import (
 // rounds is how often the tests of power losses take the power away.
 var rounds = flag.Int("rounds", 3, "power losses in TestPowerLoss and TestScenario26AllLosePower")
 
-// objects is how much there is to repair in TestReplicasHeal.
-var objects = flag.Int("objects", 5_000, "objects in TestReplicasHeal")
+// objects is how much there is to repair in TestReplicasHeal, and to move in
+// TestTopologyUnderLoad.
+var objects = flag.Int("objects", 5_000, "objects in TestReplicasHeal and TestTopologyUnderLoad")
 
 // patience is how long anything may take that has no time of its own. The more
 // objects there are, the more that is.
@@ -102,10 +103,11 @@ func seeSources() error {
 	})
 }
 
-// build builds the program under a name and returns its path.
+// build builds the program under a name and returns its path. Unlike go build, go run
+// keeps what it has linked for others who need the same.
 func build(name string, flags ...string) (string, error) {
 	path := filepath.Join(programs, name)
-	args := append(append([]string{"build", "-o", path}, flags...), "github.com/tanodb/tanodb/cmd/tanodb")
+	args := append(append([]string{"run", "-exec", "cp"}, flags...), "github.com/tanodb/tanodb/cmd/tanodb", path)
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
@@ -348,6 +350,12 @@ func startLoad(t *testing.T, d *devCluster, args ...string) *load {
 	return startLoadAt(t, here, append([]string{"--dir", d.dir}, args...)...)
 }
 
+// loadRate is how many requests a second a load sends, unless a test says otherwise: many
+// in each second of a test, and so few that the nodes have what they need of a busy
+// machine. A load at full speed is one that keeps them from telling each other that they
+// are alive.
+const loadRate = "300"
+
 // startLoadAt starts a load that verifies, unless the arguments say otherwise, and
 // goes on until end. Its requests give up after opTimeout.
 func startLoadAt(t *testing.T, at place, args ...string) *load {
@@ -355,7 +363,7 @@ func startLoadAt(t *testing.T, at place, args ...string) *load {
 	l := &load{t: t}
 	l.cmd = at.command(context.Background(), program, append([]string{
 		"bench", "--json", "--verify", "--workers", "16", "--keys", "2000", "--value-size", "200",
-		"--warmup", "0s", "--duration", "10m", "--timeout", opTimeout.String(), "-w", "2", "-r", "2",
+		"--warmup", "0s", "--duration", "10m", "--rate", loadRate, "--timeout", opTimeout.String(), "-w", "2", "-r", "2",
 	}, args...)...)
 	l.cmd.Stdout, l.cmd.Stderr = &l.out, &l.errs
 	if err := l.cmd.Start(); err != nil {

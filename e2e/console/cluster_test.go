@@ -22,7 +22,8 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(folder, "tanodb")
-	if out, err := exec.Command("go", "build", "-o", path, "github.com/tanodb/tanodb/cmd/tanodb").CombinedOutput(); err != nil {
+	// Unlike go build, go run keeps what it has linked for others who need the same.
+	if out, err := exec.Command("go", "run", "-exec", "cp", "github.com/tanodb/tanodb/cmd/tanodb", path).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil

@@ -15,9 +15,13 @@ LIVES ?= 2
 LIFETIME ?= 0
 LIFEOPS ?= 1000000
 FUZZTIME ?= 5s
+PACKAGES ?= ./...
 
 # The packages with goroutines and locks of their own. Below them all is pure.
 CONCURRENT := . ./internal/transport ./storage/... ./internal/mapreduce ./internal/server/...
+
+# The packages with files that only a build with planted bugs has.
+PLANTED = ./cmd/tanodb ./internal/planted ./internal/sim $(PURE)
 
 # The packages with tests of what a planted bug does.
 PURE := ./internal/object ./internal/quorum ./internal/membership ./internal/vnode ./internal/handoff
@@ -36,7 +40,7 @@ release: ## build VERSION (v1.2.3) for all platforms into DIR (dist), with packa
 
 .PHONY: test
 test: ## run all tests, as "go test ./..." does
-	go test ./...
+	go test $(PACKAGES)
 
 .PHONY: generate
 generate: ## make the code of the .proto files anew; needs protoc (Debian: protobuf-compiler)
@@ -46,7 +50,7 @@ generate: ## make the code of the .proto files anew; needs protoc (Debian: proto
 lint: ## check formatting, layers, purity, words, dead code, vet, staticcheck, go.mod
 	go mod tidy -diff
 	go vet ./...
-	go vet -tags planted ./internal/... ./cmd/...
+	go vet -tags planted $(PLANTED)
 	go tool staticcheck ./...
 	go test -count=1 ./internal/lint -deadcode
 

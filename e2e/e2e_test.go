@@ -35,8 +35,9 @@ var objects = flag.Int("objects", 5_000, "objects in TestReplicasHeal and TestTo
 // objects there are, the more that is.
 var patience = time.Minute
 
-// lookEvery is how often a test looks again at what it waits for.
-const lookEvery = 50 * time.Millisecond
+// lookEvery is how often a test looks again at what it waits for: a look is mostly a process
+// that starts.
+const lookEvery = 250 * time.Millisecond
 
 // program is the path of the program under test.
 var program string
@@ -354,7 +355,7 @@ func startLoad(t *testing.T, d *devCluster, args ...string) *load {
 // in each second of a test, and so few that the nodes have what they need of a busy
 // machine. A load at full speed is one that keeps them from telling each other that they
 // are alive.
-const loadRate = "300"
+const loadRate = "150"
 
 // startLoadAt starts a load that verifies, unless the arguments say otherwise, and
 // goes on until end. Its requests give up after opTimeout.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -138,12 +137,7 @@ func openTCP(t testing.TB, nodes int) []*tanodb.Node {
 	t.Helper()
 	var members []tanodb.Member
 	for i := range nodes {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		members = append(members, tanodb.Member{Name: fmt.Sprintf("n%d", i+1), Address: l.Addr().String()})
-		l.Close()
+		members = append(members, tanodb.Member{Name: fmt.Sprintf("n%d", i+1), Address: freeAddress(t)})
 	}
 	cluster := make([]*tanodb.Node, nodes)
 	for i, m := range members {

@@ -21,7 +21,7 @@ func TestScenario23CounterInDoubt(t *testing.T) {
 	if _, err := cluster[0].Update(ctx, k, kv.CounterOp(1), kv.WriteOptions{W: kv.All}); err != nil {
 		t.Fatal(err)
 	}
-	named := kv.WriteOptions{W: kv.All, SloppyQuorum: kv.Off, Timeout: 200 * time.Millisecond, RequestID: kv.RequestID{23}}
+	named := kv.WriteOptions{W: kv.All, SloppyQuorum: kv.Off, Timeout: time.Second, RequestID: kv.RequestID{23}}
 	network.CutOneWay("n2", "n1")
 	network.CutOneWay("n3", "n1") // what n1 sends arrives, and no answer comes back
 	_, err := cluster[0].Update(ctx, k, kv.CounterOp(10), named)
@@ -29,6 +29,7 @@ func TestScenario23CounterInDoubt(t *testing.T) {
 		t.Fatalf("error %v, want one in doubt", err)
 	}
 	network.Heal()
+	tanodb.WaitUp(t, cluster...) // they may have missed each other on a busy machine
 	for i := range 5 {
 		// Others count meanwhile, and the one in doubt is said again at each node.
 		if _, err := cluster[i%3].Update(ctx, k, kv.CounterOp(100), kv.WriteOptions{RequestID: kv.RequestID{1, byte(i)}}); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/testports"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -435,14 +436,13 @@ func TestANodeDoesNotJoinItself(t *testing.T) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := testports.Root.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // TestScenario16RingSizeIsFixed: a ring never changes its size under data. A

@@ -186,6 +186,25 @@ func TestANodeThatCannotBeDialledIsPassedOver(t *testing.T) {
 	}
 }
 
+// deadline is a context whose time is over when somebody says so.
+type deadline struct {
+	context.Context
+	over chan struct{}
+}
+
+func newDeadline(t *testing.T) deadline { return deadline{t.Context(), make(chan struct{})} }
+
+func (d deadline) Done() <-chan struct{} { return d.over }
+
+func (d deadline) Err() error {
+	select {
+	case <-d.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 func TestASlowNodeAndADeadline(t *testing.T) {
 	late := make(chan net.Conn, 10)
 	first := scripted(t, func(c net.Conn, code riakpb.Code) {
@@ -196,14 +215,17 @@ func TestASlowNodeAndADeadline(t *testing.T) {
 		late <- c
 	})
 	c := open(t, client.Options{Addresses: []string{first.address}})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-	defer cancel()
-	_, err := c.Put(ctx, key, value, kv.WriteOptions{})
+	over, asked := newDeadline(t), make(chan net.Conn, 1)
+	go func() {
+		asked <- <-late
+		close(over.over) // the node has the request, and the time for it is over
+	}()
+	_, err := c.Put(over, key, value, kv.WriteOptions{})
 	if !errors.Is(err, kv.ErrInDoubt) || !errors.Is(err, kv.ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a put without an answer: %v", err)
 	}
 	// The answer comes now, and must not be that of the next request.
-	answer(<-late, riakpb.PutResp, &riakpb.RpbPutResp{})
+	answer(<-asked, riakpb.PutResp, &riakpb.RpbPutResp{})
 	if obj, err := c.Get(t.Context(), key, kv.ReadOptions{}); err != nil || string(obj.Values[0].Data) != "prompt" {
 		t.Errorf("the next get: %v, %v", obj.Values, err)
 	}
@@ -215,7 +237,7 @@ func TestASlowNodeAndADeadline(t *testing.T) {
 	if _, err = c.Put(ctx, key, value, kv.WriteOptions{}); !errors.Is(err, context.Canceled) || !errors.Is(err, kv.ErrInDoubt) {
 		t.Errorf("a put that was cancelled: %v", err)
 	}
-	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
 	if _, err = c.Keys(ctx, kv.Bucket{Name: "b"}, kv.ListOptions{}); !errors.Is(err, kv.ErrTimeout) || errors.Is(err, kv.ErrInDoubt) {
 		t.Errorf("a listing without an answer: %v", err)
@@ -223,9 +245,10 @@ func TestASlowNodeAndADeadline(t *testing.T) {
 }
 
 func TestASlowReadLeavesTimeForAnotherNode(t *testing.T) {
+	t.Parallel()
 	silent, second := scripted(t, func(net.Conn, riakpb.Code) {}), scripted(t, works("second"))
 	c := firstAsks(t, silent, second)
-	obj, err := c.Get(t.Context(), key, kv.ReadOptions{Timeout: 100 * time.Millisecond})
+	obj, err := c.Get(t.Context(), key, kv.ReadOptions{Timeout: 6 * time.Second}) // the first has half of it
 	if err != nil || string(obj.Values[0].Data) != "second" || silent.got(riakpb.GetReq) != 1 {
 		t.Errorf("%v, %v; the first was asked %d times", obj.Values, err, silent.got(riakpb.GetReq))
 	}

@@ -11,8 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,20 +20,24 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tanodb/tanodb/internal/testports"
 )
 
 // rounds is how often the tests of power losses take the power away.
 var rounds = flag.Int("rounds", 3, "power losses in TestPowerLoss and TestScenario26AllLosePower")
 
-// objects is how much there is to repair in TestReplicasHeal.
-var objects = flag.Int("objects", 5_000, "objects in TestReplicasHeal")
+// objects is how much there is to repair in TestReplicasHeal, and to move in
+// TestTopologyUnderLoad.
+var objects = flag.Int("objects", 5_000, "objects in TestReplicasHeal and TestTopologyUnderLoad")
 
 // patience is how long anything may take that has no time of its own. The more
 // objects there are, the more that is.
 var patience = time.Minute
 
-// lookEvery is how often a test looks again at what it waits for.
-const lookEvery = 50 * time.Millisecond
+// lookEvery is how often a test looks again at what it waits for: a look is mostly a process
+// that starts.
+const lookEvery = 250 * time.Millisecond
 
 // program is the path of the program under test.
 var program string
@@ -102,10 +104,11 @@ func seeSources() error {
 	})
 }
 
-// build builds the program under a name and returns its path.
+// build builds the program under a name and returns its path. Unlike go build, go run
+// keeps what it has linked for others who need the same.
 func build(name string, flags ...string) (string, error) {
 	path := filepath.Join(programs, name)
-	args := append(append([]string{"build", "-o", path}, flags...), "github.com/tanodb/tanodb/cmd/tanodb")
+	args := append(append([]string{"run", "-exec", "cp"}, flags...), "github.com/tanodb/tanodb/cmd/tanodb", path)
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
@@ -348,6 +351,12 @@ func startLoad(t *testing.T, d *devCluster, args ...string) *load {
 	return startLoadAt(t, here, append([]string{"--dir", d.dir}, args...)...)
 }
 
+// loadRate is how many requests a second a load sends, unless a test says otherwise: many
+// in each second of a test, and so few that the nodes have what they need of a busy
+// machine. A load at full speed is one that keeps them from telling each other that they
+// are alive.
+const loadRate = "150"
+
 // startLoadAt starts a load that verifies, unless the arguments say otherwise, and
 // goes on until end. Its requests give up after opTimeout.
 func startLoadAt(t *testing.T, at place, args ...string) *load {
@@ -355,7 +364,7 @@ func startLoadAt(t *testing.T, at place, args ...string) *load {
 	l := &load{t: t}
 	l.cmd = at.command(context.Background(), program, append([]string{
 		"bench", "--json", "--verify", "--workers", "16", "--keys", "2000", "--value-size", "200",
-		"--warmup", "0s", "--duration", "10m", "--timeout", opTimeout.String(), "-w", "2", "-r", "2",
+		"--warmup", "0s", "--duration", "10m", "--rate", loadRate, "--timeout", opTimeout.String(), "-w", "2", "-r", "2",
 	}, args...)...)
 	l.cmd.Stdout, l.cmd.Stderr = &l.out, &l.errs
 	if err := l.cmd.Start(); err != nil {
@@ -410,57 +419,17 @@ func (r *report) tell(t *testing.T) {
 	}
 }
 
-func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-
-// The ports of nodes. Systems give higher ones to connections that go out, which
-// are many under load: one of them could take the port of a node that is started
-// later, or again.
-const (
-	firstPort = 10_000
-	portsEnd  = 32_000
-)
-
-// ports are those that a test was given already: its nodes may not listen yet.
-var ports = struct {
-	sync.Mutex
-	given map[int]bool
-}{given: map[int]bool{}}
+func address(port int) string { return testports.At(port) }
 
 // freePorts finds ports of loopback that follow one another and are all free,
 // and returns the first.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
-	const tries = 100
-	ports.Lock()
-	defer ports.Unlock()
-	for range tries {
-		base := firstPort + rand.IntN(portsEnd-firstPort-n)
-		given := false
-		for port := base; port < base+n; port++ {
-			given = given || ports.given[port]
-		}
-		if given || !allFree(base, n) {
-			continue
-		}
-		for port := base; port < base+n; port++ {
-			ports.given[port] = true
-		}
-		return base
+	port, err := testports.Processes.Take(n)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no %d free ports in a row after %d tries", n, tries)
-	return 0
-}
-
-// allFree reports whether nobody listens on any of n ports.
-func allFree(base, n int) bool {
-	for i := range n {
-		l, err := net.Listen("tcp", address(base+i))
-		if err != nil {
-			return false
-		}
-		l.Close()
-	}
-	return true
+	return port
 }
 
 // pass lets the load run for a while.

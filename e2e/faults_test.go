@@ -108,7 +108,7 @@ func TestPowerLoss(t *testing.T) {
 	t.Parallel() // it measures nothing
 	needProgram(t)
 	d := startDev(t, 3)
-	l := startLoad(t, d, "--workload", "put", "--keys", "500")
+	l := startLoad(t, d, "--workload", "put", "--keys", "500", "--rate", "1000")
 	for range *rounds {
 		pass(t, between)
 		d.dev("kill", "all")

@@ -12,7 +12,7 @@ import (
 // be missing.
 func TestScenario26AllLosePower(t *testing.T) {
 	t.Parallel() // it measures nothing
-	r, err := losePower(t, mountLossy(t), *rounds, program, here)
+	r, err := losePower(t, mountLossy(t), *rounds, program, here, "--rate", "1000")
 	if v := r.Verified; err != nil || v.Lost+v.Wrong+v.Unreadable > 0 {
 		t.Errorf("verification failed: %v\n%d lost, %d wrong, %d unreadable: %v", err, v.Lost, v.Wrong, v.Unreadable, v.Findings)
 	}
@@ -27,8 +27,8 @@ func TestScenario26IsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const rounds = 2 // one loses some dozens of writes
-	r, _ := losePower(t, m, rounds, hasty, place{"env", "TANODB_PLANTED=ack-before-durable"})
+	const rounds = 2                                                                                         // one loses some dozens of writes
+	r, _ := losePower(t, m, rounds, hasty, place{"env", "TANODB_PLANTED=ack-before-durable"}, "--rate", "0") // the faster, the more is not durable yet
 	if r.Verified.Lost == 0 {
 		t.Errorf("nodes that acknowledge too early have lost nothing of %d writes: the power was not gone", r.Verified.Acknowledged)
 	}
@@ -36,8 +36,8 @@ func TestScenario26IsSeen(t *testing.T) {
 }
 
 // losePower runs a cluster of a program on a lossy disk and takes its power under
-// load, so many times. It returns what the load says in the end.
-func losePower(t *testing.T, m *mounted, rounds int, program string, at place) (report, error) {
+// a load with these arguments, so many times. It returns what the load says in the end.
+func losePower(t *testing.T, m *mounted, rounds int, program string, at place, load ...string) (report, error) {
 	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -45,7 +45,7 @@ func losePower(t *testing.T, m *mounted, rounds int, program string, at place) (
 	nodes := lossyNodes(t, m, program, at)
 	start(nodes)
 	// Hardly any key is written twice, so that no later write hides that one is lost.
-	l := startLoadAt(t, here, "--workload", "put", "--keys", "100000", "--addr", bases(nodes))
+	l := startLoadAt(t, here, append([]string{"--workload", "put", "--keys", "100000", "--addr", bases(nodes)}, load...)...)
 	for round := range rounds {
 		pass(t, between)
 		m.cut()

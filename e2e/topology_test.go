@@ -19,9 +19,8 @@ import (
 // lost, the ring is balanced, and nobody keeps what it has given away.
 func TestTopologyUnderLoad(t *testing.T) {
 	needProgram(t)
-	const objects = 15_000
 	d := startDev(t, 3)
-	d.preload("pre", objects)
+	d.preload("pre", *objects)
 	stay := startLoadAt(t, here, "--workers", "8", "--addr", d.base(1)+","+d.base(3))
 	all := startLoad(t, d, "--workers", "8")
 	pass(t, between)
@@ -54,7 +53,7 @@ func TestTopologyUnderLoad(t *testing.T) {
 
 	end := mustCluster(t, here, d.base(1))
 	wantBalance(t, end, "n1", "n4", "n5", "n6")
-	d.wantWhole("pre", objects, end)
+	d.wantWhole("pre", *objects, end)
 	wantErrorsOnlyAround(t, stay.end(), []span{killed})
 	wantErrorsOnlyAround(t, all.end(), []span{left, killed})
 	d.wantRest()

@@ -19,6 +19,7 @@ const (
 	maxBenchWorkers = 10_000
 	maxBenchKeys    = 100_000_000
 	maxBenchNodes   = 9
+	maxBenchRate    = 10_000_000
 )
 
 // The protocols of a load.
@@ -36,6 +37,7 @@ type benchCmd struct {
 	Workload  string        `help:"What is done: put, get, or mixed." enum:"put,get,mixed" default:"mixed" placeholder:"NAME"`
 	ReadRatio float64       `help:"Share of reads in a mixed load." default:"0.5" placeholder:"0…1"`
 	Workers   int           `help:"How many requests are in progress at any moment." default:"16" placeholder:"N"`
+	Rate      int           `help:"Requests a second at most, of all workers together; 0: each as soon as the one before is answered." placeholder:"N"`
 	Keys      int           `help:"How many keys are used; each worker writes its own share of them." default:"10000" placeholder:"N"`
 	ValueSize int           `help:"Bytes in a value." default:"1024" placeholder:"BYTES"`
 	Dist      string        `help:"How keys are chosen: uniform or zipf." enum:"uniform,zipf" default:"uniform" placeholder:"NAME"`
@@ -51,7 +53,7 @@ type benchCmd struct {
 
 // Help is the long part of the command's help.
 func (*benchCmd) Help() string {
-	return `Every worker sends a request, waits for its answer, and sends the next: a closed loop. Workers are spread over the nodes; while a node does not answer, its workers use the others. No request is sent twice; each that failed is counted, by kind and by second. --timeout bounds each request.
+	return `Every worker sends a request, waits for its answer, and sends the next: a closed loop. With --rate they also wait until it is their turn, and what a busy cluster has missed is not made up for. Workers are spread over the nodes; while a node does not answer, its workers use the others. No request is sent twice; each that failed is counted, by kind and by second. --timeout bounds each request.
 
 With --verify the bucket is set to keep siblings (allow_mult=true), and the exit code is 1 if an acknowledged write is missing at the end, or a value is there that must not be.
 
@@ -109,6 +111,8 @@ func (c *benchCmd) check() error {
 	switch {
 	case c.Workers < 1 || c.Workers > maxBenchWorkers:
 		return usagef("--workers is %d; it must be from 1 to %d", c.Workers, maxBenchWorkers)
+	case c.Rate < 0 || c.Rate > maxBenchRate:
+		return usagef("--rate is %d; it must be from 0 to %d", c.Rate, maxBenchRate)
 	case c.Keys < c.Workers || c.Keys > maxBenchKeys:
 		return usagef("--keys is %d; it must be from the number of workers, %d, to %d", c.Keys, c.Workers, maxBenchKeys)
 	case c.ValueSize < 0 || c.ValueSize > kv.MaxObject/2:

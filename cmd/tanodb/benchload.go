@@ -35,6 +35,7 @@ type bench struct {
 	workers []*worker
 	rec     *recorder
 	cpu     *cpuMeter
+	pacer   pacer
 }
 
 func newBench(c *benchCmd, timeout time.Duration, target *benchTarget) *bench {
@@ -45,6 +46,9 @@ func newBench(c *benchCmd, timeout time.Duration, target *benchTarget) *bench {
 	}
 	b.rec = newRecorder()
 	b.cpu = &cpuMeter{read: target.cpu}
+	if c.Rate > 0 {
+		b.pacer.every = time.Second / time.Duration(c.Rate)
+	}
 	for i := range c.Workers {
 		b.workers = append(b.workers, newWorker(b, i, blind))
 	}
@@ -91,7 +95,9 @@ func (b *bench) phase(ctx context.Context, d time.Duration) {
 	defer cancel()
 	b.each(func(w *worker) {
 		for ctx.Err() == nil {
-			w.step(ctx)
+			if b.pacer.wait(ctx) {
+				w.step(ctx)
+			}
 		}
 	})
 }

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -15,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tanodb/tanodb/internal/server/api"
+	"github.com/tanodb/tanodb/internal/testports"
 )
 
 // TestMain makes this test binary stand in for the program: started under the
@@ -32,7 +31,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			base, err := freePorts(10)
+			base, err := testports.Commands.Take(10)
 			if err != nil {
 				return err
 			}
@@ -117,28 +116,4 @@ func cmdVTag(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no sibling is %q", args[2])
-}
-
-// freePorts finds so many ports in a row that are free. They are below those that systems
-// give to connections that are made, so that nobody is given one before it is used.
-func freePorts(n int) (int, error) {
-	const tries, lowest, highest = 100, 10_000, 30_000
-	for range tries {
-		base := lowest + rand.IntN(highest-lowest-n)
-		var held []net.Listener
-		for i := range n {
-			l, err := net.Listen("tcp", loopback(base+i))
-			if err != nil {
-				break
-			}
-			held = append(held, l)
-		}
-		for _, l := range held {
-			l.Close()
-		}
-		if len(held) == n {
-			return base, nil
-		}
-	}
-	return 0, fmt.Errorf("no %d free ports in a row after %d tries", n, tries)
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tanodb/tanodb/internal/testports"
 )
 
 // tour is the page that TestTour runs.
@@ -83,7 +85,7 @@ func runPage(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := freePorts(20)
+	base, err := testports.Commands.Take(20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +112,7 @@ func runPage(t *testing.T, path string) {
 
 var (
 	blanks    = regexp.MustCompile(`\s+`)
-	durations = regexp.MustCompile(`\b[0-9]+(\.[0-9]+)?(µs|ms|s)\b`)
+	durations = regexp.MustCompile(`\b[0-9]+(\.[0-9]+)? ?(µs|ms|s)\b`)
 )
 
 // agrees reports whether output is what the page says, where blanks count as
@@ -153,6 +155,7 @@ func TestAgrees(t *testing.T) {
 		"the same":          {"a b", "a  b", true},
 		"another":           {"a b", "a c", false},
 		"durations":         {"took 1.5ms", "took 99µs", true},
+		"a longer one":      {"for 2.0 s", "for 12.1 s", true},
 		"not a duration":    {"took 1.5ms", "took long", false},
 		"anything":          {"a … c", "a b b c", true},
 		"anything, not end": {"a … c", "a b b", false},

@@ -9,16 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/tanodb/tanodb/internal/testports"
 )
 
 const (
@@ -289,7 +288,8 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(programs, "tanodb")
-	if out, err := exec.Command("go", "build", "-o", path, "github.com/tanodb/tanodb/cmd/tanodb").CombinedOutput(); err != nil {
+	// Unlike go build, go run keeps what it has linked for others who need the same.
+	if out, err := exec.Command("go", "run", "-exec", "cp", "github.com/tanodb/tanodb/cmd/tanodb", path).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil
@@ -446,39 +446,12 @@ func (p *process) members() map[string]bool {
 	return up
 }
 
-// The ports of nodes. Systems give higher ones to connections that go out: one of them
-// could take the port of a node that is started again. The tests in e2e, which may run
-// at the same time, use other ones.
-const (
-	firstPort = 6_000
-	portsEnd  = 9_900
-)
-
-// ports are those that were given already: their nodes may not listen yet.
-var ports = struct {
-	sync.Mutex
-	given map[int]bool
-}{given: map[int]bool{}}
-
 // freeAddress is an address of loopback on which nobody listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	const tries = 100
-	ports.Lock()
-	defer ports.Unlock()
-	for range tries {
-		port := firstPort + rand.IntN(portsEnd-firstPort)
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		if !ports.given[port] {
-			ports.given[port] = true
-			return address
-		}
+	address, err := testports.Compat.Address()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no free port after %d tries", tries)
-	return ""
+	return address
 }

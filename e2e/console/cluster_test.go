@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/tanodb/tanodb/internal/testports"
 )
 
 // program is built once, when the first test needs it.
@@ -22,7 +22,8 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(folder, "tanodb")
-	if out, err := exec.Command("go", "build", "-o", path, "github.com/tanodb/tanodb/cmd/tanodb").CombinedOutput(); err != nil {
+	// Unlike go build, go run keeps what it has linked for others who need the same.
+	if out, err := exec.Command("go", "run", "-exec", "cp", "github.com/tanodb/tanodb/cmd/tanodb", path).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil
@@ -65,10 +66,6 @@ type cluster struct {
 	bases   []string // URLs
 }
 
-// The ports of the nodes are chosen from here on: those below are others' defaults, those above
-// are given to connections.
-const firstPort, endPort = 12000, 32000
-
 // start starts a cluster of so many nodes; there is room for two more.
 func start(t *testing.T, nodes int, flags ...string) *cluster {
 	t.Helper()
@@ -81,7 +78,10 @@ func start(t *testing.T, nodes int, flags ...string) *cluster {
 	}
 	c := &cluster{t: t, program: path, dir: filepath.Join(t.TempDir(), "dev")}
 	var said bytes.Buffer
-	base := freePorts(t, 2*(nodes+2))
+	base, err := testports.Console.Take(2 * (nodes + 2))
+	if err != nil {
+		t.Fatal(err)
+	}
 	dev := exec.Command(path, append([]string{"dev", "--dir", c.dir, "--nodes", strconv.Itoa(nodes), "--base-port", strconv.Itoa(base)}, flags...)...)
 	dev.Stdout, dev.Stderr = &said, &said
 	if err := dev.Start(); err != nil {
@@ -133,24 +133,4 @@ func (c *cluster) dev(action string, nodes ...string) {
 func (c *cluster) put(bucket, key, value string) {
 	c.t.Helper()
 	c.run("put", bucket, key, value, "--addr", c.bases[0])
-}
-
-// freePorts finds ports that follow one another and are free.
-func freePorts(t *testing.T, n int) int {
-	t.Helper()
-	for range 100 {
-		base := firstPort + rand.IntN(endPort-firstPort-n)
-		free := true
-		for port := base; port < base+n && free; port++ {
-			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-			if free = err == nil; free {
-				l.Close()
-			}
-		}
-		if free {
-			return base
-		}
-	}
-	t.Fatal("no free ports")
-	return 0
 }

@@ -36,7 +36,7 @@ var table = []line{
 
 // testPackages exist for tests: they may import everything, and only tests and
 // each other import them.
-var testPackages = []string{"kv/kvtest", "storage/storagetest", "internal/sim", "internal/sim/check", "internal/lint", "e2e", "e2e/compat", "e2e/console", "deploy"}
+var testPackages = []string{"kv/kvtest", "storage/storagetest", "internal/sim", "internal/sim/check", "internal/lint", "internal/testports", "e2e", "e2e/compat", "e2e/console", "deploy"}
 
 // edge packages are written on the public API only, as a user's program is.
 var edge = []string{"internal/server/http", "internal/server/pb", "internal/server/console", "internal/server/api", "internal/server/riakpb", "internal/server/view", "internal/mapreduce", "client"}

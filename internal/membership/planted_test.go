@@ -9,9 +9,9 @@ import (
 	"github.com/tanodb/tanodb/internal/planted"
 )
 
-// TestNodeOnceDownStaysDown shows what the planted bug does: a peer comes up
+// TestPlantedNeverUp shows what the planted bug does: a peer comes up
 // for the first time, and never again.
-func TestNodeOnceDownStaysDown(t *testing.T) {
+func TestPlantedNeverUp(t *testing.T) {
 	again := func() bool {
 		d := membership.NewDetector("n1", []string{"n2"}, membership.DetectorOptions{})
 		d.Heard(1*s, "n2")

@@ -8,9 +8,9 @@ import (
 	"github.com/tanodb/tanodb/internal/planted"
 )
 
-// TestForgottenDotsBringValuesBack shows what the planted bug does: a value
+// TestPlantedNoDots shows what the planted bug does: a value
 // that was replaced is there again after a merge with an older copy.
-func TestForgottenDotsBringValuesBack(t *testing.T) {
+func TestPlantedNoDots(t *testing.T) {
 	a1, b1, a2 := dot(1, 1), dot(2, 1), dot(1, 2)
 	newer := obj(vec(2), a2) // a:2 has replaced a:1
 	older := obj(vec(1, 1), a1, b1)

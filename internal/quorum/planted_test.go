@@ -9,9 +9,9 @@ import (
 	"github.com/tanodb/tanodb/internal/quorum"
 )
 
-// TestCountingDuplicatesMeetsAQuorumOfOne shows what the planted bug does: one
+// TestPlantedCountDuplicates shows what the planted bug does: one
 // replica that answers twice passes for two.
-func TestCountingDuplicatesMeetsAQuorumOfOne(t *testing.T) {
+func TestPlantedCountDuplicates(t *testing.T) {
 	verdict := func() quorum.Verdict {
 		places, _ := plan("n1 n2 n3")
 		tally := quorum.New(places, nil, []quorum.Requirement{{Name: "W", Need: 2}})

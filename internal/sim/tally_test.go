@@ -86,6 +86,19 @@ func (s *tally) add(r Report) {
 	}
 }
 
+// missing is what of all that was never counted.
+func (s *tally) missing(all []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var missing []string
+	for _, what := range all {
+		if s.Counts[what] == 0 {
+			missing = append(missing, what)
+		}
+	}
+	return missing
+}
+
 // publish prints the summary, and adds it to the file of reports.
 func (s *tally) publish(t *testing.T) {
 	t.Helper()

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/tanodb/tanodb/internal/testports"
 	"github.com/tanodb/tanodb/internal/vnode"
 )
 
@@ -128,12 +128,11 @@ func (n *tcp) knock(ctx context.Context, address string, c KnockConfig, f Frame)
 
 // freeAddress is one on which nobody listens.
 func freeAddress() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := testports.Transport.Address()
 	if err != nil {
 		panic(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // recorder is a Handler that keeps what it is told, and serves with a function.

@@ -25,13 +25,12 @@ var deletes = []testCase{
 	{"a delete shows who had the key, a second one that nobody has", func(r *run) {
 		k := r.key("k")
 		r.put(k, "a", nil)
-		o := kv.WriteOptions{Linger: enough}
-		receipt, err := r.store.Delete(r.Context(), k, o)
+		receipt, err := r.store.Delete(r.Context(), k, lingerWrite)
 		if err != nil {
 			r.Fatal(err)
 		}
 		r.allReply(receipt.Replies, kv.Found)
-		receipt, err = r.store.Delete(r.Context(), k, o)
+		receipt, err = r.store.Delete(r.Context(), k, lingerWrite)
 		r.wants(err, kv.ErrNotFound)
 		r.allReply(receipt.Replies, kv.NotFound)
 	}},

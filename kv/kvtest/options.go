@@ -40,7 +40,7 @@ var readOptions = []testCase{
 	{"fewer replicas are asked with N", func(r *run) {
 		k := r.key("k")
 		r.put(k, "a", nil)
-		obj := r.get(k, kv.ReadOptions{N: 1, R: kv.All, Linger: enough})
+		obj := r.get(k, kv.ReadOptions{N: 1, R: kv.All, Linger: enough, SloppyQuorum: kv.Off})
 		if len(obj.Replies) != 1 {
 			r.Fatalf("N=1 asked %d replicas", len(obj.Replies))
 		}
@@ -163,7 +163,7 @@ var writeOptions = []testCase{
 	}},
 	{"fewer replicas are written with N", func(r *run) {
 		k := r.key("k")
-		receipt := r.putValue(k, kv.Value{Data: []byte("a")}, kv.WriteOptions{N: 1, Linger: enough})
+		receipt := r.putValue(k, kv.Value{Data: []byte("a")}, kv.WriteOptions{N: 1, Linger: enough, SloppyQuorum: kv.Off})
 		r.replied(receipt.Replies, kv.OK, 1)
 		if len(receipt.Replies) != 1 {
 			r.Fatalf("N=1 wrote %d replicas", len(receipt.Replies))

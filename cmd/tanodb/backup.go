@@ -21,6 +21,7 @@ type backupCmd struct {
 	Create  backupCreateCmd  `cmd:"" help:"Back the cluster up, while it works."`
 	List    backupListCmd    `cmd:"" help:"List the backups of a place."`
 	Verify  backupVerifyCmd  `cmd:"" help:"Read a backup, and check all of it."`
+	Prune   backupPruneCmd   `cmd:"" help:"Remove old backups, and what no other needs."`
 	Restore backupRestoreCmd `cmd:"" help:"Merge a backup into a cluster."`
 }
 
@@ -86,24 +87,88 @@ func (c *backupCreateCmd) Run(a *app) error {
 		return err
 	}
 	run := &creation{app: a, cmd: c, place: place, limit: newLimiter(int64(c.Rate))}
-	if err := run.begin(ctx); err != nil {
-		return a.told(err)
-	}
-	run.bar = newProgress(a.stderr, "homes", int64(run.m.Partitions))
-	err = parallel(ctx, c.Parallel, run.m.Partitions, run.home)
-	run.bar.end()
+	leave, err := run.enter(ctx)
 	if err != nil {
 		return err
 	}
-	run.m.Ended = time.Now().UTC().Truncate(time.Millisecond)
-	run.m.Total()
-	if err := place.PutManifest(ctx, &run.m); err != nil {
+	err = run.take(ctx)
+	return errors.Join(err, leave())
+}
+
+// enter marks in the place that a backup is being made, and waits until nothing is removed
+// there. Leave takes the mark away.
+func (c *creation) enter(ctx context.Context) (leave func() error, err error) {
+	began := time.Now().UTC().Truncate(time.Millisecond)
+	c.m = backup.Manifest{Began: began, Made: thisVersion().Version, ID: backup.NewID(began, rand.Uint32())}
+	if c.work, err = c.place.Make(ctx, c.m.ID, began); err != nil {
+		return nil, err
+	}
+	renewing, stop := context.WithCancel(ctx)
+	var renewer sync.WaitGroup
+	renewer.Go(func() { c.renew(renewing) })
+	leave = func() error {
+		stop()
+		renewer.Wait()
+		return c.work.Done(ctx)
+	}
+	tick := time.NewTicker(pruneLook)
+	defer tick.Stop()
+	for told := false; ; <-tick.C {
+		err := c.work.Clear(ctx, time.Now())
+		if !errors.Is(err, archive.ErrBusy) {
+			if err != nil {
+				err = errors.Join(err, leave())
+			}
+			return leave, err
+		}
+		if !told {
+			fmt.Fprintf(c.stderr, "waiting: %v\n", err)
+			told = true
+		}
+	}
+}
+
+// pruneLook is how often a backup looks whether a prune has ended.
+const pruneLook = time.Second
+
+// renew says that the backup goes on, until it does not. A mark that cannot be renewed, and is
+// taken for dead, is found out at the end.
+func (c *creation) renew(ctx context.Context) {
+	tick := time.NewTicker(archive.RenewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = c.work.Renew(ctx, time.Now()) // the next may succeed
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// take reads the cluster, keeps the manifest, and prints what is in it.
+func (c *creation) take(ctx context.Context) error {
+	if err := c.begin(ctx); err != nil {
+		return c.told(err)
+	}
+	c.bar = newProgress(c.stderr, "homes", int64(c.m.Partitions))
+	err := parallel(ctx, c.cmd.Parallel, c.m.Partitions, c.home)
+	c.bar.end()
+	if err != nil {
 		return err
 	}
-	if err := a.print(summaryOf(&run.m, run.written)); err != nil {
+	c.m.Ended = time.Now().UTC().Truncate(time.Millisecond)
+	c.m.Total()
+	if err := c.place.PutManifest(ctx, &c.m); err != nil {
 		return err
 	}
-	if !run.m.Whole {
+	if dead, err := c.work.Revoked(ctx); dead || err != nil { // a prune has not counted it
+		return errors.Join(err, archive.ErrRevoked)
+	}
+	if err := c.print(summaryOf(&c.m, c.written)); err != nil {
+		return err
+	}
+	if !c.m.Whole {
 		return errors.New("the backup is kept, but it is not whole: see above, and the manifest")
 	}
 	return nil
@@ -117,6 +182,7 @@ type creation struct {
 	limit  *limiter
 	bar    *progress
 	parent *backup.Manifest // nil: there is none
+	work   *archive.Work
 
 	mu      sync.Mutex
 	m       backup.Manifest
@@ -125,10 +191,6 @@ type creation struct {
 
 // begin asks for what a backup has of the cluster itself, and finds the last one.
 func (c *creation) begin(ctx context.Context) error {
-	c.m = backup.Manifest{
-		Began: time.Now().UTC().Truncate(time.Millisecond), Made: thisVersion().Version,
-	}
-	c.m.ID = backup.NewID(c.m.Began, rand.Uint32())
 	ask, cancel := c.requestContext()
 	defer cancel()
 	ans, err := c.ask(ask, request{method: http.MethodGet, path: backupPath})

@@ -4,8 +4,11 @@
 //	FORMAT               what this is, and its version
 //	manifests/ID         a manifest; written last, so that a backup is whole or is none
 //	chunks/AB/ABCDEF…    a packed chunk, under the hash of what is in it
+//	making/ID            a backup that is being made, and when that was said last
+//	pruning/ID           a prune, in the same way
+//	revoked/ID           one of these that others have taken for dead
 //
-// Every file appears whole or not at all, and is never changed.
+// Every file appears whole or not at all, and but for marks of work is never changed.
 package archive
 
 import (
@@ -35,6 +38,12 @@ type Store interface {
 
 	// List are the names of the files right below a folder, sorted.
 	List(ctx context.Context, folder string) ([]string, error)
+
+	// Unfinished are the names of files below a folder that were begun and never appeared.
+	Unfinished(ctx context.Context, folder string) ([]string, error)
+
+	// Remove removes files of one folder, durably. One that is not there is no error.
+	Remove(ctx context.Context, names ...string) error
 
 	// Where is the whole name of a file, for people.
 	Where(name string) string
@@ -99,7 +108,8 @@ func (a *Archive) name(file string, err error) error {
 	return fmt.Errorf("%s: %w", a.store.Where(file), err)
 }
 
-// IDs are the backups, the oldest first.
+// IDs are the backups, the oldest first. One that was taken for dead while it was made is
+// none.
 func (a *Archive) IDs(ctx context.Context) ([]string, error) {
 	if err := a.Check(ctx); err != nil {
 		return nil, err
@@ -108,7 +118,11 @@ func (a *Archive) IDs(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, a.name(manifests, err)
 	}
-	return slices.DeleteFunc(names, func(id string) bool { return !backup.ValidID(id) }), nil
+	dead, err := a.store.List(ctx, revoked)
+	if err != nil {
+		return nil, a.name(revoked, err)
+	}
+	return slices.DeleteFunc(names, func(id string) bool { return !backup.ValidID(id) || slices.Contains(dead, id) }), nil
 }
 
 // Manifest reads that of a backup.

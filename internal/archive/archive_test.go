@@ -89,6 +89,18 @@ func TestStoresKeepFiles(t *testing.T) {
 			if diff := cmp.Diff([]string{"y", "z"}, names); err != nil || diff != "" {
 				t.Errorf("%v (-want +got):\n%s", err, diff)
 			}
+			if err := s.Remove(ctx, "x/y", "x/never-there"); err != nil {
+				t.Error(err)
+			}
+			if err := s.Remove(ctx, "no/such/folder"); err != nil {
+				t.Error(err)
+			}
+			if names, err := s.List(ctx, "x"); len(names) != 1 || names[0] != "z" || err != nil {
+				t.Errorf("after a removal: %v, %v", names, err)
+			}
+			if left, err := s.Unfinished(ctx, "x"); len(left) != 0 || err != nil {
+				t.Errorf("unfinished: %v, %v", left, err)
+			}
 		})
 	}
 }
@@ -230,5 +242,27 @@ func TestS3Refuses(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", "nonsense")
 	if _, err := Open("s3://backups"); err == nil || !strings.Contains(err.Error(), "AWS_ENDPOINT_URL") {
 		t.Errorf("an endpoint that is none: %v", err)
+	}
+}
+
+// What a process that was killed has begun to write is seen as unfinished, and as nothing else.
+func TestUnfinishedFiles(t *testing.T) {
+	d := dir(t.TempDir())
+	if err := d.Put(t.Context(), "x/y", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(d.path("x/z"+unfinished+"123"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	left, err := d.Unfinished(t.Context(), "x")
+	names, err2 := d.List(t.Context(), "x")
+	if err := errors.Join(err, err2); err != nil || len(left) != 1 || len(names) != 1 || names[0] != "y" {
+		t.Errorf("%v, %v, %v", left, names, err)
+	}
+	if err := d.Remove(t.Context(), "x/"+left[0]); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := d.Unfinished(t.Context(), "x"); len(left) > 0 || err != nil {
+		t.Errorf("%v, %v", left, err)
 	}
 }

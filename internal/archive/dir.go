@@ -135,16 +135,42 @@ func (d dir) Has(_ context.Context, name string) (bool, error) {
 
 // List implements Store.
 func (d dir) List(_ context.Context, folder string) ([]string, error) {
+	return d.files(folder, func(name string) bool { return !strings.Contains(name, unfinished) })
+}
+
+// Unfinished implements Store.
+func (d dir) Unfinished(_ context.Context, folder string) ([]string, error) {
+	return d.files(folder, func(name string) bool { return strings.Contains(name, unfinished) })
+}
+
+// files are those right below a folder that are wanted, sorted.
+func (d dir) files(folder string, wanted func(name string) bool) ([]string, error) {
 	entries, err := os.ReadDir(d.path(folder))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	var names []string
 	for _, e := range entries {
-		if !e.IsDir() && !strings.Contains(e.Name(), unfinished) {
+		if !e.IsDir() && wanted(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}
 	slices.Sort(names)
 	return names, err
+}
+
+// Remove implements Store.
+func (d dir) Remove(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := ignoreMissing(os.Remove(d.path(name))); err != nil {
+			return err
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return ignoreMissing(syncDir(filepath.Dir(d.path(names[0]))))
 }

@@ -119,6 +119,19 @@ func (s *s3) List(ctx context.Context, folder string) ([]string, error) {
 	return names, nil
 }
 
+// Unfinished implements Store: what was not finished is not seen.
+func (*s3) Unfinished(context.Context, string) ([]string, error) { return nil, nil }
+
+// Remove implements Store.
+func (s *s3) Remove(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if err := s.client.RemoveObject(ctx, s.bucket, s.key(name), minio.RemoveObjectOptions{}); err != nil && !missing(err) {
+			return fmt.Errorf("cannot remove %s: %w", s.Where(name), explained(err))
+		}
+	}
+	return nil
+}
+
 // missing reports whether the store has no such object.
 func missing(err error) bool {
 	r := minio.ToErrorResponse(err)

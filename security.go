@@ -337,8 +337,11 @@ func (l *logins) check(ctx context.Context, user, password, verifier string) (bo
 	case <-ctx.Done():
 		return false, fmt.Errorf("%w: too many log in at once", kv.ErrOverload)
 	}
+	defer func() { <-l.hashing }()
+	if verifier != "" && l.remembers(id, verifier) {
+		return true, nil // another connection of the same user was first
+	}
 	right := membership.Verify(cmp.Or(verifier, l.nobody), password)
-	<-l.hashing
 	if !right || verifier == "" || password == "" {
 		return false, nil
 	}

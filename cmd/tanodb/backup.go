@@ -212,7 +212,7 @@ type homeCopy struct {
 func (h *homeCopy) read(ctx context.Context, base string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	body, err := openStream(ctx, cancel, base, homePath, h.ask, h.timeout)
+	body, err := h.asker().openStream(ctx, cancel, base, homePath, h.ask, h.timeout)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ func (f *loginFlags) secure() bool { return f.CA != "" || f.Cert != "" || f.User
 // caller sends requests as somebody.
 type caller struct {
 	http           *http.Client
+	tls            *tls.Config // nil: as http does it by itself
 	user, password string
 }
 
@@ -49,8 +50,12 @@ func (f *loginFlags) caller() (*caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &caller{user: f.User, http: &http.Client{
-		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: conf},
+	c := &caller{user: f.User, tls: conf, http: &http.Client{
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSClientConfig:     conf,
+			MaxIdleConnsPerHost: maxParallel, // to begin TLS is dear
+		},
 		CheckRedirect: client.CheckRedirect,
 	}}
 	if f.User == "" || f.Cert != "" && f.PasswordFile == "" {
@@ -90,6 +95,24 @@ func passwordFrom(r io.Reader) (string, error) {
 		return "", fmt.Errorf("the password is longer than %d bytes", maxPassword)
 	}
 	return p, nil
+}
+
+// secured is the caller's TLS towards a host.
+func (c *caller) secured(host string) *tls.Config {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.tls != nil {
+		conf = c.tls.Clone()
+	}
+	conf.ServerName = host
+	return conf
+}
+
+// name is who the caller is: the user, or whom the certificate names; empty: nobody.
+func (c *caller) name() string {
+	if c.user != "" || c.tls == nil || len(c.tls.Certificates) == 0 {
+		return c.user
+	}
+	return c.tls.Certificates[0].Leaf.Subject.CommonName
 }
 
 // tls is what the flags say of it.

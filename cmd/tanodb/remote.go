@@ -132,24 +132,40 @@ func (a *app) ask(ctx context.Context, r request) (answer, error) {
 	return answer{}, err
 }
 
+// asker is whoever asks.
+func (a *app) asker() *caller {
+	if a.caller == nil {
+		return plainCaller
+	}
+	return a.caller
+}
+
 // roundTrip asks one server as whoever asks.
 func (a *app) roundTrip(ctx context.Context, base string, r request) (answer, error) {
-	if a.caller == nil {
-		return plainCaller.roundTrip(ctx, base, r)
+	return a.asker().roundTrip(ctx, base, r)
+}
+
+func notOverPlain(base string) error {
+	return usagef("%s is not reached by https, and a password goes over nothing else", base)
+}
+
+// do sends a request to one server. A password goes over TLS only.
+func (c *caller) do(base string, req *http.Request) (*http.Response, error) {
+	if c.user != "" {
+		if !strings.HasPrefix(base, "https://") {
+			return nil, notOverPlain(base)
+		}
+		req.SetBasicAuth(c.user, c.password)
 	}
-	return a.caller.roundTrip(ctx, base, r)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, explainTransport(base, err)
+	}
+	return resp, nil
 }
 
-// roundTrip asks one server as nobody.
-func roundTrip(ctx context.Context, base string, r request) (answer, error) {
-	return plainCaller.roundTrip(ctx, base, r)
-}
-
-// roundTrip asks one server. A password goes over TLS only.
+// roundTrip asks one server.
 func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer, error) {
-	if c.user != "" && !strings.HasPrefix(base, "https://") {
-		return answer{}, usagef("%s is not reached by https, and a password goes over nothing else", base)
-	}
 	target := base + r.path
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
@@ -161,12 +177,9 @@ func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer,
 	for name, values := range r.header {
 		req.Header[name] = values
 	}
-	if c.user != "" {
-		req.SetBasicAuth(c.user, c.password)
-	}
-	resp, err := c.http.Do(req)
+	resp, err := c.do(base, req)
 	if err != nil {
-		return answer{}, explainTransport(base, err)
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))

@@ -179,7 +179,7 @@ func (p *restorePart) send(ctx context.Context) error {
 	err := retried(ctx, func(try int) error {
 		ctx, cancel := context.WithTimeout(ctx, p.timeout+timeoutGrace)
 		defer cancel()
-		ans, err := roundTrip(ctx, p.addrs[(p.home+try)%len(p.addrs)], request{
+		ans, err := p.roundTrip(ctx, p.addrs[(p.home+try)%len(p.addrs)], request{
 			method: http.MethodPost, path: restorePath, body: p.body.Bytes(),
 			header: http.Header{"Content-Type": {objectStream}},
 		})

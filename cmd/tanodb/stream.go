@@ -16,7 +16,7 @@ import (
 
 // openStream posts a question whose answer may take long, and returns that answer as it
 // comes. If nothing comes for the patience, it breaks off.
-func openStream(ctx context.Context, cancel context.CancelCauseFunc, base, path string, ask any, patience time.Duration) (io.ReadCloser, error) {
+func (c *caller) openStream(ctx context.Context, cancel context.CancelCauseFunc, base, path string, ask any, patience time.Duration) (io.ReadCloser, error) {
 	body, err := json.Marshal(ask)
 	if err != nil {
 		return nil, err
@@ -27,10 +27,10 @@ func openStream(ctx context.Context, cancel context.CancelCauseFunc, base, path 
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
+	resp, err := c.do(base, req)
 	if err != nil {
 		silent.Stop()
-		return nil, brokenOff(ctx, base, explainTransport(base, err))
+		return nil, brokenOff(ctx, base, err)
 	}
 	if resp.StatusCode >= http.StatusBadRequest {
 		defer resp.Body.Close()

@@ -224,7 +224,7 @@ func (c *conn) auth(r *request) error {
 		}
 		return errLogin
 	}
-	c.user, c.tries = user, 0
+	c.user, c.named, c.tries = user, tanodb.WithUser(c.server.requests, user.Name()), 0
 	c.out.empty(riakpb.AuthResp)
 	return nil
 }

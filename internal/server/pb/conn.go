@@ -29,9 +29,10 @@ type conn struct {
 	starting bool   // STARTTLS was answered: TLS comes next
 	out      *frame // what is answered; nil between two requests
 
-	user  *tanodb.User // nil: nobody
-	tries int          // logins that have failed
-	last  bool         // the connection ends after the answer
+	user  *tanodb.User    // nil: nobody
+	named context.Context // what the user asks is done with it
+	tries int             // logins that have failed
+	last  bool            // the connection ends after the answer
 
 	state    atomic.Int32
 	small    [smallFrame]byte

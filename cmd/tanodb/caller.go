@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+
+	"github.com/tanodb/tanodb/internal/certs"
 )
 
 // passwordVariable has the password of --user. No flag takes one: others on the machine
@@ -130,6 +132,11 @@ func (f *loginFlags) tls() (*tls.Config, error) {
 		if !conf.RootCAs.AppendCertsFromPEM(text) {
 			return nil, fmt.Errorf("there is no PEM certificate in %s", f.CA)
 		}
+		revoked, err := revokedBy(f.CA)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use the list of revoked certificates: %w", err)
+		}
+		conf.VerifyConnection = revoked.Check
 	}
 	if f.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
@@ -150,7 +157,7 @@ func explainTLS(base string, err error) error {
 	switch {
 	case errors.As(err, &unknown):
 		return fmt.Errorf("%s shows a certificate of somebody who is not trusted (%w); give the cluster's authority with --ca", base, err)
-	case errors.As(err, &host), errors.As(err, &invalid):
+	case errors.As(err, &host), errors.As(err, &invalid), errors.Is(err, certs.ErrRevoked):
 		return fmt.Errorf("%s shows a certificate that is not good: %w", base, err)
 	}
 	return nil

@@ -3,7 +3,9 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"os"
@@ -13,9 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tanodb/tanodb"
 	goclient "github.com/tanodb/tanodb/client"
 	"github.com/tanodb/tanodb/internal/certs"
+	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -189,4 +194,105 @@ func TestBothProtocolsRefuseAUserPastHisLimit(t *testing.T) {
 	if refused["user_bytes"] != 2 || refused["bytes"] != 0 {
 		t.Errorf("refusals are counted as %v", refused)
 	}
+}
+
+// A user's certificate that is revoked is refused on the connections that there are, and on
+// those that are made, by both protocols; the next one of the same user is not.
+func TestBothProtocolsRefuseARevokedCertificate(t *testing.T) {
+	x := startSecured(t, "")
+	show := func() (*certs.Pair, *tls.Config) {
+		p, err := x.ca.Client("carol", time.Now(), aDay)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &p, x.trusts(t, &p)
+	}
+	first, conf := show()
+	key := kv.Key{Bucket: "b", Name: "k"}
+	web, remote := x.web(t, conf), x.remote(t, conf, "carol")
+	if resp, err := x.put(web, "", "x"); err != nil || resp.StatusCode != http.StatusNoContent {
+		t.Fatalf("with the first one: %v, %v", resp, err)
+	}
+	if _, err := remote.Get(t.Context(), key, kv.ReadOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	raw := x.dialPB(t, conf)
+	if code := raw.ask(t, riakpb.AuthReq, &riakpb.RpbAuthReq{User: []byte("carol"), Password: []byte{}}); code != riakpb.AuthResp {
+		t.Fatalf("a login is answered with %d", code)
+	}
+
+	all, err := certs.ParseAll(first.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := x.ca.Revoke(nil, all, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(certs.RevokedFile(filepath.Join(x.dir, "ca.crt")), list, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for resp, err := x.put(web, "", "x"); err == nil && resp.StatusCode != http.StatusUnauthorized; resp, err = x.put(web, "", "x") {
+		<-tick.C // a node looks at the files once a second at most
+	}
+	if code := raw.ask(t, riakpb.PingReq, nil); code != riakpb.Error {
+		t.Errorf("an open connection is served: %d", code)
+	}
+	if n, err := raw.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("it is not closed: %d bytes, %v", n, err)
+	}
+	for name, c := range map[string]*http.Client{"the client of before": web, "a new connection": x.web(t, conf)} {
+		if resp, err := x.put(c, "", "x"); err == nil {
+			t.Errorf("%s: %s", name, resp.Status)
+		}
+	}
+	for name, c := range map[string]*goclient.Client{"the client of before": remote, "a new connection": x.remote(t, conf, "carol")} {
+		if _, err := c.Get(t.Context(), key, kv.ReadOptions{Timeout: time.Second}); err == nil {
+			t.Errorf("by Protocol Buffers, %s: no error", name)
+		}
+	}
+	_, next := show()
+	if resp, err := x.put(x.web(t, next), "", "x"); err != nil || resp.StatusCode != http.StatusNoContent {
+		t.Errorf("with the next one: %v, %v", resp, err)
+	}
+	if _, err := x.remote(t, next, "carol").Get(t.Context(), key, kv.ReadOptions{}); err != nil {
+		t.Errorf("by Protocol Buffers, with the next one: %v", err)
+	}
+}
+
+// rawPB is one connection of Protocol Buffers over TLS.
+type rawPB struct{ *tls.Conn }
+
+func (x *secured) dialPB(t *testing.T, conf *tls.Config) *rawPB {
+	t.Helper()
+	c, err := tls.Dial("tcp", x.at.pb, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return &rawPB{c}
+}
+
+// ask sends a message and returns the code of the answer.
+func (c *rawPB) ask(t *testing.T, code riakpb.Code, m proto.Message) riakpb.Code {
+	t.Helper()
+	body, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := append(binary.BigEndian.AppendUint32(nil, uint32(len(body)+1)), byte(code))
+	if _, err := c.Write(append(frame, body...)); err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 4)
+	if _, err := io.ReadFull(c, head); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, binary.BigEndian.Uint32(head))
+	if _, err := io.ReadFull(c, answer); err != nil {
+		t.Fatal(err)
+	}
+	return riakpb.Code(answer[0])
 }

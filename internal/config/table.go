@@ -177,7 +177,7 @@ var Options = []Option{
 		field: func(s *Server) any { return &s.Replicas }},
 
 	{Name: "tls-dir", Group: "Security", Sign: "DIR",
-		Help:  "A directory that tanodb cert node has made, with node.crt, node.key and ca.crt: they secure the connections between nodes and those of clients. What changes in it is used without a restart.",
+		Help:  "A directory that tanodb cert node has made, with node.crt, node.key and ca.crt, and ca.crl if certificates are revoked: they secure the connections between nodes and those of clients. What changes in it is used without a restart.",
 		field: func(s *Server) any { return &s.TLSDir }},
 	{Name: "tls-cert", Group: "Security", Sign: "FILE",
 		Help:  "This node's certificate towards other nodes alone, PEM, in place of tls-dir.",

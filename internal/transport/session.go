@@ -511,6 +511,10 @@ func (s *session) tick(now, awake time.Time) {
 		s.end(fmt.Errorf("silent for %v", t.Silence))
 		return
 	}
+	if err := s.mesh.stillGood(s.wire); err != nil {
+		s.end(err)
+		return
+	}
 	s.beat(now)
 	s.expire(now)
 }

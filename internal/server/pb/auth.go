@@ -115,6 +115,10 @@ func (c *conn) admit(r *request) error {
 	if o.TLS != nil && c.tls == nil {
 		return errPlain
 	}
+	if c.tls != nil && c.stillGood() != nil {
+		c.user, c.last = nil, true
+		return errLogin
+	}
 	if o.Gate == nil || !o.Gate.Secured() {
 		c.user = nil
 		if o.OwnMachine && !c.fromHere() {

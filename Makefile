@@ -16,6 +16,7 @@ LIFETIME ?= 0
 LIFEOPS ?= 1000000
 FUZZTIME ?= 5s
 PACKAGES ?= ./...
+COSTROUNDS ?= 5
 
 # The packages with goroutines and locks of their own. Below them all is pure.
 CONCURRENT := . ./internal/transport ./storage/... ./internal/mapreduce ./internal/server/...
@@ -51,6 +52,7 @@ lint: ## check formatting, layers, purity, words, dead code, vet, staticcheck, g
 	go mod tidy -diff
 	go vet ./...
 	go vet -tags planted $(PLANTED)
+	go vet -tags unmeasured . ./cmd/...
 	go tool staticcheck ./...
 	go test -count=1 ./internal/lint -deadcode
 
@@ -106,6 +108,10 @@ fuzz: ## fuzz every target for FUZZTIME (5s), two at a time
 .PHONY: bench
 bench: ## compile every benchmark and run it once; measure with go test -bench
 	go test -run='^$$' -bench=. -benchtime=1x $$(grep -rlE '^func Benchmark' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
+
+.PHONY: cost
+cost: ## measure what metrics, traces, TLS and users cost: COSTROUNDS (5) rounds of real clusters side by side
+	go test -count=1 -timeout 2h ./e2e -run '^TestCost$$' -cost=$(COSTROUNDS) -v
 
 .PHONY: e2e
 e2e: ## try the built binary: real processes, killed, frozen and restarted

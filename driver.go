@@ -229,7 +229,7 @@ func (r *request) send(e coordinator.Ask) {
 		if span != nil {
 			endAsk(span, m, err)
 		}
-		if err == nil {
+		if measured && err == nil {
 			busy.seconds.Observe((r.node.elapsed() - now).Seconds())
 		}
 		if err != nil {

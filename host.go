@@ -366,8 +366,7 @@ func (w *worker) take() bool {
 		n++
 	}
 	if n > 0 {
-		w.node.metrics.batchSize.Observe(float64(n))
-		w.node.metrics.queueWait.Observe((w.node.elapsed() - w.oldest).Seconds())
+		w.node.metrics.batch(n, w.node.elapsed()-w.oldest)
 	}
 	w.queue = append(w.spare[:0], queue[n:]...)
 	w.turn = w.turn[:0]
@@ -435,7 +434,7 @@ func (w *worker) handle() *unsynced {
 		w.notApplied(err, w.untrack(u))
 		return nil
 	}
-	w.node.metrics.batches.Inc()
+	w.node.metrics.applied()
 	if sync {
 		u.commit = commit
 	}
@@ -469,7 +468,7 @@ func (w *worker) handle() *unsynced {
 			w.replace(t, vnode.CodeInternal, t.died, told)
 		}
 	}
-	w.node.metrics.commands.Add(float64(len(u.answers)))
+	w.node.metrics.stored(len(u.answers))
 	return u
 }
 

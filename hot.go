@@ -135,6 +135,9 @@ func (s *sketches) note(k kv.Key, size, siblings int64) {
 
 // minted is what the vnode has made of a key, as the early answers tell.
 func (w *worker) minted(t *tenant) {
+	if !measured {
+		return
+	}
 	for _, a := range t.out.Early {
 		m, ok := a.Msg.(*vnode.Minted)
 		if !ok {

@@ -192,6 +192,9 @@ func children(c *prometheus.CounterVec, values []string, op string) map[string]p
 // request counts a client's request, and says how long it took.
 func (m *metrics) request(op string, begun time.Time, err error) (took time.Duration) {
 	took = time.Since(begun)
+	if !measured {
+		return took
+	}
 	m.seconds[op].Observe(took.Seconds())
 	m.outcomes[op][outcome(err)].Inc()
 	if err != nil {
@@ -208,6 +211,34 @@ func (m *metrics) read(values []kv.Value) {
 	}
 	m.readBytes.Observe(float64(size))
 	m.siblings.Observe(float64(len(values)))
+}
+
+// wrote counts what a client has written.
+func (m *metrics) wrote(v *kv.Value) {
+	if measured {
+		m.wroteBytes.Observe(float64(len(v.Data)))
+	}
+}
+
+// batch counts what a vnode worker has taken at once, the first of which has waited so long.
+func (m *metrics) batch(commands int, waited time.Duration) {
+	if measured {
+		m.batchSize.Observe(float64(commands))
+		m.queueWait.Observe(waited.Seconds())
+	}
+}
+
+// applied counts an engine batch, and stored the writes in it.
+func (m *metrics) applied() {
+	if measured {
+		m.batches.Inc()
+	}
+}
+
+func (m *metrics) stored(writes int) {
+	if measured {
+		m.commands.Add(float64(writes))
+	}
 }
 
 // failed counts what a request has failed by.

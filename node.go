@@ -25,7 +25,7 @@ func (n *Node) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, 
 		obj, err = m.Result()
 	}
 	c.told(err, func() story { return story{o, obj.Replies} })
-	if err == nil {
+	if measured && err == nil {
 		n.metrics.read(obj.Values)
 		n.sketches.read(k, obj.Values)
 	}
@@ -44,7 +44,7 @@ func (n *Node) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions)
 		r, err = m.Result()
 	}
 	c.told(err, func() story { return story{o, r.Replies} })
-	n.metrics.wroteBytes.Observe(float64(len(v.Data)))
+	n.metrics.wrote(&v)
 	return r, err
 }
 

@@ -251,6 +251,20 @@ func (n *Node) Login(ctx context.Context, l Login) (*User, error) {
 	return u, nil
 }
 
+type userKey struct{}
+
+// WithUser says who asks for what is done with the context: a user that Login has let in.
+// A node serves all alike; what stands before it goes by that.
+func WithUser(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, userKey{}, name)
+}
+
+// UserOf is who asks; empty: nobody who is known.
+func UserOf(ctx context.Context) string {
+	name, _ := ctx.Value(userKey{}).(string)
+	return name
+}
+
 // Name is the user's name.
 func (u *User) Name() string { return u.login.User }
 

@@ -32,7 +32,7 @@ type call struct {
 
 // called begins a call.
 func (n *Node) called(ctx context.Context, op string, k kv.Key) call {
-	if k.Name != "" {
+	if measured && k.Name != "" {
 		n.sketches.asked(k)
 	}
 	return call{node: n, op: op, key: k, begun: time.Now(), trail: n.follow(ctx, op, k)}

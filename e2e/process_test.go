@@ -33,6 +33,7 @@ type process struct {
 	cmd  *exec.Cmd
 
 	program string // what is run
+	secure  bool   // it speaks TLS
 }
 
 // newProcess is a node that has not been started.
@@ -94,7 +95,12 @@ func (p *process) serves() {
 }
 
 // base is the node's URL.
-func (p *process) base() string { return "http://" + p.http }
+func (p *process) base() string {
+	if p.secure {
+		return "https://" + p.http
+	}
+	return "http://" + p.http
+}
 
 // signal sends a signal to the process.
 func (p *process) signal(sig os.Signal) {

@@ -59,11 +59,14 @@ With --verify the bucket is set to keep siblings (allow_mult=true), and the exit
 
 The three protocols take the same load. Over HTTP a worker asks its own node; over Protocol Buffers the Go client chooses one that holds the key, as it does in a program. Embedded nodes share the process with the load, so that their CPU is that of both.
 
+An address of https is loaded over TLS, by HTTP and by Protocol Buffers, and --ca, --user, --cert and --key say whom to trust and who asks; see tanodb security.
+
 Examples, on a dev cluster, on any, and on none:
 
     tanodb bench --dir tanodb-dev --workers 64 --duration 10s --protocol pb
     tanodb bench --addr http://10.0.0.1:8098,http://10.0.0.2:8098 --workload put -w 2 --json
-    tanodb bench --protocol embedded --nodes 3`
+    tanodb bench --protocol embedded --nodes 3
+    tanodb bench --addr https://10.0.0.1:8098 --ca ca.crt --user loader --password-file loader.pw --protocol pb --pb 10.0.0.1:8087`
 }
 
 // Run loads the cluster and prints what came of it.

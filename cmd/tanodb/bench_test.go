@@ -234,7 +234,8 @@ func TestWire(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	w := &wire{host: strings.TrimPrefix(server.URL, "http://")}
+	w := newWire(plainCaller)
+	w.to(server.URL)
 	defer w.close()
 	end := time.Now().Add(time.Minute)
 	for _, c := range []struct {
@@ -353,7 +354,7 @@ func TestWorkersShareTheKeys(t *testing.T) {
 }
 
 func TestNodeHealth(t *testing.T) {
-	n := newNodeHealth([]string{"a", "b", "c"})
+	n := newNodeHealth([]string{"a", "b", "c"}, plainCaller)
 	if got := n.choose(4); got != 1 {
 		t.Errorf("worker 4 of 3 nodes uses %d; want 1", got)
 	}

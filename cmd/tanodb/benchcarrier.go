@@ -111,7 +111,7 @@ type httpCarrier struct {
 	worker int
 	nodes  *nodeHealth
 	paths  benchPaths
-	wire   wire
+	wire   *wire
 	header []string
 }
 
@@ -192,10 +192,7 @@ func contextOf(receipt []byte) string {
 
 func (c *httpCarrier) send(deadline time.Time, method, path string, header []string, body []byte) (wireAnswer, error) {
 	host := c.nodes.choose(c.worker)
-	if c.wire.host != c.nodes.hosts[host] {
-		c.wire.close()
-		c.wire.host = c.nodes.hosts[host]
-	}
+	c.wire.to(c.nodes.bases[host])
 	got, err := c.wire.do(deadline, method, path, header, body)
 	if err != nil {
 		c.nodes.failed(host)

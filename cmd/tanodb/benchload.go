@@ -24,6 +24,10 @@ const (
 
 	// probeWithin is how long it may take to answer that.
 	probeWithin = time.Second
+
+	// probeLogin is the same where the node has to look at a password, which it does
+	// slowly on purpose.
+	probeLogin = 10 * time.Second
 )
 
 // bench is a load in progress.
@@ -248,17 +252,19 @@ func (b *bench) numbersOf(values [][]byte, key int) (numbers []int) {
 // nodeHealth knows which nodes answer. A node that has failed a request is not
 // used until it answers a ping, which is not a request of the load.
 type nodeHealth struct {
-	hosts []string
+	bases []string // URLs
+	as    *caller
 	down  []atomic.Bool
 	again chan struct{} // has something in it when a node has failed
 	mu    sync.Mutex
 	up    chan struct{} // closed and replaced when a node is up again
 }
 
-func newNodeHealth(hosts []string) *nodeHealth {
+func newNodeHealth(bases []string, as *caller) *nodeHealth {
 	return &nodeHealth{
-		hosts: hosts,
-		down:  make([]atomic.Bool, len(hosts)),
+		bases: bases,
+		as:    as,
+		down:  make([]atomic.Bool, len(bases)),
 		again: make(chan struct{}, 1),
 		up:    make(chan struct{}),
 	}
@@ -266,17 +272,17 @@ func newNodeHealth(hosts []string) *nodeHealth {
 
 // choose is the node for a worker: its own one, or the next that is up.
 func (n *nodeHealth) choose(worker int) int {
-	for i := range n.hosts {
-		if host := (worker + i) % len(n.hosts); !n.down[host].Load() {
+	for i := range n.bases {
+		if host := (worker + i) % len(n.bases); !n.down[host].Load() {
 			return host
 		}
 	}
-	return worker % len(n.hosts)
+	return worker % len(n.bases)
 }
 
 // anyUp says whether a node may be asked. Nodes in this process always may.
 func (n *nodeHealth) anyUp() bool {
-	if len(n.hosts) == 0 {
+	if len(n.bases) == 0 {
 		return true
 	}
 	for i := range n.down {
@@ -303,7 +309,7 @@ func (n *nodeHealth) waitUp(ctx context.Context) {
 
 // allFailed notes that no node could be reached.
 func (n *nodeHealth) allFailed() {
-	for host := range n.hosts {
+	for host := range n.bases {
 		n.failed(host)
 	}
 }
@@ -342,12 +348,12 @@ func (n *nodeHealth) watch(ctx context.Context) {
 func (n *nodeHealth) probeDown(ctx context.Context) int {
 	var wg sync.WaitGroup
 	var left atomic.Int64
-	for i := range n.hosts {
+	for i := range n.bases {
 		if !n.down[i].Load() {
 			continue
 		}
 		wg.Go(func() {
-			if n.probe(ctx, n.hosts[i]) != nil {
+			if n.probe(ctx, n.bases[i]) != nil {
 				left.Add(1)
 				return
 			}
@@ -363,18 +369,22 @@ func (n *nodeHealth) probeDown(ctx context.Context) int {
 }
 
 // probe asks one node for a sign of life.
-func (n *nodeHealth) probe(ctx context.Context, host string) error {
-	ctx, cancel := context.WithTimeout(ctx, probeWithin)
+func (n *nodeHealth) probe(ctx context.Context, base string) error {
+	within := probeWithin
+	if n.as.user != "" {
+		within = probeLogin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	_, err := roundTrip(ctx, "http://"+host, request{method: http.MethodGet, path: "/ping"})
+	_, err := n.as.roundTrip(ctx, base, request{method: http.MethodGet, path: "/ping"})
 	return err
 }
 
 // probeAll asks all nodes; the error says that none answered.
 func (n *nodeHealth) probeAll(ctx context.Context) error {
 	var last error
-	for i, host := range n.hosts {
-		if err := n.probe(ctx, host); err != nil {
+	for i, base := range n.bases {
+		if err := n.probe(ctx, base); err != nil {
 			n.failed(i)
 			last = err
 		}

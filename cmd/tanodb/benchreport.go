@@ -169,6 +169,8 @@ type secondErrors struct {
 // loadShape is what the load was.
 type loadShape struct {
 	Protocol  string  `json:"protocol"`
+	TLS       bool    `json:"tls"`
+	User      string  `json:"user,omitempty"`
 	Workload  string  `json:"workload"`
 	ReadRatio float64 `json:"read_ratio"`
 	Workers   int     `json:"workers"`
@@ -179,6 +181,18 @@ type loadShape struct {
 	Nodes     int     `json:"nodes"`
 	R         string  `json:"r"`
 	W         string  `json:"w"`
+}
+
+// how is how the nodes were asked, and by whom.
+func (l *loadShape) how() string {
+	s := l.Protocol
+	if l.TLS {
+		s += " over TLS"
+	}
+	if l.User != "" {
+		s += " as " + l.User
+	}
+	return s
 }
 
 // report sums up the load.
@@ -216,6 +230,10 @@ func (b *bench) shape() loadShape {
 	s := loadShape{
 		Protocol: c.Protocol, Workload: c.Workload, ReadRatio: c.ReadRatio, Workers: c.Workers, Keys: c.Keys, Prefix: c.Prefix,
 		ValueSize: c.ValueSize, Dist: c.Dist, Nodes: b.target.size, R: c.R.String(), W: c.W.String(),
+		TLS: b.target.secure,
+	}
+	if b.target.as != nil {
+		s.User = b.target.as.name()
 	}
 	switch c.Workload {
 	case "get":
@@ -230,7 +248,7 @@ func (b *bench) shape() loadShape {
 func (r *benchReport) String() string {
 	var b strings.Builder
 	l := r.Load
-	fmt.Fprintf(&b, "%s load by %s, %.0f%% reads: %s, %s of %s, %s, on %s, R=%s W=%s, measured for %.1f s\n\n", l.Workload, l.Protocol, 100*l.ReadRatio,
+	fmt.Fprintf(&b, "%s load by %s, %.0f%% reads: %s, %s of %s, %s, on %s, R=%s W=%s, measured for %.1f s\n\n", l.Workload, l.how(), 100*l.ReadRatio,
 		plural(l.Workers, "worker"), plural(l.Keys, "key"), plural(l.ValueSize, "byte"), l.Dist, plural(l.Nodes, "node"), l.R, l.W, r.Seconds)
 	t := newTable("", "OPS", "OPS/S", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS")
 	for _, row := range []struct {
@@ -253,6 +271,9 @@ func (r *benchReport) String() string {
 		fmt.Fprintf(&b, "server CPU per operation: %.0f µs, all nodes together\n", *r.ServerCPU)
 	default:
 		b.WriteString("server CPU per operation: not known\n")
+		if l.User != "" {
+			fmt.Fprintf(&b, "  a user needs tanodb.read_admin on any to see it: is it granted to %s?\n", l.User)
+		}
 	}
 	if r.Verified != nil {
 		b.WriteString(r.Verified.String())
@@ -319,15 +340,16 @@ func (m *cpuMeter) used() (float64, bool) {
 	return sum, len(m.before) > 0
 }
 
-// processTimes asks the servers at these hosts.
-func processTimes(ctx context.Context, hosts []string) []processTime {
-	out := make([]processTime, len(hosts))
+// processTimes asks the servers at these URLs. One that does not let the caller look
+// says nothing.
+func processTimes(ctx context.Context, as *caller, bases []string) []processTime {
+	out := make([]processTime, len(bases))
 	var wg sync.WaitGroup
-	for i, host := range hosts {
+	for i, base := range bases {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, probeWithin)
 			defer cancel()
-			ans, err := roundTrip(ctx, "http://"+host, request{method: http.MethodGet, path: "/metrics"})
+			ans, err := as.roundTrip(ctx, base, request{method: http.MethodGet, path: "/metrics"})
 			if err == nil {
 				out[i] = parseProcessTime(ans.body)
 			}

@@ -20,6 +20,8 @@ import (
 // benchTarget is what a load is sent to.
 type benchTarget struct {
 	size    int         // how many nodes
+	as      *caller     // who asks; nil: it asks in this process
+	secure  bool        // over TLS
 	nodes   *nodeHealth // of those that are asked over HTTP whether they are there
 	carrier func(worker int) carrier
 	cpu     func(context.Context) []processTime
@@ -38,28 +40,37 @@ func (c *benchCmd) target(a *app) (*benchTarget, error) {
 	if c.Protocol == protocolEmbedded {
 		return c.embedded()
 	}
-	hosts, riak, err := c.hosts(a)
+	web, riak, err := c.addresses(a)
 	if err != nil {
 		return nil, err
 	}
-	t := &benchTarget{size: len(hosts), nodes: newNodeHealth(hosts), close: func() error { return nil }}
-	t.cpu = func(ctx context.Context) []processTime { return processTimes(ctx, hosts) }
+	as := a.as()
+	if c.Dir != "" {
+		as = plainCaller // a dev cluster has neither certificates nor users
+	}
+	t := &benchTarget{size: len(web), nodes: newNodeHealth(web, as), as: as, close: func() error { return nil }}
+	t.secure = strings.HasPrefix(web[0], "https://")
+	t.cpu = func(ctx context.Context) []processTime { return processTimes(ctx, as, web) }
 	t.keepSiblings = func(_ context.Context, b kv.Bucket) error {
 		one := *a
-		one.addrs = nil
-		for _, h := range hosts {
-			one.addrs = append(one.addrs, "http://"+h)
-		}
+		one.addrs, one.caller = web, as
 		path := ownPrefix + "/buckets/" + url.PathEscape(b.Name) + "/props"
 		return one.exchange(http.MethodPut, path, map[string]kv.Properties{"props": keptSiblings}, nil)
 	}
 	if c.Protocol == protocolHTTP {
 		paths := newBenchPaths(c, a.timeout)
-		t.carrier = func(i int) carrier { return &httpCarrier{worker: i, nodes: t.nodes, paths: paths} }
+		t.carrier = func(i int) carrier {
+			return &httpCarrier{worker: i, nodes: t.nodes, paths: paths, wire: newWire(as)}
+		}
 		return t, nil
 	}
 	// Every worker may have a connection to the same node, and keeps it.
-	remote, err := goclient.New(goclient.Options{Addresses: riak, MaxOpen: c.Workers, MaxIdle: c.Workers})
+	o := goclient.Options{Addresses: riak, MaxOpen: c.Workers, MaxIdle: c.Workers, User: as.name(), Password: as.password}
+	if t.secure {
+		o.TLS = as.secured("") // the client knows the host
+		o.DialTimeout = probeLogin
+	}
+	remote, err := goclient.New(o)
 	if err != nil {
 		return nil, err
 	}
@@ -72,21 +83,20 @@ func (c *benchCmd) storeCarrier(s kv.Store, nodes *nodeHealth) *storeCarrier {
 	return &storeCarrier{store: s, bucket: kv.Bucket{Name: c.Bucket}, r: c.R.Quorum, w: c.W.Quorum, nodes: nodes}
 }
 
-// hosts is HOST:PORT of every node that the load is spread over, for HTTP and for
-// Protocol Buffers.
-func (c *benchCmd) hosts(a *app) (web, riak []string, err error) {
+// addresses are the URL of every node that the load is spread over, and HOST:PORT of
+// its Protocol Buffers. If one is of https, all are, and Protocol Buffers are over TLS too.
+func (c *benchCmd) addresses(a *app) (web, riak []string, err error) {
 	if c.Dir != "" {
-		return c.devHosts()
+		return c.devAddresses()
 	}
-	for _, base := range a.addrs {
-		host, ok := strings.CutPrefix(base, "http://")
-		if !ok {
-			return nil, nil, usagef("bench speaks plain HTTP only; it cannot use %s", base)
+	web = a.addrs
+	for _, base := range web {
+		if strings.HasPrefix(base, "https://") != strings.HasPrefix(web[0], "https://") {
+			return nil, nil, usagef("%s and %s: a load is over TLS to all nodes, or to none", web[0], base)
 		}
-		if !strings.Contains(host[strings.LastIndex(host, "]")+1:], ":") {
-			host += ":80"
-		}
-		web = append(web, host)
+	}
+	if a.as().user != "" && !strings.HasPrefix(web[0], "https://") {
+		return nil, nil, notOverPlain(web[0])
 	}
 	if c.Protocol == protocolPB && len(c.PB) != len(web) {
 		return nil, nil, usagef("--pb names %s and --addr %d: give both of every node, since the processor time is asked for over HTTP", plural(len(c.PB), "node"), len(web))
@@ -94,8 +104,8 @@ func (c *benchCmd) hosts(a *app) (web, riak []string, err error) {
 	return web, c.PB, nil
 }
 
-// devHosts is the same of a dev cluster.
-func (c *benchCmd) devHosts() (web, riak []string, err error) {
+// devAddresses are the same of a dev cluster.
+func (c *benchCmd) devAddresses() (web, riak []string, err error) {
 	state, err := readDevState(c.Dir)
 	if err != nil {
 		return nil, nil, err
@@ -110,7 +120,7 @@ func (c *benchCmd) devHosts() (web, riak []string, err error) {
 		if c.Protocol == protocolPB && n.PB == "" {
 			return nil, nil, fmt.Errorf("node %s has no port for Protocol Buffers yet: stop the dev cluster and start it again", n.Name)
 		}
-		web, riak = append(web, n.HTTP), append(riak, n.PB)
+		web, riak = append(web, "http://"+n.HTTP), append(riak, n.PB)
 	}
 	return web, riak, nil
 }
@@ -126,7 +136,7 @@ func (c *benchCmd) embedded() (*benchTarget, error) {
 	if err := cluster.open(c.Nodes); err != nil {
 		return nil, errors.Join(err, cluster.close())
 	}
-	t := &benchTarget{size: c.Nodes, nodes: newNodeHealth(nil), close: cluster.close}
+	t := &benchTarget{size: c.Nodes, nodes: newNodeHealth(nil, nil), close: cluster.close}
 	t.carrier = func(i int) carrier { return c.storeCarrier(cluster.nodes[i%c.Nodes], t.nodes) }
 	t.cpu = func(context.Context) []processTime { return []processTime{cluster.processTime()} }
 	t.keepSiblings = func(ctx context.Context, b kv.Bucket) error {

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,10 +22,30 @@ import (
 // it. It costs a fraction of what net/http's client does, which matters to a
 // load generator that shares the machine with what it measures.
 type wire struct {
-	host string // HOST:PORT
+	as    *caller
+	base  string // URL of the node
+	login string // a line of the header; empty: there is none
+
 	conn net.Conn
 	in   *bufio.Reader
 	out  []byte
+}
+
+// newWire is a wire to no node yet. A password must go to bases of https alone.
+func newWire(as *caller) *wire {
+	w := &wire{as: as}
+	if as.user != "" {
+		w.login = "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(as.user+":"+as.password))
+	}
+	return w
+}
+
+// to turns the wire to a node.
+func (w *wire) to(base string) {
+	if w.base != base {
+		w.close()
+		w.base = base
+	}
 }
 
 // wireAnswer is what came back.
@@ -55,7 +77,18 @@ func (w *wire) do(deadline time.Time, method, path string, header []string, body
 }
 
 func (w *wire) dial(deadline time.Time) error {
-	conn, err := (&net.Dialer{Deadline: deadline}).Dial("tcp", w.host)
+	scheme, host, _ := strings.Cut(w.base, "://")
+	port := "80"
+	if scheme == "https" {
+		port = "443"
+	}
+	if !strings.Contains(host[strings.LastIndex(host, "]")+1:], ":") {
+		host += ":" + port
+	}
+	conn, err := (&net.Dialer{Deadline: deadline}).Dial("tcp", host)
+	if err == nil && scheme == "https" {
+		conn, err = w.secure(deadline, conn, host)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotSent, err)
 	}
@@ -67,11 +100,26 @@ func (w *wire) dial(deadline time.Time) error {
 	return nil
 }
 
+// secure makes a connection one of TLS.
+func (w *wire) secure(deadline time.Time, conn net.Conn, host string) (net.Conn, error) {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	s := tls.Client(conn, w.as.secured(name))
+	if err := errors.Join(s.SetDeadline(deadline), s.Handshake()); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
 func (w *wire) exchange(deadline time.Time, method, path string, header []string, body []byte) (wireAnswer, error) {
 	if err := w.conn.SetDeadline(deadline); err != nil {
 		return wireAnswer{}, err
 	}
-	w.out = appendRequest(w.out[:0], method, w.host, path, header, body)
+	_, host, _ := strings.Cut(w.base, "://")
+	w.out = appendRequest(w.out[:0], method, host, path, w.login, header, body)
 	if _, err := w.conn.Write(w.out); err != nil {
 		return wireAnswer{}, err
 	}
@@ -110,13 +158,17 @@ func readBody(resp *http.Response) ([]byte, error) {
 }
 
 // appendRequest appends a request to dst. Header lines are whole, without their
-// ends; body nil: there is none.
-func appendRequest(dst []byte, method, host, path string, header []string, body []byte) []byte {
+// ends, and an empty login is none; body nil: there is none.
+func appendRequest(dst []byte, method, host, path, login string, header []string, body []byte) []byte {
 	dst = append(dst, method...)
 	dst = append(dst, ' ')
 	dst = append(dst, path...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, host...)
+	if login != "" {
+		dst = append(dst, "\r\n"...)
+		dst = append(dst, login...)
+	}
 	for _, line := range header {
 		dst = append(dst, "\r\n"...)
 		dst = append(dst, line...)

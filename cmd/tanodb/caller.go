@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+
+	"github.com/tanodb/tanodb/internal/certs"
 )
 
 // passwordVariable has the password of --user. No flag takes one: others on the machine
@@ -33,6 +35,7 @@ func (f *loginFlags) secure() bool { return f.CA != "" || f.Cert != "" || f.User
 // caller sends requests as somebody.
 type caller struct {
 	http           *http.Client
+	tls            *tls.Config // nil: as http does it by itself
 	user, password string
 }
 
@@ -48,7 +51,7 @@ func (f *loginFlags) caller() (*caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &caller{user: f.User, http: newClient(conf)}
+	c := &caller{user: f.User, tls: conf, http: newClient(conf)}
 	if f.User == "" || f.Cert != "" && f.PasswordFile == "" {
 		c.password = os.Getenv(passwordVariable)
 		return c, nil
@@ -88,6 +91,24 @@ func passwordFrom(r io.Reader) (string, error) {
 	return p, nil
 }
 
+// secured is the caller's TLS towards a host.
+func (c *caller) secured(host string) *tls.Config {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.tls != nil {
+		conf = c.tls.Clone()
+	}
+	conf.ServerName = host
+	return conf
+}
+
+// name is who the caller is: the user, or whom the certificate names; empty: nobody.
+func (c *caller) name() string {
+	if c.user != "" || c.tls == nil || len(c.tls.Certificates) == 0 {
+		return c.user
+	}
+	return c.tls.Certificates[0].Leaf.Subject.CommonName
+}
+
 // tls is what the flags say of it.
 func (f *loginFlags) tls() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -103,6 +124,11 @@ func (f *loginFlags) tls() (*tls.Config, error) {
 		if !conf.RootCAs.AppendCertsFromPEM(text) {
 			return nil, fmt.Errorf("there is no PEM certificate in %s", f.CA)
 		}
+		revoked, err := revokedBy(f.CA)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use the list of revoked certificates: %w", err)
+		}
+		conf.VerifyConnection = revoked.Check
 	}
 	if f.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
@@ -123,7 +149,7 @@ func explainTLS(base string, err error) error {
 	switch {
 	case errors.As(err, &unknown):
 		return fmt.Errorf("%s shows a certificate of somebody who is not trusted (%w); give the cluster's authority with --ca", base, err)
-	case errors.As(err, &host), errors.As(err, &invalid):
+	case errors.As(err, &host), errors.As(err, &invalid), errors.Is(err, certs.ErrRevoked):
 		return fmt.Errorf("%s shows a certificate that is not good: %w", base, err)
 	}
 	return nil

@@ -34,6 +34,7 @@ type certCmd struct {
 	Init   certInitCmd   `cmd:"" help:"Make the private authority of a cluster."`
 	Node   certNodeCmd   `cmd:"" help:"Make the certificate of a node."`
 	Client certClientCmd `cmd:"" help:"Make the certificate of a user."`
+	Revoke certRevokeCmd `cmd:"" help:"Make certificates useless before they expire."`
 	Show   certShowCmd   `cmd:"" help:"Show certificates, and when they expire."`
 }
 
@@ -47,6 +48,7 @@ Example:
     tanodb cert node n1 --host 10.0.0.1 --ca-dir ca --out n1-tls
     tanodb cert client alice --ca-dir ca --out alice-tls
     tanodb cert show n1-tls
+    tanodb cert revoke alice --ca-dir ca
     tanodb serve --name n1 --tls-dir n1-tls --http 10.0.0.1:8098 --pb 10.0.0.1:8087 --listen 10.0.0.1:7098`
 }
 
@@ -173,6 +175,9 @@ func (c *madeFlags) make(a *app, name, certFile, keyFile string, sign func(*cert
 	w.add(certFile, pair.Cert, publicMode)
 	if _, err := os.Stat(filepath.Join(dir, config.CAFile)); errors.Is(err, fs.ErrNotExist) {
 		w.add(config.CAFile, authority.Cert, publicMode) // one that is there may hold two
+	}
+	if err := issue(c.CADir, pair); err != nil {
+		return err
 	}
 	if err := w.write(); err != nil {
 		return err
@@ -311,8 +316,14 @@ func (a *app) showCerts(paths ...string) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", file, err)
 			}
+			revoked, err := revokedIn(file)
+			if err != nil {
+				return err
+			}
 			for _, x := range all {
-				l.Certificates = append(l.Certificates, certs.Describe(file, x, time.Now()))
+				i := certs.Describe(file, x, time.Now())
+				i.Mark(x, revoked)
+				l.Certificates = append(l.Certificates, i)
 			}
 		}
 	}

@@ -151,10 +151,14 @@ func roundTrip(ctx context.Context, base string, r request) (answer, error) {
 	return plainCaller.roundTrip(ctx, base, r)
 }
 
+func notOverPlain(base string) error {
+	return usagef("%s is not reached by https, and a password goes over nothing else", base)
+}
+
 // send sends a request to one server. A password goes over TLS only.
 func (c *caller) send(ctx context.Context, base string, r request) (*http.Response, error) {
 	if c.user != "" && !strings.HasPrefix(base, "https://") {
-		return nil, usagef("%s is not reached by https, and a password goes over nothing else", base)
+		return nil, notOverPlain(base)
 	}
 	target := base + r.path
 	if len(r.query) > 0 {

@@ -102,7 +102,7 @@ func TestServeBootstraps(t *testing.T) {
 }
 
 func TestTheServersHaveTheLimitsOfTheOptions(t *testing.T) {
-	s, err := settingsFor(t, "--max-connections 3 --request-memory 5MiB --http-header-timeout 1s --http-idle-timeout 2s --pb-idle-timeout 3s --read-timeout 4s --write-timeout 5s --slowest-client 6KiB --bucket-requests 7 --bucket-bytes 8KiB --bucket-limits logs=9:0 --allow-key-lists=false")
+	s, err := settingsFor(t, "--max-connections 3 --request-memory 5MiB --http-header-timeout 1s --http-idle-timeout 2s --pb-idle-timeout 3s --read-timeout 4s --write-timeout 5s --slowest-client 6KiB --bucket-requests 7 --bucket-bytes 8KiB --bucket-limits logs=9:0 --user-requests 11 --user-bytes 12KiB --user-limits web1=13:14 --allow-key-lists=false")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,8 @@ func TestTheServersHaveTheLimitsOfTheOptions(t *testing.T) {
 	if diff := cmp.Diff(wantPB, p); diff != "" {
 		t.Error(diff)
 	}
-	wantRules := limit.Rules{Each: limit.Rates{Requests: 7, Bytes: 8 << 10}, Buckets: map[kv.Bucket]limit.Rates{{Name: "logs"}: {Requests: 9}}, NoLists: true}
+	wantRules := limit.Rules{Each: limit.Rates{Requests: 7, Bytes: 8 << 10}, Buckets: map[kv.Bucket]limit.Rates{{Name: "logs"}: {Requests: 9}}, NoLists: true,
+		User: limit.Rates{Requests: 11, Bytes: 12 << 10}, Users: map[string]limit.Rates{"web1": {Requests: 13, Bytes: 14}}}
 	if diff := cmp.Diff(wantRules, doorRules(s.now())); diff != "" {
 		t.Error(diff)
 	}

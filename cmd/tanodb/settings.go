@@ -101,6 +101,11 @@ func doorRules(c *config.Config) limit.Rules {
 		Each:    limit.Rates{Requests: int64(c.BucketRequests), Bytes: int64(c.BucketBytes)},
 		NoLists: !c.AllowKeyLists,
 		Buckets: map[kv.Bucket]limit.Rates{},
+		User:    limit.Rates{Requests: int64(c.UserRequests), Bytes: int64(c.UserBytes)},
+		Users:   map[string]limit.Rates{},
+	}
+	for _, l := range c.LimitsOfUsers() {
+		r.Users[l.User] = limit.Rates{Requests: int64(l.Requests), Bytes: int64(l.Bytes)}
 	}
 	for _, l := range c.LimitsOfBuckets() {
 		r.Buckets[l.Bucket] = limit.Rates{Requests: int64(l.Requests), Bytes: int64(l.Bytes)}

@@ -1,6 +1,6 @@
 // Package certs makes the certificates of a cluster and keeps them fresh: a private
-// authority (authority.go), what it signs for nodes and users, and the files that a
-// running node reads again when they change (source.go).
+// authority (authority.go), what it signs for nodes and users, what it has taken back
+// (revoked.go), and the files that a running node reads again when they change (source.go).
 //
 // There are two kinds of certificates, and one cannot stand for the other:
 //
@@ -72,6 +72,13 @@ func kindOf(c *x509.Certificate) Kind {
 		return KindServer
 	}
 	return KindClient
+}
+
+// Mark says of a certificate that is revoked that it is.
+func (i *Info) Mark(c *x509.Certificate, by *Revoked) {
+	if by.Has(c) {
+		i.Warning = "it is revoked: nobody accepts it who has the list"
+	}
 }
 
 // String is one line.

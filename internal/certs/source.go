@@ -3,7 +3,9 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -14,7 +16,8 @@ import (
 // uses what they hold.
 const lookEvery = time.Second
 
-// Files are where a node's certificate is. CA may be empty: nobody is trusted.
+// Files are where a node's certificate is. CA may be empty: nobody is trusted. What it has
+// revoked is in RevokedFile(CA), if that is there.
 type Files struct{ Cert, Key, CA string }
 
 // Source has what files hold, and reads them again when they have changed: no restart
@@ -27,7 +30,7 @@ type Source struct {
 
 	mu     sync.Mutex
 	looked time.Time
-	stamps [3]stamp
+	stamps [4]stamp
 	held   *held
 }
 
@@ -37,6 +40,8 @@ type held struct {
 	pool  *x509.CertPool // nil: there is no CA
 	infos []*x509.Certificate
 	paths []string
+
+	revoked *Revoked
 }
 
 // stamp tells whether a file has changed.
@@ -58,8 +63,8 @@ func Open(f Files, log *slog.Logger, now func() time.Time) (*Source, error) {
 	return s, err
 }
 
-func (s *Source) look() (all [3]stamp) {
-	for i, path := range []string{s.files.Cert, s.files.Key, s.files.CA} {
+func (s *Source) look() (all [4]stamp) {
+	for i, path := range []string{s.files.Cert, s.files.Key, s.files.CA, RevokedFile(s.files.CA)} {
 		if path == "" {
 			continue
 		}
@@ -100,7 +105,30 @@ func (s *Source) read() (*held, error) {
 		h.pool.AddCert(c)
 		h.infos, h.paths = append(h.infos, c), append(h.paths, s.files.CA)
 	}
-	return h, nil
+	h.revoked, err = s.readRevoked(all)
+	return h, err
+}
+
+// readRevoked reads what the authorities have revoked. A file that is gone takes nothing
+// back while the node runs: it may be missing for a moment, or because somebody wants that.
+func (s *Source) readRevoked(by []*x509.Certificate) (*Revoked, error) {
+	path := RevokedFile(s.files.CA)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if s.held == nil || s.held.revoked == nil {
+			return nil, nil
+		}
+		s.log.Warn("the list of revoked certificates is gone; what it had stays revoked until the next start", "file", path)
+		return s.held.revoked, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the list of revoked certificates: %w", err)
+	}
+	r, err := ParseRevoked(text, by)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the list of revoked certificates %s: %w", path, err)
+	}
+	return r, nil
 }
 
 // current is what the files hold now.
@@ -123,9 +151,13 @@ func (s *Source) current() *held {
 		return s.held
 	}
 	s.held = h
-	s.log.Info("the certificate has changed and is used from now on", "file", s.files.Cert, "ends", h.pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	s.log.Info("the certificate has changed and is used from now on", "file", s.files.Cert, "ends", h.pair.Leaf.NotAfter.UTC().Format(time.RFC3339), "revoked", h.revoked.count())
 	return h
 }
+
+// check is ErrRevoked if the other side of a connection, be it open already, has shown a
+// certificate that is revoked by now.
+func (s *Source) check(state tls.ConnectionState) error { return s.current().revoked.Check(state) }
 
 // Nodes secures connections between nodes; see tanodb.Options.TLS.
 func (s *Source) Nodes() *tls.Config {
@@ -137,6 +169,8 @@ func (s *Source) Nodes() *tls.Config {
 			ClientCAs:    h.pool,
 			ClientAuth:   tls.RequireAndVerifyClientCert,
 			MinVersion:   tls.VersionTLS13,
+
+			VerifyConnection: s.check,
 		}
 	}
 	c := fresh()
@@ -149,7 +183,7 @@ func (s *Source) Nodes() *tls.Config {
 func (s *Source) Clients() *tls.Config {
 	fresh := func() *tls.Config {
 		h := s.current()
-		c := &tls.Config{Certificates: []tls.Certificate{h.pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+		c := &tls.Config{Certificates: []tls.Certificate{h.pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, VerifyConnection: s.check}
 		if h.pool != nil {
 			c.ClientCAs, c.ClientAuth = h.pool, tls.VerifyClientCertIfGiven
 		}
@@ -167,6 +201,7 @@ func (s *Source) Infos() []Info {
 	all := make([]Info, len(h.infos))
 	for i, c := range h.infos {
 		all[i] = Describe(h.paths[i], c, now)
+		all[i].Mark(c, h.revoked)
 	}
 	return all
 }

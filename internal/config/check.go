@@ -66,11 +66,52 @@ func ParseBucketLimit(s string) (BucketLimit, error) {
 		return l, err
 	}
 	var err error
-	if l.Requests, err = strconv.Atoi(requests); err != nil || l.Requests < 0 {
-		return l, fmt.Errorf("%q is not a number of requests", clip(requests))
-	}
-	l.Bytes, err = ParseBytes(size)
+	l.Requests, l.Bytes, err = parseRates(requests, size)
 	return l, err
+}
+
+// parseRates reads the two numbers of a limit.
+func parseRates(requests, size string) (int, Bytes, error) {
+	n, err := strconv.Atoi(requests)
+	if err != nil || n < 0 {
+		return 0, 0, fmt.Errorf("%q is not a number of requests", clip(requests))
+	}
+	bytes, err := ParseBytes(size)
+	return n, bytes, err
+}
+
+// UserLimit is the limit of one user, a second; 0: none.
+type UserLimit struct {
+	User     string
+	Requests int
+	Bytes    Bytes
+}
+
+// ParseUserLimit reads USER=N:BYTES.
+func ParseUserLimit(s string) (UserLimit, error) {
+	var l UserLimit
+	name, limit, ok := strings.Cut(s, "=")
+	requests, size, both := strings.Cut(limit, ":")
+	if !ok || !both || name == "" {
+		return l, errors.New("a limit must be USER=REQUESTS:BYTES, such as web1=1000:10MiB")
+	}
+	var err error
+	if l.User, err = url.PathUnescape(name); err != nil {
+		return l, errors.New("the user has a percent sign that begins no escape")
+	}
+	l.Requests, l.Bytes, err = parseRates(requests, size)
+	return l, err
+}
+
+// LimitsOfUsers are those of the list user-limits.
+func (s *Server) LimitsOfUsers() []UserLimit {
+	var all []UserLimit
+	for _, text := range s.UserLimits {
+		if l, err := ParseUserLimit(text); err == nil { // no other is in the list
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
 // LimitsOfBuckets are those of the list bucket-limits.
@@ -113,6 +154,13 @@ func (c *Config) check() Problems {
 			bad("%s has two limits for the bucket %q", c.place("bucket-limits"), clip(l.Bucket.Name))
 		}
 		seen[l.Bucket] = true
+	}
+	users := map[string]bool{}
+	for _, l := range c.LimitsOfUsers() {
+		if users[l.User] {
+			bad("%s has two limits for the user %q", c.place("user-limits"), clip(l.User))
+		}
+		users[l.User] = true
 	}
 	return ps
 }

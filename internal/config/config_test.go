@@ -64,6 +64,10 @@ var samples = map[string]struct {
 	"bucket-bytes":    {two: [2]string{"1KiB", "0"}, bad: map[string]string{"1": "from 1KiB"}},
 	"bucket-limits": {two: [2]string{"logs=100:1MiB,maps/c=0:1KiB", "a%2Fb=1:0"},
 		bad: map[string]string{"logs": "[TYPE/]BUCKET", "logs=1": "[TYPE/]BUCKET", "logs=x:1": "number of requests", "logs=-1:1": "number of requests", "logs=1:x": "number of bytes", "=1:1": "zero-length", "%=1:1": "percent"}},
+	"user-requests": {two: [2]string{"1", "0"}, bad: map[string]string{"-1": "or 0: no limit"}},
+	"user-bytes":    {two: [2]string{"1KiB", "0"}, bad: map[string]string{"1": "from 1KiB"}},
+	"user-limits": {two: [2]string{"web1=100:1MiB,job=0:1KiB", "a%3Db=1:0"},
+		bad: map[string]string{"web1": "USER=REQUESTS:BYTES", "web1=1": "USER=REQUESTS:BYTES", "web1=x:1": "number of requests", "web1=-1:1": "number of requests", "web1=1:x": "number of bytes", "=1:1": "USER=REQUESTS:BYTES", "%=1:1": "percent"}},
 
 	"http-header-timeout": {two: [2]string{"1s", "1m"}, bad: map[string]string{"0s": "from 1ms to 1h"}},
 	"http-idle-timeout":   {two: [2]string{"1s", "1m"}, bad: map[string]string{"0s": "from 1ms to 24h"}},
@@ -260,16 +264,17 @@ func TestFilesWithProblems(t *testing.T) {
 		"zone = ":                                       {"f:1:", "this is not TOML"},
 		"tls-key = \"k\"":                               {"--tls-cert, f:1:11: tls-key and --tls-ca are needed together"},
 		"tls-dir = \"d\"\ntls-ca = \"c\"\ntls-cert = \"c\"\ntls-key = \"c\"": {"contradict each other: the directory"},
-		"client-tls-key = \"k\"":                         {"--client-tls-cert and f:1:18: client-tls-key are needed together"},
-		"client-tls-ca = \"k\"":                          {"client-tls-ca needs --client-tls-cert"},
-		"join = [\"h:1\"]":                               {"f:1:8: join needs --listen"},
-		"join = [\"h:1\"]\nauto-join = [\"h:1\"]":        {"contradict each other: the joining"},
-		"join = [\"h:1\"]\nbootstrap = [\"a=h:1\"]":      {"f:2:13: bootstrap and f:1:8: join contradict each other"},
-		"dir = \"\"":                                     {"f:1:7: dir is empty"},
-		"bucket-limits = [\"b=1:0\", \"default/b=2:0\"]": {`two limits for the bucket "b"`},
-		"\xff = 1":                               {"this is not TOML"},
-		"zone = \"\xff\"":                        {"this is not TOML"},
-		strings.Repeat("x = 1\n", maxProblems+1): {"more problems than are worth telling"},
+		"client-tls-key = \"k\"":                           {"--client-tls-cert and f:1:18: client-tls-key are needed together"},
+		"client-tls-ca = \"k\"":                            {"client-tls-ca needs --client-tls-cert"},
+		"join = [\"h:1\"]":                                 {"f:1:8: join needs --listen"},
+		"join = [\"h:1\"]\nauto-join = [\"h:1\"]":          {"contradict each other: the joining"},
+		"join = [\"h:1\"]\nbootstrap = [\"a=h:1\"]":        {"f:2:13: bootstrap and f:1:8: join contradict each other"},
+		"dir = \"\"":                                       {"f:1:7: dir is empty"},
+		"bucket-limits = [\"b=1:0\", \"default/b=2:0\"]":   {`two limits for the bucket "b"`},
+		"user-limits = [\"u=1:0\", \"%75=2:0\"]":           {`two limits for the user "u"`},
+		"\xff = 1":                                         {"this is not TOML"},
+		"zone = \"\xff\"":                                  {"this is not TOML"},
+		strings.Repeat("x = 1\n", maxProblems+1):           {"more problems than are worth telling"},
 		strings.Repeat("# 45678\n", MaxFile/8) + "# more.": {"a configuration has at most 1048576"},
 	} {
 		_, err := Load(Input{Path: "f", Text: []byte(text)})
@@ -434,7 +439,7 @@ func TestSecretsAreHidden(t *testing.T) {
 }
 
 func TestLists(t *testing.T) {
-	c, err := Load(Input{Flags: []Given{{"bootstrap", "a=h:1,b=h:2"}, {"bucket-limits", "logs=100:1MiB,t/a%2Fb=0:5"}}})
+	c, err := Load(Input{Flags: []Given{{"bootstrap", "a=h:1,b=h:2"}, {"bucket-limits", "logs=100:1MiB,t/a%2Fb=0:5"}, {"user-limits", "web1=100:1MiB,a%3Db=0:5"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,6 +448,9 @@ func TestLists(t *testing.T) {
 	}
 	want := []BucketLimit{{kv.Bucket{Name: "logs"}, 100, 1 << 20}, {kv.Bucket{Type: "t", Name: "a/b"}, 0, 5}}
 	if diff := cmp.Diff(want, c.LimitsOfBuckets()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]UserLimit{{"web1", 100, 1 << 20}, {"a=b", 0, 5}}, c.LimitsOfUsers()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -54,6 +54,9 @@ type Server struct {
 	BucketRequests int
 	BucketBytes    Bytes
 	BucketLimits   []string
+	UserRequests   int
+	UserBytes      Bytes
+	UserLimits     []string
 
 	HTTPHeaderTimeout time.Duration
 	HTTPIdleTimeout   time.Duration
@@ -174,7 +177,7 @@ var Options = []Option{
 		field: func(s *Server) any { return &s.Replicas }},
 
 	{Name: "tls-dir", Group: "Security", Sign: "DIR",
-		Help:  "A directory that tanodb cert node has made, with node.crt, node.key and ca.crt: they secure the connections between nodes and those of clients. What changes in it is used without a restart.",
+		Help:  "A directory that tanodb cert node has made, with node.crt, node.key and ca.crt, and ca.crl if certificates are revoked: they secure the connections between nodes and those of clients. What changes in it is used without a restart.",
 		field: func(s *Server) any { return &s.TLSDir }},
 	{Name: "tls-cert", Group: "Security", Sign: "FILE",
 		Help:  "This node's certificate towards other nodes alone, PEM, in place of tls-dir.",
@@ -235,6 +238,15 @@ var Options = []Option{
 	{Name: "bucket-limits", Group: "Limits", Sign: "[TYPE/]BUCKET=N:BYTES,…", Check: checkBucketLimit, Live: true,
 		Help:  "Buckets with a limit of their own in place of bucket-requests and bucket-bytes, 0 for none: logs=100:1MiB. Names are percent-encoded where they have a slash, a comma or an equals sign.",
 		field: func(s *Server) any { return &s.BucketLimits }},
+	{Name: "user-requests", Group: "Limits", Sign: "N", Default: "0", Min: 1, Max: mostCount * 1000, Zero: "no limit", Live: true,
+		Help:  "Requests a second of any one user through this node, with as many at once, once security is enabled.",
+		field: func(s *Server) any { return &s.UserRequests }},
+	{Name: "user-bytes", Group: "Limits", Sign: "BYTES", Default: "0", Min: 1 << 10, Max: mostRate, Zero: "no limit", Live: true,
+		Help:  "Bytes a second of values read and written by any one user through this node.",
+		field: func(s *Server) any { return &s.UserBytes }},
+	{Name: "user-limits", Group: "Limits", Sign: "USER=N:BYTES,…", Check: checkUserLimit, Live: true,
+		Help:  "Users with a limit of their own in place of user-requests and user-bytes, 0 for none: web1=1000:10MiB. Names are percent-encoded where they have an equals sign.",
+		field: func(s *Server) any { return &s.UserLimits }},
 
 	{Name: "http-header-timeout", Group: "Slow clients", Sign: "DURATION", Default: "10s", Min: int64(time.Millisecond), Max: oneHour,
 		Help:  "For the head of an HTTP request to arrive.",
@@ -354,5 +366,10 @@ func checkMember(member string) error {
 
 func checkBucketLimit(limit string) error {
 	_, err := ParseBucketLimit(limit)
+	return err
+}
+
+func checkUserLimit(limit string) error {
+	_, err := ParseUserLimit(limit)
 	return err
 }

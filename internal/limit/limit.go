@@ -1,5 +1,5 @@
-// Package limit stands at a node's door: it refuses requests of buckets that have had
-// their share, and lists of all keys where they are not wanted. Both protocols pass
+// Package limit stands at a node's door: it refuses requests of buckets and of users that
+// have had their share, and lists of all keys where they are not wanted. Both protocols pass
 // through the same door, since it is a Node with some methods in front; what it
 // refuses reads as kv.ErrOverload, and says when to come again.
 //
@@ -10,6 +10,7 @@
 package limit
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/pace"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -28,6 +30,8 @@ type Rates struct{ Requests, Bytes int64 }
 type Rules struct {
 	Each    Rates               // of every bucket
 	Buckets map[kv.Bucket]Rates // of those that have others
+	User    Rates               // of every user; who is not known has none
+	Users   map[string]Rates    // of those that have others
 	NoLists bool                // lists of all keys or buckets in one request are refused
 }
 
@@ -39,11 +43,22 @@ func (r *Rules) of(b kv.Bucket) Rates {
 	return r.Each
 }
 
+// ofUser are the rates of a user.
+func (r *Rules) ofUser(name string) Rates {
+	if own, ok := r.Users[name]; ok {
+		return own
+	}
+	return r.User
+}
+
 // any reports whether there are rates at all.
-func (r *Rules) any() bool { return r.Each != Rates{} || len(r.Buckets) > 0 }
+func (r *Rules) any() bool {
+	return r.Each != Rates{} || r.User != Rates{} || len(r.Buckets) > 0 || len(r.Users) > 0
+}
 
 // Error refuses a request.
 type Error struct {
+	User   string // whose share it was; empty: that of the bucket
 	Bucket kv.Bucket
 	What   string // "requests" or "bytes"
 	Rate   int64  // of those, a second
@@ -51,6 +66,9 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	if e.User != "" {
+		return fmt.Sprintf("overload: the user %q has had the share of a user for now, %d %s a second; see the options user-requests, user-bytes and user-limits", clip(e.User), e.Rate, e.What)
+	}
 	return fmt.Sprintf("overload: the bucket %q has had its share for now, %d %s a second; see the options bucket-requests, bucket-bytes and bucket-limits", clip(e.Bucket.Name), e.Rate, e.What)
 }
 
@@ -67,6 +85,7 @@ func (e *Error) RetryAfter() time.Duration { return e.Wait }
 type Door struct {
 	rules   atomic.Pointer[Rules]
 	buckets Table[kv.Bucket]
+	users   Table[string]
 	begun   time.Time
 
 	registry *prometheus.Registry
@@ -76,9 +95,9 @@ type Door struct {
 // NewDoor makes a door without rules.
 func NewDoor() *Door {
 	d := &Door{begun: time.Now(), registry: prometheus.NewRegistry(), refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "tanodb_refused_total", Help: "Requests of clients that a limit of the options has refused: requests or bytes of a bucket, or a list of all keys.",
+		Name: "tanodb_refused_total", Help: "Requests of clients that a limit of the options has refused: requests or bytes of a bucket or of a user, or a list of all keys.",
 	}, []string{"limit"})}
-	for _, what := range []string{whatRequests, whatBytes, whatLists} {
+	for _, what := range []string{whatRequests, whatBytes, whatLists, ofUsers + whatRequests, ofUsers + whatBytes} {
 		d.refused.WithLabelValues(what)
 	}
 	d.registry.MustRegister(d.refused)
@@ -91,9 +110,10 @@ const (
 	whatRequests = "requests"
 	whatBytes    = "bytes"
 	whatLists    = "lists"
+	ofUsers      = "user_" // before the first two
 )
 
-// Set replaces the rules. What buckets have had of this second stays taken.
+// Set replaces the rules. What buckets and users have had of this second stays taken.
 func (d *Door) Set(r Rules) { d.rules.Store(&r) }
 
 // Metrics are the door's Prometheus metrics.
@@ -109,32 +129,49 @@ func (d *Door) AllowsLists() bool {
 	return false
 }
 
-// enter lets a request of a bucket in that brings so many bytes, or returns *Error.
-func (d *Door) enter(b kv.Bucket, bytes int) error {
+// enter lets a request for a bucket in that brings so many bytes, or returns *Error. The
+// user comes first: who has had his share takes nothing from that of the bucket.
+func (d *Door) enter(ctx context.Context, b kv.Bucket, bytes int) error {
 	rules := d.rules.Load()
 	if !rules.any() {
 		return nil
 	}
+	now := time.Since(d.begun)
+	if user := tanodb.UserOf(ctx); user != "" {
+		rates := rules.ofUser(user)
+		if what, wait := d.users.Enter(now, user, rates, bytes); what != "" {
+			d.refused.WithLabelValues(ofUsers + what).Inc()
+			return &Error{User: user, Bucket: b, What: what, Rate: rates.rate(what), Wait: wait}
+		}
+	}
 	rates := rules.of(b)
-	what, wait := d.buckets.Enter(time.Since(d.begun), b, rates, bytes)
-	switch what {
-	case "":
+	what, wait := d.buckets.Enter(now, b, rates, bytes)
+	if what == "" {
 		return nil
-	case whatRequests:
-		d.refused.WithLabelValues(what).Inc()
-		return &Error{b, what, rates.Requests, wait}
 	}
 	d.refused.WithLabelValues(what).Inc()
-	return &Error{b, what, rates.Bytes, wait}
+	return &Error{Bucket: b, What: what, Rate: rates.rate(what), Wait: wait}
+}
+
+// rate is the one that a word names.
+func (r Rates) rate(what string) int64 {
+	if what == whatRequests {
+		return r.Requests
+	}
+	return r.Bytes
 }
 
 // took takes what the answer of a request has moved.
-func (d *Door) took(b kv.Bucket, bytes int) {
+func (d *Door) took(ctx context.Context, b kv.Bucket, bytes int) {
 	rules := d.rules.Load()
 	if bytes == 0 || !rules.any() {
 		return
 	}
-	d.buckets.Took(time.Since(d.begun), b, rules.of(b), bytes)
+	now := time.Since(d.begun)
+	if user := tanodb.UserOf(ctx); user != "" {
+		d.users.Took(now, user, rules.ofUser(user), bytes)
+	}
+	d.buckets.Took(now, b, rules.of(b), bytes)
 }
 
 // maxKeys is how many keys a Table knows at once. Names of buckets come from clients, so

@@ -98,13 +98,13 @@ func TestDoor(t *testing.T) {
 		d := NewDoor()
 		logs, carts := kv.Bucket{Name: "logs"}, kv.Bucket{Type: "maps", Name: "carts"}
 		for range 1000 {
-			if err := d.enter(logs, 1<<30); err != nil {
+			if err := d.enter(t.Context(), logs, 1<<30); err != nil {
 				t.Fatal(err)
 			}
 		}
 		d.Set(Rules{Each: Rates{Requests: 2}, Buckets: map[kv.Bucket]Rates{carts: {Bytes: 100}}})
 		for i := range 3 {
-			err := d.enter(logs, 0)
+			err := d.enter(t.Context(), logs, 0)
 			if i < 2 && err != nil {
 				t.Fatal(err)
 			}
@@ -114,16 +114,16 @@ func TestDoor(t *testing.T) {
 			}
 		}
 		for range 10 {
-			if err := d.enter(carts, 0); err != nil {
+			if err := d.enter(t.Context(), carts, 0); err != nil {
 				t.Error(err)
 			}
 		}
-		d.took(carts, 250)
-		if err := d.enter(carts, 0); err == nil || !strings.Contains(err.Error(), "100 bytes") {
+		d.took(t.Context(), carts, 250)
+		if err := d.enter(t.Context(), carts, 0); err == nil || !strings.Contains(err.Error(), "100 bytes") {
 			t.Errorf("after its bytes: %v", err)
 		}
 		time.Sleep(1600 * time.Millisecond)
-		if err := errors.Join(d.enter(carts, 0), d.enter(logs, 0)); err != nil {
+		if err := errors.Join(d.enter(t.Context(), carts, 0), d.enter(t.Context(), logs, 0)); err != nil {
 			t.Error(err)
 		}
 		if !d.AllowsLists() {
@@ -136,6 +136,46 @@ func TestDoor(t *testing.T) {
 		for what, want := range map[string]float64{whatRequests: 1, whatBytes: 1, whatLists: 1} {
 			if got := counted(t, d, what); got != want {
 				t.Errorf("%v refusals for %s are counted", got, what)
+			}
+		}
+	})
+}
+
+// Users have shares of their own, whatever buckets they ask for; who is not known has none,
+// and who has had his takes nothing from the bucket.
+func TestUsersHaveShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := NewDoor()
+		a, b := kv.Bucket{Name: "a"}, kv.Bucket{Name: "b"}
+		anna, bob := tanodb.WithUser(t.Context(), "anna"), tanodb.WithUser(t.Context(), "bob")
+		d.Set(Rules{Each: Rates{Requests: 5}, User: Rates{Requests: 2}, Users: map[string]Rates{"bob": {Bytes: 100}}})
+		if err := errors.Join(d.enter(anna, a, 0), d.enter(anna, b, 0)); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			var e *Error
+			if err := d.enter(anna, a, 0); !errors.As(err, &e) || e.User != "anna" || e.What != whatRequests || e.Rate != 2 || e.RetryAfter() <= 0 || !strings.Contains(err.Error(), "user-requests") {
+				t.Fatalf("after her share: %v", err)
+			}
+		}
+		if err := errors.Join(d.enter(bob, a, 0), d.enter(bob, a, 0), d.enter(t.Context(), a, 0), d.enter(t.Context(), a, 0)); err != nil {
+			t.Errorf("the bucket has four more: %v", err)
+		}
+		var e *Error
+		if err := d.enter(t.Context(), a, 0); !errors.As(err, &e) || e.User != "" || e.Rate != 5 {
+			t.Errorf("after the bucket's share: %v", err)
+		}
+		d.took(bob, b, 250)
+		if err := d.enter(bob, b, 0); !errors.As(err, &e) || e.User != "bob" || e.What != whatBytes || e.Rate != 100 {
+			t.Errorf("after his bytes: %v", err)
+		}
+		time.Sleep(1600 * time.Millisecond)
+		if err := errors.Join(d.enter(bob, b, 0), d.enter(anna, a, 0)); err != nil {
+			t.Error(err)
+		}
+		for what, want := range map[string]float64{whatRequests: 1, whatBytes: 0, ofUsers + whatRequests: 10, ofUsers + whatBytes: 1} {
+			if got := counted(t, d, what); got != want {
+				t.Errorf("%v refusals for %s are counted, not %v", got, what, want)
 			}
 		}
 	})
@@ -179,7 +219,7 @@ func TestNodeBehindADoor(t *testing.T) {
 		}
 		// One that is used up, for longer than the test takes.
 		d.Set(Rules{Each: Rates{Bytes: 1}})
-		d.took(b, 1<<20)
+		d.took(t.Context(), b, 1<<20)
 		if err := ask(); !errors.Is(err, kv.ErrOverload) {
 			t.Errorf("%s of a bucket that is used up: %v", name, err)
 		}
@@ -214,7 +254,7 @@ func TestWhatIsMovedIsPaidFor(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		var e *Error
-		if err := d.enter(bucketOf(k), 0); !errors.As(err, &e) || e.Wait < time.Minute {
+		if err := d.enter(t.Context(), bucketOf(k), 0); !errors.As(err, &e) || e.Wait < time.Minute {
 			t.Errorf("after a %s: %v", name, err)
 		}
 	}

@@ -23,28 +23,28 @@ func bucketOf(k kv.Key) kv.Bucket { return kv.Bucket{Type: k.Type, Name: k.Bucke
 // Get implements kv.Store.
 func (n *Node) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
 	b := bucketOf(k)
-	if err := n.door.enter(b, 0); err != nil {
+	if err := n.door.enter(ctx, b, 0); err != nil {
 		return kv.Object{}, err
 	}
 	obj, err := n.Node.Get(ctx, k, o)
-	n.door.took(b, sizeOf(obj.Values))
+	n.door.took(ctx, b, sizeOf(obj.Values))
 	return obj, err
 }
 
 // Put implements kv.Store.
 func (n *Node) Put(ctx context.Context, k kv.Key, v kv.Value, o kv.WriteOptions) (kv.Receipt, error) {
 	b := bucketOf(k)
-	if err := n.door.enter(b, len(v.Data)); err != nil {
+	if err := n.door.enter(ctx, b, len(v.Data)); err != nil {
 		return kv.Receipt{}, err
 	}
 	r, err := n.Node.Put(ctx, k, v, o)
-	n.door.took(b, sizeOf(r.Values))
+	n.door.took(ctx, b, sizeOf(r.Values))
 	return r, err
 }
 
 // Delete implements kv.Store.
 func (n *Node) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Receipt, error) {
-	if err := n.door.enter(bucketOf(k), 0); err != nil {
+	if err := n.door.enter(ctx, bucketOf(k), 0); err != nil {
 		return kv.Receipt{}, err
 	}
 	return n.Node.Delete(ctx, k, o)
@@ -52,7 +52,7 @@ func (n *Node) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Rece
 
 // Keys implements kv.Store. A list that is answered in pages counts each.
 func (n *Node) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyPage, error) {
-	if err := n.door.enter(b, 0); err != nil {
+	if err := n.door.enter(ctx, b, 0); err != nil {
 		return kv.KeyPage{}, err
 	}
 	page, err := n.Node.Keys(ctx, b, o)
@@ -60,13 +60,13 @@ func (n *Node) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyP
 	for _, key := range page.Keys {
 		size += len(key)
 	}
-	n.door.took(b, size)
+	n.door.took(ctx, b, size)
 	return page, err
 }
 
 // Index implements kv.Indexer.
 func (n *Node) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.IndexPage, error) {
-	if err := n.door.enter(b, 0); err != nil {
+	if err := n.door.enter(ctx, b, 0); err != nil {
 		return kv.IndexPage{}, err
 	}
 	page, err := n.Node.Index(ctx, b, q)
@@ -74,14 +74,14 @@ func (n *Node) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.Inde
 	for _, m := range page.Matches {
 		size += len(m.Term) + len(m.Key)
 	}
-	n.door.took(b, size)
+	n.door.took(ctx, b, size)
 	return page, err
 }
 
 // Fetch implements kv.DataTypes. The size of a data type is not known here: it counts as
 // a request, and not by its bytes.
 func (n *Node) Fetch(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Data, error) {
-	if err := n.door.enter(bucketOf(k), 0); err != nil {
+	if err := n.door.enter(ctx, bucketOf(k), 0); err != nil {
 		return kv.Data{}, err
 	}
 	return n.Node.Fetch(ctx, k, o)
@@ -89,7 +89,7 @@ func (n *Node) Fetch(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Data, 
 
 // Update implements kv.DataTypes, and counts as Fetch does.
 func (n *Node) Update(ctx context.Context, k kv.Key, op kv.Op, o kv.WriteOptions) (kv.Data, error) {
-	if err := n.door.enter(bucketOf(k), 0); err != nil {
+	if err := n.door.enter(ctx, bucketOf(k), 0); err != nil {
 		return kv.Data{}, err
 	}
 	return n.Node.Update(ctx, k, op, o)

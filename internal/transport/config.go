@@ -46,7 +46,8 @@ type Config struct {
 	// TLS secures the connections: both sides show a certificate and check the
 	// other's against RootCAs (and ClientCAs, if that is set). A certificate that may not
 	// serve is no node's. GetConfigForClient, if that is set, gives the configuration of
-	// each new connection, and of one that is dialled with a nil hello. Nil: plain TCP. A
+	// each new connection, and of one that is dialled with a nil hello. VerifyConnection, if
+	// that is set, is asked about open connections too, again and again: an error ends them. Nil: plain TCP. A
 	// memory network has no use for it.
 	TLS *tls.Config
 

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -151,6 +152,8 @@ func (s *serverWire) allow(bytes uint64)    { s.meter.limit.Store(bytes) }
 func (s *serverWire) close()                { s.once.Do(func() { close(s.over) }) }
 func (s *serverWire) release()              { s.close() }
 
+func (s *serverWire) secured() (tls.ConnectionState, bool) { return shown(s.stream.Context()) }
+
 // clientWire is a dialled stream, with its connection.
 type clientWire struct {
 	conn    *grpc.ClientConn
@@ -163,6 +166,8 @@ func (c *clientWire) send(b *[]byte) error  { return plain(c.stream.SendMsg(b)) 
 func (c *clientWire) recv() ([]byte, error) { return receive(c.stream) }
 func (c *clientWire) received() uint64      { return c.dialler.meter.count.Load() }
 func (c *clientWire) allow(uint64)          {}
+
+func (c *clientWire) secured() (tls.ConnectionState, bool) { return shown(c.stream.Context()) }
 
 func (c *clientWire) close() {
 	c.cancel()

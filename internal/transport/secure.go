@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	grpcpeer "google.golang.org/grpc/peer"
 )
 
 // errNotNode is a peer with a certificate of the cluster's authority that is not a
@@ -75,6 +76,34 @@ func incoming(cfg *tls.Config) *tls.Config {
 		return nil
 	}
 	return c
+}
+
+// shown is how a connection was secured, as gRPC keeps it; false: it is plain.
+func shown(ctx context.Context) (tls.ConnectionState, bool) {
+	p, ok := grpcpeer.FromContext(ctx)
+	if !ok {
+		return tls.ConnectionState{}, false
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	return info.State, ok
+}
+
+// stillGood asks whether the peer of an open connection would still be talked to.
+func (m *Mesh) stillGood(w wire) error {
+	if m.cfg.TLS == nil || m.cfg.TLS.VerifyConnection == nil {
+		return nil
+	}
+	s, ok := w.(interface {
+		secured() (tls.ConnectionState, bool)
+	})
+	if !ok {
+		return nil
+	}
+	state, ok := s.secured()
+	if !ok {
+		return nil
+	}
+	return m.cfg.TLS.VerifyConnection(state)
 }
 
 // renewed are credentials that take the configuration of the moment for each connection

@@ -518,6 +518,10 @@ func (s *session) tick(now, awake time.Time) {
 		s.end(fmt.Errorf("speaks protocol %d, this node %d by now", s.theirs.high, least))
 		return
 	}
+	if err := s.mesh.stillGood(s.wire); err != nil {
+		s.end(err)
+		return
+	}
 	s.beat(now)
 	s.expire(now)
 }

@@ -6,9 +6,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -123,6 +126,36 @@ func TestTLSRefuses(t *testing.T) {
 				t.Error("n2 counts as heard")
 			}
 		})
+	}
+}
+
+// A peer that is good no longer loses the connections that it has, and gets no others; of both
+// directions, since n1 looks alone.
+func TestTLSEndsWhatIsGoodNoLonger(t *testing.T) {
+	ca := newAuthority(t)
+	good, later := atomic.Bool{}, time.Now().Add(time.Hour)
+	good.Store(true)
+	looks := ca.config(t, later, ca)
+	looks.VerifyConnection = func(tls.ConnectionState) error {
+		if good.Load() {
+			return nil
+		}
+		return errors.New("it is good no longer")
+	}
+	j := networks[0].open()
+	ra, rb := newRecorder(echo), newRecorder(echo)
+	member(t, j, "n1", Config{Timing: quick, Handler: ra, TLS: looks})
+	n2 := member(t, j, "n2", Config{Timing: quick, Handler: rb, TLS: ca.config(t, later, ca)})
+	for _, r := range []*recorder{ra, rb} {
+		r.await(t, "both are connected", func() bool { return len(r.heard) > 0 })
+	}
+	good.Store(false)
+	rb.await(t, "n2 is refused", func() bool { return len(rb.refused["n1"]) > 0 })
+	ra.await(t, "n1 says why", func() bool {
+		return slices.ContainsFunc(ra.refused["n2"], func(err error) bool { return strings.Contains(err.Error(), "good no longer") })
+	})
+	if o := await(t, ask(t, n2, "n1", Requests, fetch("k"), patience)); o.err == nil {
+		t.Error("n1 is asked")
 	}
 }
 

@@ -320,6 +320,9 @@ func fromHere(r *http.Request) bool {
 func (g *Guard) pass(handler http.Handler, w http.ResponseWriter, r *http.Request, q asked, audit *slog.Logger, user string) {
 	admin := !looks(r.Method) && slices.ContainsFunc(q.needs, func(n need) bool { return n.permission == tanodb.PermAdmin })
 	props := !looks(r.Method) && (q.target.resource == bucketProps || q.target.resource == typeProps)
+	if user != "" {
+		r = r.WithContext(tanodb.WithUser(r.Context(), user))
+	}
 	if !admin && !props && r.Method != http.MethodDelete {
 		handler.ServeHTTP(w, r)
 		return

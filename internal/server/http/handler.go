@@ -133,7 +133,8 @@ type Options struct {
 	// none.
 	Metrics prometheus.Gatherer
 
-	// TLS secures the connections; a plain one is refused then. Nil: they are plain.
+	// TLS secures the connections; a plain one is refused then. Its VerifyConnection, if it is
+	// set, is asked before each request of a client with a certificate too. Nil: they are plain.
 	TLS *tls.Config
 
 	// Logger receives what goes wrong with connections, and panics. Nil:

@@ -67,8 +67,27 @@ func (s *Server) hurry(handler http.Handler) http.Handler {
 			// A connection without deadlines, as in tests, has no slow clients either.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.o.allowance(r.ContentLength)))
 		}
+		if s.revoked(w, r) {
+			return
+		}
 		handler.ServeHTTP(w, r)
 	})
+}
+
+// revoked refuses a request, and ends its connection, if the certificate that the client has
+// shown when it was made is no longer good.
+func (s *Server) revoked(w http.ResponseWriter, r *http.Request) bool {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || s.o.TLS == nil || s.o.TLS.VerifyConnection == nil {
+		return false
+	}
+	err := s.o.TLS.VerifyConnection(*r.TLS)
+	if err == nil {
+		return false
+	}
+	s.o.Logger.Warn("a connection is ended", "from", r.RemoteAddr, "why", err)
+	w.Header()["Connection"] = []string{"close"}
+	writeText(w, http.StatusUnauthorized, textLogin)
+	return true
 }
 
 // Serve accepts connections until Shutdown, and returns nil then.

@@ -115,6 +115,10 @@ func (c *conn) admit(r *request) error {
 	if o.TLS != nil && c.tls == nil {
 		return errPlain
 	}
+	if c.tls != nil && c.stillGood() != nil {
+		c.user, c.last = nil, true
+		return errLogin
+	}
 	if o.Gate == nil || !o.Gate.Secured() {
 		c.user = nil
 		if o.OwnMachine && !c.fromHere() {
@@ -224,7 +228,7 @@ func (c *conn) auth(r *request) error {
 		}
 		return errLogin
 	}
-	c.user, c.tries = user, 0
+	c.user, c.named, c.tries = user, tanodb.WithUser(c.server.requests, user.Name()), 0
 	c.out.empty(riakpb.AuthResp)
 	return nil
 }

@@ -22,16 +22,18 @@ const headSize = riakpb.LengthSize + 1
 
 // conn is a client's connection. Only its own goroutine uses it, but for state.
 type conn struct {
-	raw      net.Conn  // what the client has connected to; others close it
-	net      net.Conn  // the same, or TLS over it
-	tls      *tls.Conn // nil: the connection is plain
+	raw      net.Conn             // what the client has connected to; others close it
+	net      net.Conn             // the same, or TLS over it
+	tls      *tls.Conn            // nil: the connection is plain
+	shown    *tls.ConnectionState // with the client's certificate; nil: it has shown none
 	server   *Server
 	starting bool   // STARTTLS was answered: TLS comes next
 	out      *frame // what is answered; nil between two requests
 
-	user  *tanodb.User // nil: nobody
-	tries int          // logins that have failed
-	last  bool         // the connection ends after the answer
+	user  *tanodb.User    // nil: nobody
+	named context.Context // what the user asks is done with it
+	tries int             // logins that have failed
+	last  bool            // the connection ends after the answer
 
 	state    atomic.Int32
 	small    [smallFrame]byte

@@ -132,7 +132,8 @@ type Options struct {
 	Cluster Cluster
 
 	// TLS secures the connections of clients that begin with it, or ask for it by
-	// STARTTLS; without it they can ask for nothing else. Nil: connections are plain.
+	// STARTTLS; without it they can ask for nothing else. Its VerifyConnection, if it is set, is
+	// asked before each request of a client with a certificate too. Nil: connections are plain.
 	TLS *tls.Config
 
 	// Gate knows who may come in. Nil: everybody may, and do everything.

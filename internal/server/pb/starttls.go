@@ -45,7 +45,23 @@ func (c *conn) secure(first []byte) error {
 		return errors.Join(errEnded, err)
 	}
 	c.net, c.tls, c.starting = s, s, false
+	if state := s.ConnectionState(); len(state.PeerCertificates) > 0 {
+		c.shown = &state
+	}
 	return nil
+}
+
+// stillGood asks whether a client with the certificate of this one would still be let in.
+func (c *conn) stillGood() error {
+	verify := c.server.o.TLS.VerifyConnection
+	if c.shown == nil || verify == nil {
+		return nil
+	}
+	err := verify(*c.shown)
+	if err != nil {
+		c.server.o.Logger.Warn("a connection is ended", "from", c.raw.RemoteAddr().String(), "why", err)
+	}
+	return err
 }
 
 // begun is a connection of which the first bytes have been read.

@@ -16,6 +16,14 @@ func (c *conn) context() context.Context {
 	if c.traced != nil {
 		return c.traced
 	}
+	return c.base()
+}
+
+// base is the context of all requests of the connection, as long as the same user makes them.
+func (c *conn) base() context.Context {
+	if c.user != nil {
+		return c.named
+	}
 	return c.server.requests
 }
 
@@ -26,7 +34,7 @@ func (c *conn) trace(r *request) func(failed bool) {
 	if name == "" {
 		name = "unknown"
 	}
-	ctx, span := c.server.tracer.Start(c.server.requests, "PB "+name, trace.WithSpanKind(trace.SpanKindServer))
+	ctx, span := c.server.tracer.Start(c.base(), "PB "+name, trace.WithSpanKind(trace.SpanKindServer))
 	if !span.IsRecording() {
 		return func(bool) {}
 	}

@@ -1,0 +1,6 @@
+//go:build unmeasured
+
+package tanodb
+
+// measured: see measured.go.
+const measured = false

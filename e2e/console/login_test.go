@@ -13,6 +13,8 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/chromedp"
+
+	"github.com/tanodb/tanodb/internal/testports"
 )
 
 // The user of the console, and somebody's guess.
@@ -33,7 +35,10 @@ func secured(t *testing.T) (base string, log *syncBuffer) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	port := freePorts(t, 1)
+	port, err := testports.Console.Take(1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	base = fmt.Sprintf("https://127.0.0.1:%d", port)
 	c := &cluster{t: t, program: path, dir: dir}
 	ca, tls, password := filepath.Join(dir, "ca"), filepath.Join(dir, "tls"), filepath.Join(dir, "admin.pw")

@@ -136,6 +136,13 @@ func TestTraceTellsTheStoryOfARequest(t *testing.T) {
 	if got, want := get.kinds(), "prepare:begin execute:ask execute:reply waiting:reply waiting:answer done:end"; got != want {
 		t.Errorf("the get was %s, want %s", got, want)
 	}
+	del := newTraced()
+	if _, err := nodes[1].Delete(WithTrace(t.Context(), del.tell), k, kv.WriteOptions{R: kv.All, W: kv.All}); err != nil {
+		t.Fatal(err)
+	}
+	if got := del.kinds(); !strings.HasPrefix(got, "prepare:begin reading:ask reading:reply writing:ask ") || !strings.HasSuffix(got, " writing:reply writing:answer done:end") {
+		t.Errorf("the delete was %s", got)
+	}
 	for i, e := range get.events[1:] {
 		if e.At < get.events[i].At {
 			t.Errorf("event %d is earlier than the one before: %+v", i+1, e)

@@ -31,7 +31,7 @@ const (
 // come in the order in which they happen.
 type TraceEvent struct {
 	At      time.Duration // since the request began
-	Phase   string        // prepare, execute, waiting, renewing, repairing or done
+	Phase   string        // prepare, execute, waiting, renewing, repairing or done; of a delete also reading and writing
 	Kind    TraceKind
 	Ask     int     // the number of the question, that its answer has too; -1: it is about none
 	Replica Replica // who is asked, or has answered
@@ -42,7 +42,7 @@ type TraceEvent struct {
 
 type traceKey struct{}
 
-// WithTrace has Get and Put tell fn what happens to the requests of the context. A read
+// WithTrace has Get, Put, Delete, Fetch and Update tell fn what happens to the requests of the context. A read
 // goes on after its answer, to repair replicas: fn may be called when Get has returned, until
 // a TraceEnd has come. It is called by whoever brings an event, one call of a request after the
 // other, and must return at once.
@@ -77,9 +77,7 @@ func (t *tracer) step(now time.Duration, before coordinator.Phase, ev coordinato
 	if e, ok := t.heard(base, ev); ok {
 		t.tell(e)
 	}
-	if base.Phase == string(coordinator.Preparing) {
-		base.Phase = string(coordinator.Executing)
-	}
+	base.Phase = string(leadingTo(before, p.Phase()))
 	for _, effect := range effects {
 		if e, ok := t.wanted(base, effect); ok {
 			t.tell(e)
@@ -93,6 +91,18 @@ func (t *tracer) step(now time.Duration, before coordinator.Phase, ev coordinato
 	if m.Done() {
 		t.end(now)
 	}
+}
+
+// leadingTo is the phase in which a machine wants what it wants, when it was in one phase and is in
+// another. A delete has a phase for each of its two halves.
+func leadingTo(before, after coordinator.Phase) coordinator.Phase {
+	switch {
+	case after == coordinator.Reading, after == coordinator.Writing:
+		return after
+	case before == coordinator.Preparing:
+		return coordinator.Executing
+	}
+	return before
 }
 
 // phaseOf is the phase of a machine that has one.
@@ -160,10 +170,16 @@ func (t *tracer) end(now time.Duration) {
 
 // questionText is what a replica is asked to do.
 func questionText(m vnode.Message) string {
-	switch m.(type) {
+	switch m := m.(type) {
 	case *vnode.Fetch:
 		return "read"
 	case *vnode.Coordinate:
+		switch {
+		case m.Write.Deleted:
+			return "make the tombstone"
+		case m.Write.Op != nil:
+			return "apply the operation"
+		}
 		return "make the new version"
 	case *vnode.Store:
 		return "store this version"

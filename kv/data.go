@@ -32,9 +32,9 @@ type DataTypes interface {
 	//
 	// An operation is no idempotent write: one that is in doubt (ErrInDoubt) may count
 	// twice if it is sent again. Sent again with the WriteOptions.RequestID that its writer
-	// chose, it is not applied by a replica that has it, as long as not more than
-	// MaxRemembered others with such an id came after it; a replica that has not heard of it yet
-	// applies it.
+	// chose, it is not applied by a replica that has it, as long as fewer than
+	// MaxRemembered others with such an id came after it, and no delete; a replica that has not
+	// heard of it yet applies it.
 	Update(ctx context.Context, k Key, op Op, o WriteOptions) (Data, error)
 }
 

@@ -87,6 +87,9 @@ func (h *Held) remember(ids []kv.RequestID) {
 // operation, which this id names if it is not zero.
 func (h *Held) Body(s State, id kv.RequestID) []byte {
 	ids := h.Requests
+	if planted.Is(planted.NamesForgotten) {
+		ids = nil
+	}
 	if id != (kv.RequestID{}) {
 		ids = append(slices.Clip(ids), id)
 	}

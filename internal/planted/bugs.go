@@ -61,6 +61,9 @@ const (
 	ClockUnguarded    Bug = "clock-unguarded"     // coordinator: a node whose clock is off says which write is the last
 	FirstStateOnly    Bug = "first-state-only"    // crdt: of several siblings only the first one's state is taken, unmerged
 	ContextWritten    Bug = "context-written"     // vnode: an operation's object says that it has seen what only its client has
+	NamesForgotten    Bug = "names-forgotten"     // crdt: an object remembers the id of its last operation only
+	BeginsUnseen      Bug = "begins-unseen"       // vnode: what begins anew after a delete does not say that it has seen what was deleted
+	DeleteUnseen      Bug = "delete-unseen"       // vnode: a delete of a data type replaces what its client has not seen
 	IndexKept         Bug = "index-kept"          // vnode: a delete leaves the index entries of what it has replaced
 	IndexOneSided     Bug = "index-one-sided"     // vnode: index entries change with what a vnode makes, and not with what it is sent
 	BucketsDead       Bug = "buckets-dead"        // vnode: a bucket is listed that holds nothing but tombstones

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -25,18 +26,27 @@ const (
 	dataClients = 3
 	perType     = 2 // keys
 	poolSize    = 5 // elements of a set that are added and removed again and again
+	resends     = 2 // of an operation that is in doubt
 )
+
+// deletedName is the name of the keys that are deleted at times.
+const deletedName = "d1"
 
 // dataTypes are the clients of data types, and what they did.
 //
 // Each operation on a ledger adds an amount to its counter and an element of its own
 // to its set, under one dot. So what a reader sees of the set tells what the counter
-// must be, whatever is in doubt.
+// must be, whatever is in doubt. Some operations have a request id, and are sent again with it when
+// they are in doubt; some keys are deleted at times. What can be said of these is said in editions.go.
 type dataTypes struct {
 	clients []*dataClient
 	entries []entry // of the ledgers; the element of number i is i
 	adds    []change
 	removes []change
+	deletes map[kv.RequestID]check.Outcome
+
+	editions map[kv.Key]*editions
+	dots     map[object.Dot]bool // of all of them
 }
 
 // entry is one operation on a ledger.
@@ -54,7 +64,19 @@ type change struct {
 	elem    string
 	seen    time.Duration // of a removal: when the read was answered whose context it has
 	start   time.Duration
+	sent    int // how often
 	outcome check.Outcome
+}
+
+// joined is what is known of an operation that was sent again.
+func joined(x, y check.Outcome) check.Outcome {
+	switch {
+	case x == check.Done || y == check.Done:
+		return check.Done
+	case x == check.Doubt || y == check.Doubt:
+		return check.Doubt
+	}
+	return y
 }
 
 // dataClient does one operation after the other.
@@ -96,6 +118,8 @@ func (d *dataTypes) begin(s *Sim) {
 	if !s.weather.Data {
 		return
 	}
+	d.editions, d.dots = make(map[kv.Key]*editions), make(map[object.Dot]bool)
+	d.deletes = make(map[kv.RequestID]check.Outcome)
 	for i := range dataClients {
 		c := &dataClient{
 			client: &client{s: s, i: i, rnd: newChance(s.weather.Seed, "data client "+strconv.Itoa(i))},
@@ -122,6 +146,12 @@ func (c *dataClient) think() {
 	c.s.after(c.rnd.about(c.s.weather.Think), c.act)
 }
 
+// able reports whether the client's node takes operations.
+func (c *dataClient) able() bool {
+	n := c.at
+	return !c.s.paused && !c.s.alone(n) && n.running && !n.closing && c.s.now >= n.frozen && c.s.isMember(n)
+}
+
 // act begins an operation.
 func (c *dataClient) act() {
 	w := &c.s.weather
@@ -131,7 +161,7 @@ func (c *dataClient) act() {
 	if c.rnd.hit(w.Roam) {
 		c.roam()
 	}
-	if n := c.at; c.s.paused || c.s.alone(n) || !n.running || n.closing || c.s.now < n.frozen || !c.s.isMember(n) {
+	if !c.able() {
 		c.roam()
 		c.think()
 		return
@@ -142,6 +172,8 @@ func (c *dataClient) act() {
 	switch {
 	case c.rnd.hit(0.4):
 		c.fetch(k)
+	case k.Name == deletedName && c.rnd.hit(0.07):
+		c.erase(k)
 	case k.Type == ledgerType:
 		c.enter(k)
 	default:
@@ -149,19 +181,82 @@ func (c *dataClient) act() {
 	}
 }
 
-// update sends an operation, and hands its outcome on.
+// update sends an operation, and hands its outcome on. At times it is named, and then it is
+// sent again while it is in doubt.
 func (c *dataClient) update(k kv.Key, op kv.Op, o kv.WriteOptions, done func(check.Outcome)) {
-	n, s := c.at, c.s
-	start := s.now
 	o.ReturnBody = false
+	left := 0
+	if c.rnd.hit(0.3) {
+		o.RequestID, left = c.requestID(), resends
+	}
+	c.send(k, op, o, left, done)
+}
+
+// requestID is one that no put of the run has.
+func (c *dataClient) requestID() (id kv.RequestID) {
+	binary.BigEndian.PutUint64(id[:8], 1<<63|c.rnd.Uint64())
+	binary.BigEndian.PutUint64(id[8:], c.rnd.Uint64())
+	return id
+}
+
+// send sends an operation, and again up to so many times.
+func (c *dataClient) send(k kv.Key, op kv.Op, o kv.WriteOptions, left int, done func(check.Outcome)) {
+	n, start := c.at, c.s.now
 	m := coordinator.NewUpdate(n.view(), k, op, o)
+	next := c.think
 	n.run(m, k, o.Timeout, func(*request) {
 		_, err := m.Result()
 		got := outcome(check.Put, err)
+		if done(got); got == check.Doubt && left > 0 {
+			next = func() { c.resend(k, op, o, left-1, done) }
+		}
 		c.ended("update", k, start, got, err)
-		done(got)
+		next()
 	}, func() {
 		done(check.Doubt)
+		c.roam()
+		if left > 0 {
+			next = func() { c.resend(k, op, o, left-1, done) }
+		}
+		next()
+	})
+}
+
+// resend sends an operation again after a while, if there is somebody to take it.
+func (c *dataClient) resend(k kv.Key, op kv.Op, o kv.WriteOptions, left int, done func(check.Outcome)) {
+	c.busy = false
+	c.s.after(c.rnd.about(c.s.weather.Think), func() {
+		if c.s.stopped {
+			return
+		}
+		if c.rnd.hit(0.5) {
+			c.roam()
+		}
+		if !c.able() {
+			c.roam()
+			c.think()
+			return
+		}
+		c.busy = true
+		c.s.count("an operation was sent again")
+		c.send(k, op, o, left, done)
+	})
+}
+
+// erase deletes a key: what its client has read, or what the delete reads itself.
+func (c *dataClient) erase(k kv.Key) {
+	n, s := c.at, c.s
+	o, _ := c.writeOptions()
+	o.ReturnBody, o.RequestID, o.Context = false, c.requestID(), c.context(k)
+	start, done := s.now, s.data.deletes
+	m := coordinator.NewDelete(n.view(), coordinator.PutRequest{Key: k, Options: o})
+	n.run(m, k, o.Timeout, func(*request) {
+		_, err := m.Result()
+		done[o.RequestID] = outcome(check.Delete, err)
+		c.ended("erase", k, start, done[o.RequestID], err)
+		c.think()
+	}, func() {
+		done[o.RequestID] = check.Doubt
 		c.roam()
 		c.think()
 	})
@@ -178,7 +273,6 @@ func (c *dataClient) ended(what string, k kv.Key, start time.Duration, got check
 	case s.live && start >= s.alive && err != nil && !errors.Is(err, kv.ErrNotFound):
 		s.fail("liveness", k, "all is healed, but a client's %s ends with: %v", what, err)
 	}
-	c.think()
 }
 
 // enter adds to a ledger.
@@ -192,7 +286,12 @@ func (c *dataClient) enter(k kv.Key) {
 	c.update(k, kv.MapOp{Updates: []kv.FieldOp{
 		{Field: kv.Field{Name: "sum", Kind: kv.Counter}, Op: kv.CounterOp(e.amount)},
 		{Field: kv.Field{Name: "entries", Kind: kv.Set}, Op: kv.SetOp{Adds: [][]byte{[]byte(strconv.Itoa(i))}}},
-	}}, o, func(got check.Outcome) { d.entries[i].outcome, d.entries[i].end = got, c.s.now })
+	}}, o, func(got check.Outcome) {
+		e := &d.entries[i]
+		if e.outcome = joined(e.outcome, got); got == check.Done {
+			e.end = c.s.now
+		}
+	})
 }
 
 // context is what the client has read of a key, or, at times, nothing.
@@ -212,7 +311,9 @@ func (c *dataClient) change(k kv.Key) {
 		i := len(d.removes)
 		d.removes = append(d.removes, change{key: k, elem: elem, seen: r.at, start: c.s.now})
 		o.Context = r.context
-		c.update(k, kv.SetOp{Removes: [][]byte{[]byte(elem)}}, o, func(got check.Outcome) { d.removes[i].outcome = got })
+		c.update(k, kv.SetOp{Removes: [][]byte{[]byte(elem)}}, o, func(got check.Outcome) {
+			d.removes[i].outcome = joined(d.removes[i].outcome, got)
+		})
 		return
 	}
 	i := len(d.adds)
@@ -222,7 +323,10 @@ func (c *dataClient) change(k kv.Key) {
 	}
 	d.adds = append(d.adds, change{key: k, elem: elem, start: c.s.now})
 	o.Context = c.context(k)
-	c.update(k, kv.SetOp{Adds: [][]byte{[]byte(elem)}}, o, func(got check.Outcome) { d.adds[i].outcome = got })
+	c.update(k, kv.SetOp{Adds: [][]byte{[]byte(elem)}}, o, func(got check.Outcome) {
+		d.adds[i].sent++
+		d.adds[i].outcome = joined(d.adds[i].outcome, got)
+	})
 }
 
 // fetch reads a data type.
@@ -238,6 +342,7 @@ func (c *dataClient) fetch(k kv.Key) {
 			c.saw(k, got, start, plain)
 		}
 		c.ended("fetch", k, start, outcome(check.Get, err), err)
+		c.think()
 	}, func() {
 		c.roam()
 		c.think()
@@ -252,18 +357,30 @@ func (c *dataClient) saw(k kv.Key, got kv.Data, start time.Duration, fresh bool)
 		for _, e := range got.Value.Set {
 			r.elems = append(r.elems, string(e))
 		}
-		c.read[k] = r
-		return
 	}
 	c.read[k] = r
-	c.s.data.audit(c.s, k, got.Value, func(e *entry) bool { return fresh && e.fresh && e.end < start })
+	clock, err := object.DecodeContext(k, got.Context)
+	if err != nil {
+		c.s.fail("context", k, "a context that was handed out is refused: %v", err)
+		return
+	}
+	if k.Name == deletedName {
+		if elem, why := c.s.data.of(k).back(elementsOf(got.Value), clock, nil); why != "" {
+			c.s.fail("back", k, "a reader sees element %q, but %s", elem, why)
+		}
+	}
+	if k.Type == setType {
+		return
+	}
+	c.s.data.audit(c.s, k, got.Value, clock, func(e *entry) bool { return fresh && e.fresh && e.end < start })
 }
 
-// audit checks a ledger: its counter is the sum of the entries that are there, and
-// among these are all that are acknowledged and must be.
-func (d *dataTypes) audit(s *Sim, k kv.Key, v kv.DataValue, must func(*entry) bool) {
+// audit checks a ledger under the clock of what was read: its counter is the sum of the entries that
+// are there, each as often as it was applied, and among these are all that are acknowledged and must be.
+func (d *dataTypes) audit(s *Sim, k kv.Key, v kv.DataValue, clock object.Vector, must func(*entry) bool) {
 	sum, found := fieldsOf(v)
-	there := make(map[int]bool, len(found))
+	h := d.of(k)
+	there, times := elementsOf(v), h.times(clock)
 	want := int64(0)
 	for _, elem := range found {
 		i, err := strconv.Atoi(string(elem))
@@ -271,20 +388,27 @@ func (d *dataTypes) audit(s *Sim, k kv.Key, v kv.DataValue, must func(*entry) bo
 			s.fail("phantom", k, "entry %q is there, and nobody has made it, or it was reported as not done", elem)
 			return
 		}
-		there[i] = true
-		want += d.entries[i].amount
+		want += d.entries[i].amount * int64(times[string(elem)])
 	}
-	if sum != want {
+	if sum != want && !h.concurrent(clock) {
 		s.fail("counter", k, "the counter is %d, and the %d entries that are there come to %d", sum, len(found), want)
 		return
 	}
 	for i := range d.entries {
-		e := &d.entries[i]
-		if e.key == k && e.outcome == check.Done && !there[i] && must(e) {
+		e, elem := &d.entries[i], strconv.Itoa(i)
+		if e.key == k && e.outcome == check.Done && !there[elem] && must(e) && !h.struck[elem] {
 			s.fail("lost", k, "entry %d, acknowledged at %v, is not there", i, e.end)
 			return
 		}
 	}
+}
+
+// of is what is known of a key from inside.
+func (d *dataTypes) of(k kv.Key) *editions {
+	if h := d.editions[k]; h != nil {
+		return h
+	}
+	return &editions{}
 }
 
 // fieldsOf are what a ledger has.
@@ -311,15 +435,25 @@ func (d *dataTypes) settle(s *Sim, k kv.Key, obj object.Object) {
 	case err != nil:
 		s.fail("encoding", k, "at the end: %v", err)
 	case kind == kv.Map:
-		d.audit(s, k, h.State.Value(), func(*entry) bool { return true })
+		d.audit(s, k, h.State.Value(), obj.Clock, func(*entry) bool { return true })
 	default:
 		d.settleSet(s, k, h.State.Value().Set)
+	}
+	if err != nil {
+		return
+	}
+	if d.of(k).concurrent(obj.Clock) {
+		s.count("a delete and an operation did not know of each other")
+	}
+	if elem, why := d.of(k).back(elementsOf(h.State.Value()), obj.Clock, d.deletes); why != "" {
+		s.fail("back", k, "at the end element %q is there, but %s", elem, why)
 	}
 }
 
 // settleSet checks each element of a set at the end. One is there if an add of it was
-// acknowledged that no removal can have seen; it is not if nobody has added it, or if its
-// only add was seen by a removal that was acknowledged.
+// acknowledged that no removal can have seen, and no delete has; it is not if nobody has added it,
+// or if its only add, which was sent once, was seen by a removal that was acknowledged: a delete may
+// bring back what was removed before.
 func (d *dataTypes) settleSet(s *Sim, k kv.Key, found [][]byte) {
 	there := make(map[string]bool, len(found))
 	for _, e := range found {
@@ -333,14 +467,15 @@ func (d *dataTypes) settleSet(s *Sim, k kv.Key, found [][]byte) {
 			removed[r.elem] = removed[r.elem] || r.outcome == check.Done && strings.HasPrefix(r.elem, "once")
 		}
 	}
-	added := make(map[string]bool)
+	added, h := make(map[string]bool), d.of(k)
 	for _, a := range d.adds {
 		if a.key != k || a.outcome == check.Failed {
 			continue
 		}
 		added[a.elem] = true
+		removed[a.elem] = removed[a.elem] && a.sent == 1 && k.Name != deletedName
 		until, any := seen[a.elem]
-		if a.outcome == check.Done && !there[a.elem] && (!any || a.start > until) {
+		if a.outcome == check.Done && !there[a.elem] && (!any || a.start > until) && !h.struck[a.elem] {
 			s.fail("lost", k, "element %q was added at %v, acknowledged, and nobody has removed that, but it is not there", a.elem, a.start)
 			return
 		}

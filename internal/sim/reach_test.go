@@ -44,6 +44,8 @@ var mustHappen = []string{
 
 	// Data types.
 	"update done", "update doubt", "update failed", "fetch done", "fetch failed", "states beside each other",
+	"an operation was sent again", "an operation that is there was not applied again", "an operation was applied again",
+	"erase done", "erase doubt", "erase failed", "a delete and an operation did not know of each other",
 
 	// What is deleted goes.
 	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "versions from before a mark were refused",

@@ -198,6 +198,7 @@ func (n *node) turn(p ring.Partition) {
 		return
 	}
 	n.s.inv.batch(n, orders, &b)
+	n.s.data.made(n, orders, out.Early)
 	seq, err := n.disk.mem.Applied(), error(nil)
 	if len(b.Ops) > 0 {
 		seq, err = n.disk.apply(&b)

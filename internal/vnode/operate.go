@@ -58,7 +58,9 @@ func (t *turn) applied(m *Coordinate, head stored, local object.Object, held *cr
 	if err != nil {
 		return object.Sibling{}, err
 	}
-	before = before.Seen(local.Clock)
+	if held.Latest >= 0 || !planted.Is(planted.BeginsUnseen) {
+		before = before.Seen(local.Clock)
+	}
 	for range maxMints {
 		s := t.sibling(m, head.Object)
 		after, err := before.Apply(m.Write.Op, s.Dot, s.Stamp, m.Seen)

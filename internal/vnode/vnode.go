@@ -207,7 +207,7 @@ func (t *turn) coordinate(i int, m *Coordinate) {
 	if props.Latest() {
 		seen = seen.Join(head.Clock) // the last write replaces all that is here, read or not
 	}
-	if planted.Is(planted.ContextIgnored) {
+	if planted.Is(planted.ContextIgnored) || planted.Is(planted.DeleteUnseen) && m.Write.Deleted && props.DataType != "" {
 		seen = head.Clock
 	}
 	local := head.Object

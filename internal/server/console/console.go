@@ -5,7 +5,7 @@
 //	GET  /_tanodb/console/ring       the ring as a table
 //	GET  /_tanodb/console/keys       buckets, keys, and what each replica holds
 //	GET  /_tanodb/console/watch      a form, and
-//	POST /_tanodb/console/watch      the story of one get or put as it happens
+//	POST /_tanodb/console/watch      the story of one request as it happens
 //	GET  /_tanodb/console/events     what has changed, about once a second, as server-sent events
 //	GET  /_tanodb/console/static/…   style, scripts, and the libraries of others
 //
@@ -35,6 +35,7 @@ const Prefix = "/_tanodb/console"
 type Node interface {
 	kv.Store
 	kv.BucketLister
+	kv.DataTypes
 
 	BucketTypes(ctx context.Context) ([]tanodb.BucketType, error)
 	Cluster() tanodb.ClusterState

@@ -28,11 +28,12 @@ import (
 type fake struct {
 	kvtest.Memory
 
-	mu    sync.Mutex
-	looks int
-	up    bool  // n2 is
-	fail  error // of whatever is asked for
-	hold  chan struct{}
+	mu      sync.Mutex
+	counter int64
+	looks   int
+	up      bool  // n2 is
+	fail    error // of whatever is asked for
+	hold    chan struct{}
 }
 
 func newFake() *fake { return &fake{up: true} }
@@ -93,6 +94,20 @@ func (f *fake) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, 
 	obj, err := f.Memory.Get(ctx, k, o)
 	obj.Context = nil // it is none of a node's
 	return obj, err
+}
+
+// A counter of the fake counts what it is sent.
+func (f *fake) Fetch(context.Context, kv.Key, kv.ReadOptions) (kv.Data, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return kv.Data{Kind: kv.Counter, Value: kv.DataValue{Kind: kv.Counter, Counter: f.counter}}, f.fail
+}
+
+func (f *fake) Update(ctx context.Context, k kv.Key, op kv.Op, _ kv.WriteOptions) (kv.Data, error) {
+	f.mu.Lock()
+	f.counter += int64(op.(kv.CounterOp))
+	f.mu.Unlock()
+	return f.Fetch(ctx, k, kv.ReadOptions{})
 }
 
 // TestMain makes sure that no test of the package leaves anything running.
@@ -315,11 +330,12 @@ func TestOtherSitesMayAskForNothing(t *testing.T) {
 func TestWatchRefusesWhatCannotBeMeant(t *testing.T) {
 	s := serve(t, newFake(), Options{})
 	for form, want := range map[string]string{
-		"op=get&bucket=b":                     "key cannot be zero-length",
-		"op=get&key=k":                        "bucket cannot be zero-length",
-		"op=delete&bucket=b&key=k":            "must be get or put",
-		"op=get&bucket=b&key=k&quorum=most":   "must be a number",
-		"op=get&bucket=b&key=%25zz&escaped=1": "begins no escape",
+		"op=get&bucket=b":                                             "key cannot be zero-length",
+		"op=get&key=k":                                                "bucket cannot be zero-length",
+		"op=drop&bucket=b&key=k":                                      "must be one of those of the form",
+		"op=increment&bucket=b&key=k&value=x":                         "must be a whole number",
+		"op=get&bucket=b&key=k&quorum=most":                           "must be a number",
+		"op=get&bucket=b&key=%25zz&escaped=1":                         "begins no escape",
 		"op=put&bucket=b&key=k&value=" + strings.Repeat("v", maxForm): "too large",
 	} {
 		resp, body := s.ask("POST", Prefix+"/watch", form)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +26,7 @@ const (
 
 // watchPage is the form, and below it the story.
 type watchPage struct {
+	Ops   []watchOp
 	Form  watchForm
 	Types []tanodb.BucketType
 	Error string
@@ -40,7 +43,7 @@ type watchForm struct {
 
 // watchForm serves the empty form, or that of a key.
 func (c *Console) watchForm(w http.ResponseWriter, r *http.Request) {
-	p := watchPage{Form: watchForm{Op: "get"}}
+	p := watchPage{Ops: watchOps, Form: watchForm{Op: "get"}}
 	k, err := readNames(r.URL.Query().Get)
 	if err == nil {
 		p.Types, err = c.node.BucketTypes(r.Context())
@@ -54,11 +57,37 @@ func (c *Console) watchForm(w http.ResponseWriter, r *http.Request) {
 	c.write(w, status, page{Name: "watch", Body: p})
 }
 
+// watchOp is something that can be done to a key.
+type watchOp struct {
+	Name  string
+	Text  string   // beside it
+	steps []string // its phases, and the answer
+}
+
+// The steps of requests, as their machines have them.
+var (
+	stepsOfRead   = []string{"prepare", "execute", "waiting", "answer", "repairing"}
+	stepsOfWrite  = []string{"prepare", "execute", "waiting", "answer"} // there is nothing to repair
+	stepsOfDelete = []string{"prepare", "reading", "writing", "answer"}
+)
+
+// watchOps are what can be watched.
+var watchOps = []watchOp{
+	{"get", "get", stepsOfRead},
+	{"put", "put", stepsOfWrite},
+	{"delete", "delete", stepsOfDelete},
+	{"fetch", "fetch a data type", stepsOfRead},
+	{"increment", "add to a counter", stepsOfWrite},
+	{"add", "add to a set", stepsOfWrite},
+	{"remove", "remove from a set", stepsOfWrite},
+}
+
 // watched is a request that is to be watched.
 type watched struct {
+	op                watchOp
 	key               kv.Key
-	put               bool
 	value             []byte
+	data              kv.Op // of a data type; nil: it is another request
 	quorum, primaries kv.Quorum
 }
 
@@ -70,12 +99,13 @@ func readWatched(get func(string) string) (q watched, err error) {
 	if err = q.key.Validate(); err != nil {
 		return q, err
 	}
-	switch get("op") {
-	case "get":
-	case "put":
-		q.put, q.value = true, []byte(get("value"))
-	default:
-		return q, &kv.InvalidError{What: "operation", Problem: "must be get or put"}
+	i := slices.IndexFunc(watchOps, func(o watchOp) bool { return o.Name == get("op") })
+	if i < 0 {
+		return q, &kv.InvalidError{What: "operation", Problem: "must be one of those of the form"}
+	}
+	q.op, q.value = watchOps[i], []byte(get("value"))
+	if q.data, err = dataOp(q.op.Name, q.value); err != nil {
+		return q, err
 	}
 	for name, into := range map[string]*kv.Quorum{"quorum": &q.quorum, "primaries": &q.primaries} {
 		if get(name) == "" {
@@ -86,6 +116,23 @@ func readWatched(get func(string) string) (q watched, err error) {
 		}
 	}
 	return q, nil
+}
+
+// dataOp is the operation on a data type that is meant; nil: it is none.
+func dataOp(name string, value []byte) (kv.Op, error) {
+	switch name {
+	case "increment":
+		n, err := strconv.ParseInt(strings.TrimSpace(string(value)), 10, 64)
+		if err != nil {
+			return nil, &kv.InvalidError{What: "value", Problem: "must be a whole number to add to a counter"}
+		}
+		return kv.CounterOp(n), nil
+	case "add":
+		return kv.SetOp{Adds: [][]byte{value}}, nil
+	case "remove":
+		return kv.SetOp{Removes: [][]byte{value}}, nil
+	}
+	return nil, nil
 }
 
 // watch runs a request. A page with scripts is sent its story as it happens; to another, all of
@@ -115,7 +162,7 @@ func (c *Console) watch(w http.ResponseWriter, r *http.Request) {
 		s := c.follow(r.Context(), q, func(*story) error { return nil })
 		f := watchForm{Op: r.PostForm.Get("op"), Type: q.key.Type, Value: string(q.value), Quorum: r.PostForm.Get("quorum"), Primaries: r.PostForm.Get("primaries")}
 		f.Bucket, f.Key, f.Escaped = typed(q.key)
-		c.write(w, http.StatusOK, page{Name: "watch", Body: watchPage{Form: f, Story: s}})
+		c.write(w, http.StatusOK, page{Name: "watch", Body: watchPage{Ops: watchOps, Form: f, Story: s}})
 		return
 	}
 	stream := newSSE(w)
@@ -130,8 +177,9 @@ func (c *Console) watch(w http.ResponseWriter, r *http.Request) {
 
 // outcome is how a request has ended.
 type outcome struct {
-	object  kv.Object
-	receipt kv.Receipt
+	replies []kv.Reply
+	values  []kv.Value
+	text    string // if there is no error
 	err     error
 }
 
@@ -183,13 +231,37 @@ func (c *Console) follow(ctx context.Context, q watched, show func(*story) error
 }
 
 // request does what is watched.
-func (c *Console) request(ctx context.Context, q watched) (o outcome) {
-	if q.put {
-		v := kv.Value{Data: q.value, ContentType: "text/plain"}
-		o.receipt, o.err = c.node.Put(ctx, q.key, v, kv.WriteOptions{W: q.quorum, PW: q.primaries, Timeout: watchPatience})
+func (c *Console) request(ctx context.Context, q watched) outcome {
+	read := kv.ReadOptions{R: q.quorum, PR: q.primaries, Timeout: watchPatience}
+	write := kv.WriteOptions{W: q.quorum, PW: q.primaries, Timeout: watchPatience}
+	switch q.op.Name {
+	case "put":
+		r, err := c.node.Put(ctx, q.key, kv.Value{Data: q.value, ContentType: "text/plain"}, write)
+		return outcome{replies: r.Replies, text: "written", err: err}
+	case "delete":
+		write.R, write.PR = q.quorum, q.primaries
+		r, err := c.node.Delete(ctx, q.key, write)
+		return outcome{replies: r.Replies, text: "deleted", err: err}
+	case "fetch":
+		return outcomeOf(c.node.Fetch(ctx, q.key, read))
+	case "get":
+		obj, err := c.node.Get(ctx, q.key, read)
+		o := outcome{replies: obj.Replies, values: obj.Values, text: "one value", err: err}
+		if len(obj.Values) != 1 {
+			o.text = fmt.Sprintf("%d values that were written concurrently", len(obj.Values))
+		}
 		return o
 	}
-	o.object, o.err = c.node.Get(ctx, q.key, kv.ReadOptions{R: q.quorum, PR: q.primaries, Timeout: watchPatience})
+	write.ReturnBody = true
+	return outcomeOf(c.node.Update(ctx, q.key, q.data, write))
+}
+
+// outcomeOf is the outcome of a request about a data type.
+func outcomeOf(d kv.Data, err error) outcome {
+	o := outcome{replies: d.Replies, text: "a " + d.Kind.String(), err: err}
+	if err == nil {
+		o.values = []kv.Value{{Data: []byte(d.Value.String())}}
+	}
 	return o
 }
 
@@ -252,14 +324,8 @@ type answer struct {
 }
 
 func newStory(q watched) *story {
-	s := &story{Op: "get", Key: q.key.String()}
-	if q.put {
-		s.Op = "put"
-	}
-	for _, name := range []string{"prepare", "execute", "waiting", "answer", "repairing"} {
-		if q.put && name == "repairing" {
-			continue // a put has nothing to repair
-		}
+	s := &story{Op: q.op.Text, Key: q.key.String()}
+	for _, name := range q.op.steps {
 		s.Phases = append(s.Phases, phaseMark{Name: name})
 	}
 	return s
@@ -373,22 +439,12 @@ func (s *story) answered(o outcome, after time.Duration) {
 	if a.After == 0 {
 		a.After = after // it was refused before it was begun
 	}
-	a.Replies = o.object.Replies
-	for _, v := range o.object.Values[:min(len(o.object.Values), maxSiblings)] {
+	a.Replies, a.Text = o.replies, o.text
+	for _, v := range o.values[:min(len(o.values), maxSiblings)] {
 		a.Values = append(a.Values, showValue(v))
 	}
-	if s.Op == "put" {
-		a.Replies = o.receipt.Replies
-	}
-	switch {
-	case o.err != nil:
+	if o.err != nil {
 		a.Text = o.err.Error()
-	case s.Op == "put":
-		a.Text = "written"
-	case len(a.Values) == 1:
-		a.Text = "one value"
-	default:
-		a.Text = fmt.Sprintf("%d values that were written concurrently", len(o.object.Values))
 	}
 	s.Answer = a
 	// A request that was refused before it was begun tells nothing.

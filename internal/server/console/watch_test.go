@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ func (s *story) reached() string {
 }
 
 func TestStoryOfAGet(t *testing.T) {
-	s := newStory(watched{key: kv.Key{Bucket: "b", Name: "k"}})
+	s := newStory(watched{op: watchOps[0], key: kv.Key{Bucket: "b", Name: "k"}})
 	for _, e := range []tanodb.TraceEvent{
 		event(0, "prepare", tanodb.TraceBegin, -1, "", ""),
 		event(0, "execute", tanodb.TraceAsk, 0, "n1", "read"),
@@ -55,7 +56,7 @@ func TestStoryOfAGet(t *testing.T) {
 	} {
 		s.add(e)
 	}
-	s.answered(outcome{object: kv.Object{Values: []kv.Value{{Data: []byte("v")}}}}, time.Second)
+	s.answered(outcome{values: []kv.Value{{Data: []byte("v")}}, text: "one value"}, time.Second)
 	if s.Over {
 		t.Error("it is over before the request has ended")
 	}
@@ -80,7 +81,7 @@ func TestStoryOfAGet(t *testing.T) {
 }
 
 func TestStoryIsBounded(t *testing.T) {
-	s := newStory(watched{put: true})
+	s := newStory(watched{op: watchOps[1]})
 	for i := range 2 * maxEvents {
 		s.add(event(i, "waiting", tanodb.TraceRenew, -1, "", "again"))
 	}
@@ -89,25 +90,28 @@ func TestStoryIsBounded(t *testing.T) {
 	}
 }
 
+// watched runs a request as a page with scripts does, and is its whole story.
+func (s *site) watched(form url.Values) string {
+	s.t.Helper()
+	form.Set("bucket", "b")
+	form.Set("key", "k<>")
+	resp, body := s.ask("POST", Prefix+"/watch", form.Encode(), "Accept: text/event-stream")
+	if resp.StatusCode != 200 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		s.t.Fatalf("%d, %s", resp.StatusCode, body)
+	}
+	events := strings.Split(strings.TrimSuffix(body, "\n\n"), "\n\n")
+	if events[len(events)-1] != "event: end\ndata: {}" {
+		s.t.Errorf("the stream ends with %q", events[len(events)-1])
+	}
+	return events[len(events)-2]
+}
+
 // TestWatchedRequestsOfARealCluster runs a put, a get and one that cannot succeed on real
 // nodes, as a page with scripts does.
 func TestWatchedRequestsOfARealCluster(t *testing.T) {
 	nodes, _ := tanodb.NewTestCluster(t, 3, tanodb.Options{Partitions: 8})
 	s := serve(t, nodes[0], Options{})
-	run := func(form url.Values) string {
-		t.Helper()
-		form.Set("bucket", "b")
-		form.Set("key", "k<>")
-		resp, body := s.ask("POST", Prefix+"/watch", form.Encode(), "Accept: text/event-stream")
-		if resp.StatusCode != 200 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
-			t.Fatalf("%d, %s", resp.StatusCode, body)
-		}
-		events := strings.Split(strings.TrimSuffix(body, "\n\n"), "\n\n")
-		if events[len(events)-1] != "event: end\ndata: {}" {
-			t.Errorf("the stream ends with %q", events[len(events)-1])
-		}
-		return events[len(events)-2]
-	}
+	run := func(form url.Values) string { return s.watched(form) }
 	put := run(url.Values{"op": {"put"}, "value": {"hello"}, "quorum": {"all"}})
 	for _, want := range []string{"make the new version", "store this version", "W 3/3: met", "Answered", `b/k\u0026lt;\u0026gt;`} {
 		if !strings.Contains(put, want) {
@@ -130,5 +134,44 @@ func TestWatchedRequestsOfARealCluster(t *testing.T) {
 	refused := run(url.Values{"op": {"get"}, "quorum": {"9"}})
 	if !strings.Contains(refused, "Failed") {
 		t.Errorf("a get with R=9 is\n%s", refused)
+	}
+}
+
+// TestDataTypesAndDeletesAreWatched does what else the form has, on real nodes.
+func TestDataTypesAndDeletesAreWatched(t *testing.T) {
+	nodes, _ := tanodb.NewTestCluster(t, 3, tanodb.Options{Partitions: 8})
+	for name, kind := range map[string]string{"sets": "set", "counters": "counter"} {
+		props := kv.Properties{{Name: "datatype", Value: kind}}
+		if err := errors.Join(nodes[0].CreateBucketType(t.Context(), name, props), nodes[0].ActivateBucketType(t.Context(), name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := serve(t, nodes[0], Options{})
+	for _, tc := range []struct {
+		op, bucketType, value string
+		want                  []string
+	}{
+		{"increment", "counters", " -3 ", []string{"add to a counter", "apply the operation", "W 2/", "a counter", "-3"}},
+		{"fetch", "counters", "", []string{"fetch a data type", "R 2/", "a counter", "-3", "repairing"}},
+		{"add", "sets", "pear", []string{"apply the operation", `{\u0026#34;pear\u0026#34;}`}},
+		{"remove", "sets", "plum", []string{"Failed", "precondition"}},
+		{"remove", "sets", "pear", []string{"Answered", "{}"}},
+		{"fetch", "sets", "", []string{"a set", "{}"}},
+		{"increment", "sets", "1", []string{"Failed"}},
+		{"put", "", "v", []string{"written"}},
+		{"delete", "", "", []string{"reading", "writing", "read\\u003c", "make the tombstone", "W 2/", "deleted"}},
+		{"delete", "", "", []string{"reading", "not found"}},
+		{"get", "", "", []string{"not found"}},
+	} {
+		story := s.watched(url.Values{"op": {tc.op}, "type": {tc.bucketType}, "value": {tc.value}, "quorum": {""}})
+		for _, want := range tc.want {
+			if !strings.Contains(story, want) {
+				t.Errorf("%s of %q in %q is without %q:\n%s", tc.op, tc.value, tc.bucketType, want, story)
+			}
+		}
+	}
+	// A page without scripts has the form again, as it was filled in.
+	if _, body := s.ask("POST", Prefix+"/watch", "op=increment&type=counters&bucket=b&key=k&value=5"); !strings.Contains(body, `value="increment" checked`) || !strings.Contains(body, "Answered") {
+		t.Errorf("the page is\n%s", body)
 	}
 }

@@ -127,7 +127,7 @@ func broken(t *testing.T, head string) *Node {
 	fmt.Sscan(m[1], &down)
 	fmt.Sscan(m[2], &spares) // "no" leaves 0
 	cluster, _ := NewTestCluster(t, 3+spares, Options{Partitions: 16})
-	if _, err := cluster[0].Put(t.Context(), promised, kv.Value{Data: []byte("before")}, kv.WriteOptions{W: 3}); err != nil {
+	if _, err := cluster[0].Put(t.Context(), promised, kv.Value{Data: []byte("before")}, kv.WriteOptions{W: 3, SloppyQuorum: kv.Off}); err != nil {
 		t.Fatal(err)
 	}
 	holding, err := cluster[0].Holdings(t.Context(), promised)

@@ -159,7 +159,7 @@ func keysInOrder(r *run) {
 	group := map[string]string{}
 	for i := range 60 {
 		name := fmt.Sprintf("key %02d", 59-i)
-		receipt := r.putValue(r.key(name), kv.Value{}, kv.WriteOptions{W: kv.All})
+		receipt := r.putValue(r.key(name), kv.Value{}, kv.WriteOptions{W: kv.All, SloppyQuorum: kv.Off})
 		var at []string
 		for _, reply := range receipt.Replies {
 			at = append(at, reply.Partition.String())

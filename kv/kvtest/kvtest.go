@@ -117,7 +117,7 @@ func (r *run) key(name string) kv.Key { return kv.Key{Bucket: r.Name(), Name: na
 // put writes a text, on all replicas, and must succeed.
 func (r *run) put(k kv.Key, text string, c kv.Context) kv.Receipt {
 	r.Helper()
-	return r.putValue(k, kv.Value{Data: []byte(text)}, kv.WriteOptions{Context: c, W: kv.All})
+	return r.putValue(k, kv.Value{Data: []byte(text)}, kv.WriteOptions{Context: c, W: kv.All, SloppyQuorum: kv.Off})
 }
 
 func (r *run) putValue(k kv.Key, v kv.Value, o kv.WriteOptions) kv.Receipt {
@@ -145,7 +145,7 @@ func (r *run) get(k kv.Key, o kv.ReadOptions) kv.Object {
 // delete removes a key that must hold a live value, on all replicas.
 func (r *run) delete(k kv.Key, c kv.Context) kv.Receipt {
 	r.Helper()
-	receipt, err := r.store.Delete(r.Context(), k, kv.WriteOptions{Context: c, W: kv.All})
+	receipt, err := r.store.Delete(r.Context(), k, kv.WriteOptions{Context: c, W: kv.All, SloppyQuorum: kv.Off})
 	if err != nil {
 		r.Fatalf("delete %v: %v", k, err)
 	}

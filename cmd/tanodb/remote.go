@@ -155,7 +155,11 @@ func (c *caller) do(base string, req *http.Request) (*http.Response, error) {
 		if !strings.HasPrefix(base, "https://") {
 			return nil, notOverPlain(base)
 		}
-		req.SetBasicAuth(c.user, c.password)
+		password, err := c.secret()
+		if err != nil {
+			return nil, err
+		}
+		req.SetBasicAuth(c.user, password)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

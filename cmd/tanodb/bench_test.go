@@ -234,7 +234,7 @@ func TestWire(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	w := newWire(plainCaller)
+	w := newWire(plainCaller, "")
 	w.to(server.URL)
 	defer w.close()
 	end := time.Now().Add(time.Minute)

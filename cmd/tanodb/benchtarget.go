@@ -48,6 +48,10 @@ func (c *benchCmd) target(a *app) (*benchTarget, error) {
 	if c.Dir != "" {
 		as = plainCaller // a dev cluster has neither certificates nor users
 	}
+	password, err := as.secret()
+	if err != nil {
+		return nil, err
+	}
 	t := &benchTarget{size: len(web), nodes: newNodeHealth(web, as), as: as, close: func() error { return nil }}
 	t.secure = strings.HasPrefix(web[0], "https://")
 	t.cpu = func(ctx context.Context) []processTime { return processTimes(ctx, as, web) }
@@ -60,12 +64,12 @@ func (c *benchCmd) target(a *app) (*benchTarget, error) {
 	if c.Protocol == protocolHTTP {
 		paths := newBenchPaths(c, a.timeout)
 		t.carrier = func(i int) carrier {
-			return &httpCarrier{worker: i, nodes: t.nodes, paths: paths, wire: newWire(as)}
+			return &httpCarrier{worker: i, nodes: t.nodes, paths: paths, wire: newWire(as, password)}
 		}
 		return t, nil
 	}
 	// Every worker may have a connection to the same node, and keeps it.
-	o := goclient.Options{Addresses: riak, MaxOpen: c.Workers, MaxIdle: c.Workers, User: as.name(), Password: as.password}
+	o := goclient.Options{Addresses: riak, MaxOpen: c.Workers, MaxIdle: c.Workers, User: as.name(), Password: password}
 	if t.secure {
 		o.TLS = as.secured("") // the client knows the host
 		o.DialTimeout = probeLogin

@@ -32,10 +32,10 @@ type wire struct {
 }
 
 // newWire is a wire to no node yet. A password must go to bases of https alone.
-func newWire(as *caller) *wire {
+func newWire(as *caller, password string) *wire {
 	w := &wire{as: as}
 	if as.user != "" {
-		w.login = "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(as.user+":"+as.password))
+		w.login = "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(as.user+":"+password))
 	}
 	return w
 }

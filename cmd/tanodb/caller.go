@@ -25,7 +25,7 @@ type loginFlags struct {
 	CA           string `name:"ca" help:"Who has signed the certificates of nodes, PEM; none: those whom this machine trusts." placeholder:"FILE" env:"TANODB_CA"`
 	Cert         string `help:"The certificate to show, PEM; its common name is the user." placeholder:"FILE" env:"TANODB_CERT"`
 	Key          string `help:"The key of the certificate, PEM." placeholder:"FILE" env:"TANODB_KEY"`
-	User         string `help:"The user who asks. The password is in TANODB_PASSWORD, or in the file of --password-file." placeholder:"NAME" env:"TANODB_USER"`
+	User         string `help:"The user who asks. The password is in TANODB_PASSWORD, or in the file of --password-file; at a terminal it is asked for." placeholder:"NAME" env:"TANODB_USER"`
 	PasswordFile string `help:"A file with the password of the user." placeholder:"FILE" env:"TANODB_PASSWORD_FILE"`
 }
 
@@ -37,13 +37,24 @@ type caller struct {
 	http           *http.Client
 	tls            *tls.Config // nil: as http does it by itself
 	user, password string
+
+	ask func() (string, error) // for the password; nil: it is there
 }
 
 // plainCaller is nobody, and trusts whom the machine trusts.
 var plainCaller = &caller{http: client}
 
-// caller makes the caller of the flags.
-func (f *loginFlags) caller() (*caller, error) {
+// secret is the password.
+func (c *caller) secret() (string, error) {
+	if c.ask == nil {
+		return c.password, nil
+	}
+	return c.ask()
+}
+
+// caller makes the caller of the flags. At a terminal, which may be nil, a password that is
+// missing is asked for when there is something to ask a node for.
+func (f *loginFlags) caller(at *terminal) (*caller, error) {
 	if !f.secure() {
 		return plainCaller, nil
 	}
@@ -56,6 +67,10 @@ func (f *loginFlags) caller() (*caller, error) {
 		c.password = os.Getenv(passwordVariable)
 		return c, nil
 	}
+	if f.PasswordFile == "" && os.Getenv(passwordVariable) == "" && at != nil {
+		c.ask = at.asked(f.User)
+		return c, nil
+	}
 	c.password, err = f.readPassword()
 	return c, err
 }
@@ -65,7 +80,7 @@ func (f *loginFlags) readPassword() (string, error) {
 		if p := os.Getenv(passwordVariable); p != "" {
 			return p, nil
 		}
-		return "", usagef("--user needs a password: in %s, or in the file of --password-file", passwordVariable)
+		return "", usagef("--user needs a password: in %s, in the file of --password-file, or typed at a terminal", passwordVariable)
 	}
 	file, err := os.Open(f.PasswordFile)
 	if err != nil {

@@ -134,7 +134,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		err = a.check()
 	}
 	if err == nil {
-		a.caller, err = c.caller()
+		a.caller, err = c.caller(terminalOf(stdin, stderr))
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "tanodb: %v\nRun \"%s --help\" for what can be said.\n", err, helpFor(parser, err))

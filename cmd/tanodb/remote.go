@@ -172,7 +172,11 @@ func (c *caller) send(ctx context.Context, base string, r request) (*http.Respon
 		req.Header[name] = values
 	}
 	if c.user != "" {
-		req.SetBasicAuth(c.user, c.password)
+		password, err := c.secret()
+		if err != nil {
+			return nil, err
+		}
+		req.SetBasicAuth(c.user, password)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

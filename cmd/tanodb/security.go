@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -34,7 +35,7 @@ type securityCmd struct {
 
 // Help is the long part of the command's help.
 func (*securityCmd) Help() string {
-	return `Passwords are read from a file, or from standard input, and are never on a command line. A node must have certificates before security is enabled. docs/security.md goes through it.
+	return `Passwords are read from a file or from standard input, or asked for at a terminal, and are never on a command line. A node must have certificates before security is enabled. docs/security.md goes through it.
 
 Example:
 
@@ -149,14 +150,25 @@ func (f groupsFlag) list() *[]string {
 
 // newPasswordFlag is where a new password is.
 type newPasswordFlag struct {
-	PasswordFrom string `help:"A file with the user's password; -: standard input." placeholder:"FILE"`
+	PasswordFrom string `help:"A file with the user's password; -: standard input, or typed twice at a terminal." placeholder:"FILE"`
 }
 
-func (f newPasswordFlag) read(a *app) (string, error) {
-	switch f.PasswordFrom {
-	case "":
+// read gets the password of a user. At a terminal it is asked for, twice, where none is given
+// and the user is new, and where standard input is meant.
+func (f newPasswordFlag) read(a *app, name string, fresh bool) (string, error) {
+	at := terminalOf(a.stdin, a.stderr)
+	switch {
+	case f.PasswordFrom == "" && fresh && at != nil:
+		return at.newPassword("New password of " + name + " (none: just Enter)")
+	case f.PasswordFrom == "":
 		return "", nil
-	case "-":
+	case f.PasswordFrom == "-" && at != nil:
+		p, err := at.newPassword("New password of " + name)
+		if err == nil && p == "" {
+			err = errors.New("the password is empty")
+		}
+		return p, err
+	case f.PasswordFrom == "-":
 		return passwordFrom(a.stdin)
 	}
 	file, err := os.Open(f.PasswordFrom)
@@ -175,7 +187,7 @@ type addUserCmd struct {
 
 // Help is the long part of the command's help.
 func (*addUserCmd) Help() string {
-	return `A user without a password needs a certificate, or a source that trusts him.
+	return `A user without a password needs a certificate, or a source that trusts him. At a terminal the password is asked for, unless it comes from a file.
 
 Example:
 
@@ -210,7 +222,7 @@ func (c *alterUserCmd) Run(a *app) error {
 }
 
 func (a *app) setUser(do, name string, p newPasswordFlag, g groupsFlag) error {
-	password, err := p.read(a)
+	password, err := p.read(a, name, do == "add-user")
 	if err != nil {
 		return err
 	}

@@ -190,6 +190,9 @@ func (s *Security) Method(user string, from netip.Addr) string {
 func (s *Security) May(user, permission string, b kv.Bucket) bool {
 	typ := cmp.Or(b.Type, DefaultType)
 	scopes := []string{Scope{Any: true}.key(), Scope{Type: typ}.key(), Scope{Type: typ, Bucket: []byte(b.Name)}.key()}
+	if strings.Contains(typ, "/") {
+		scopes = scopes[:1] // there is no such type, and its key might be that of another's bucket
+	}
 	for _, role := range s.roles[user] {
 		for _, scope := range scopes {
 			if _, ok := s.granted[grantKey{role, permission, scope}]; ok {

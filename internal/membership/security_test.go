@@ -1,11 +1,13 @@
 package membership_test
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/kv"
@@ -32,7 +34,7 @@ func change(t *testing.T, s *membership.State, c membership.SetSecurity) (*membe
 		t.Fatal(err)
 	}
 	s = s.Apply(id, command)
-	if diff := cmp.Diff(string(s.Encode()), string(decoded(t, s).Encode())); diff != "" {
+	if diff := gocmp.Diff(string(s.Encode()), string(decoded(t, s).Encode())); diff != "" {
 		t.Fatal(diff)
 	}
 	if err, _ := s.Result(id); err != nil {
@@ -172,7 +174,7 @@ func TestRefusedChangesOfSecurity(t *testing.T) {
 		if !strings.Contains(refused, strings.TrimSuffix(want, ", ")) {
 			t.Errorf("%+v: %q, want %q", c, refused, want)
 		}
-		if diff := cmp.Diff(s.Security().Roles, after.Security().Roles); diff != "" || string(s.Encode()) != before {
+		if diff := gocmp.Diff(s.Security().Roles, after.Security().Roles); diff != "" || string(s.Encode()) != before {
 			t.Errorf("%+v has changed something: %s", c, diff)
 		}
 	}
@@ -299,4 +301,96 @@ func TestHiddenSourceLetsNobodyIn(t *testing.T) {
 			t.Errorf("%s: %q; want her to come in: %t", name, refused, c.in)
 		}
 	}
+}
+
+// Whatever is stored as a verifier, it is looked at without a panic; and of one that was made
+// for a password that one is right, and no other.
+func FuzzVerifier(f *testing.F) {
+	f.Add("SCRAM-SHA-256$2:c2FsdHNhbHQ=$x:y", "right", "wrong")
+	f.Add("SCRAM-SHA-256$0:$:", "", "\x00")
+	f.Add("$$", "a", "a ")
+	f.Fuzz(func(t *testing.T, stored, password, other string) {
+		const dear = 5 // digits: to check one that says more takes too long here
+		if count, _, _ := strings.Cut(strings.TrimPrefix(stored, "SCRAM-SHA-256$"), ":"); len(count) < dear {
+			membership.Verify(stored, password)
+		}
+		made, err := membership.MakeVerifier(password, []byte("saltsalt"), 2)
+		if err != nil {
+			if !strings.Contains(password, "\x00") {
+				t.Errorf("%q: %v", password, err)
+			}
+			return
+		}
+		if !membership.Verify(made, password) {
+			t.Errorf("%q is not the password of what was made for it", password)
+		}
+		if other != password && membership.Verify(made, other) {
+			t.Errorf("%q is taken for %q", other, password)
+		}
+	})
+}
+
+// Whatever is granted, taken back, and put into groups, in circles too, a user may what a
+// search through all grants and all groups finds, and nothing else.
+func FuzzGrants(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 9, 17, 33, 200})
+	f.Add([]byte("groups in groups, and grants to all of them"))
+	names := []string{"g0", "g1", "g2", "anna", "ben"}
+	scopes := []membership.Scope{{Any: true}, scope("default", ""), scope("carts", ""), scope("default", "b"), scope("carts", "b"), scope("carts", "/b")}
+	permissions := []string{membership.PermGet, membership.PermPut}
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		s := cluster(t, 3, 8)
+		for i, name := range names {
+			do := membership.SecurityAddUser
+			if i < 3 {
+				do = membership.SecurityAddGroup
+			}
+			s, _ = change(t, s, membership.SetSecurity{Do: do, Names: []string{name}})
+		}
+		for _, b := range steps[:min(len(steps), 32)] {
+			who := int(b>>2) % (len(names) + 1)
+			c := membership.SetSecurity{Permissions: permissions[b>>7:][:1], Scope: scopes[int(b>>3)%len(scopes)]}
+			switch b % 4 {
+			case 0:
+				c = membership.SetSecurity{Do: membership.SecurityAlterUser, Groups: groups(names[(b>>5)%3], names[(b>>6)%3])}
+				if who < 3 {
+					c.Do = membership.SecurityAlterGroup
+				}
+			case 1:
+				c.Do = membership.SecurityRevoke
+			default:
+				c.Do = membership.SecurityGrant
+			}
+			c.Names = []string{append(names, membership.RoleAll)[who]}
+			s, _ = change(t, s, c) // what is refused changes nothing
+		}
+		for _, user := range []string{"anna", "ben"} {
+			for _, p := range permissions {
+				for _, b := range []kv.Bucket{{Name: "b"}, {Type: "default", Name: "x"}, {Type: "carts", Name: "b"}, {Type: "carts", Name: "/b"}, {Type: "carts/", Name: "b"}} {
+					if got, want := s.Security().May(user, p, b), found(s.Security(), user, p, b); got != want {
+						t.Fatalf("%s may %s of %+v: %t; %+v", user, p, b, got, s.Security().Grants)
+					}
+				}
+			}
+		}
+	})
+}
+
+// found looks for a grant one by one.
+func found(s *membership.Security, user, permission string, b kv.Bucket) bool {
+	roles := []string{user, membership.RoleAll}
+	for i := 0; i < len(roles); i++ {
+		r, _ := s.Role(roles[i])
+		for _, g := range r.Groups {
+			if !slices.Contains(roles, g) {
+				roles = append(roles, g)
+			}
+		}
+	}
+	typ := cmp.Or(b.Type, "default")
+	return slices.ContainsFunc(s.Grants, func(g membership.Grant) bool {
+		at := g.Scope
+		within := at.Any || at.Type == typ && (len(at.Bucket) == 0 || string(at.Bucket) == b.Name)
+		return within && g.Permission == permission && slices.Contains(roles, g.Role)
+	})
 }

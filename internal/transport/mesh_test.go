@@ -637,7 +637,7 @@ func lonelySession(t *testing.T) (*session, <-chan outcome) {
 		t.Fatal(err)
 	}
 	near := &pipe{ends: &ends{over: make(chan struct{}), forget: func() {}}}
-	s := newSession(m, m.peer("n2"), hello{from: "n2"}, near)
+	s := newSession(m, m.peer("n2"), hello{from: "n2", low: lowProtocol, high: highProtocol}, near)
 	s.dialled = true
 	out := make(chan outcome, 1)
 	s.ask(Frame{Msg: fetch("k")}, time.Now().Add(10*time.Hour), func(m vnode.Message, err error) { out <- outcome{m, err} })

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -370,6 +371,38 @@ func FuzzAuthorization(f *testing.F) {
 			t.Errorf("%q: %d, asked for %q", header, w.Code, g.asked)
 		}
 		g.asked = g.asked[:0]
+	})
+}
+
+// Whatever is asked for, and however its path is written, nobody who is not known comes to
+// anything but what is open; and of what is served everything needs something, unless all who are
+// known may have it.
+func FuzzGuard(f *testing.F) {
+	for _, s := range [][2]string{
+		{"GET", "/healthz"}, {"POST", "/healthz"}, {"GET", "/healthz/"}, {"GET", "/%68ealthz"}, {"GET", "//healthz"}, {"GET", "/./readyz"}, {"HEAD", "/readyz?x"},
+		{"GET", "/ping"}, {"GET", "/_tanodb/console/../healthz"}, {"GET", "/buckets/b/keys/k?returnbody"}, {"PUT", "/types/t/buckets/b/props"}, {"POST", "/_tanodb/security/change"},
+	} {
+		f.Add(s[0], s[1])
+	}
+	h := (&Guard{Gate: &fuzzGate{}}).Before(reached())
+	f.Fuzz(func(t *testing.T, method, uri string) {
+		u, err := url.ParseRequestURI(uri)
+		if err != nil {
+			return // a server answers it by itself
+		}
+		r := asUser("GET", "/", "", "")
+		r.Method, r.URL, r.RequestURI = method, u, uri
+		at, err := parsePath(u.EscapedPath())
+		probe := err == nil && (at.resource == health || at.resource == readiness) && (method == "GET" || method == "HEAD")
+		if w := answerOf(h, r); (w.Code == http.StatusTeapot) != probe {
+			t.Errorf("%s %s: %d to nobody", method, uri, w.Code)
+		}
+		if err != nil || probe {
+			return
+		}
+		if known := at.resource == root || at.resource == ping; known == (len(needs(at, r)) > 0) {
+			t.Errorf("%s %s needs %v", method, uri, needs(at, r))
+		}
 	})
 }
 

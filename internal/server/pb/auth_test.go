@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
@@ -221,6 +222,49 @@ func FuzzAuth(f *testing.F) {
 		}
 		if b, _, err := about(whereabouts[riakpb.GetReq], body); err != nil || b.Name != string(m.Bucket) || b.Type != kv.PlainType(string(m.Type)) {
 			t.Errorf("%x is about %q of %q to the guard, %v, and %q of %q to who serves it", body, b.Name, b.Type, err, m.Bucket, m.Type)
+		}
+	})
+}
+
+// What a message is about, and whether it reads, is the same to the guard as to the code that is made
+// of its definition, whatever the message and its bytes.
+func FuzzAbout(f *testing.F) {
+	for _, m := range []proto.Message{getOf("k"), putOf("k", "v"), &riakpb.DtUpdateReq{Bucket: []byte("b"), Type: []byte("t"), Op: &riakpb.DtOp{}, ReturnBody: proto.Bool(true)}} {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for code := range whereabouts {
+			f.Add(byte(code), b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, code byte, body []byte) {
+		p, ok := whereabouts[riakpb.Code(code)]
+		if !ok {
+			return
+		}
+		m := rules[riakpb.Code(code)].message.ProtoReflect().New()
+		if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(body, m.Interface()); err != nil {
+			return
+		}
+		text := func(name protoreflect.Name) string {
+			if field := m.Descriptor().Fields().ByName(name); field != nil {
+				return string(m.Get(field).Bytes())
+			}
+			return ""
+		}
+		returns := false
+		for _, name := range []protoreflect.Name{"return_body", "return_head", "returnvalue"} {
+			if field := m.Descriptor().Fields().ByName(name); field != nil {
+				returns = returns || m.Get(field).Bool()
+			}
+		}
+		b, reads, err := about(p, body)
+		if want := (kv.Bucket{Type: kv.PlainType(text("type")), Name: text("bucket")}); err != nil || b != want {
+			t.Errorf("code %d, %x is about %+v to the guard, %v, and %+v to others", code, body, b, err, want)
+		}
+		if returns && !reads {
+			t.Errorf("code %d, %x reads, and the guard does not see it", code, body)
 		}
 	})
 }

@@ -177,7 +177,7 @@ type asked struct {
 }
 
 // consoleKeys is the view of the console that shows keys and values.
-const consoleKeys = ownPrefix + "/console/keys"
+const consoleKeys = "/" + ownPrefix + "/console/keys"
 
 // ask reads what a request asks for. A path that names nothing here may be one of what
 // is around the handler, which is for administrators.

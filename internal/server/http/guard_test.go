@@ -137,6 +137,9 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 	}
 }
 
+// consoleKeysNeed is what the console's view of values needs: it shows any of them.
+const consoleKeysNeed = "any tanodb.read_admin, any riak_kv.list_buckets, any riak_kv.list_keys, any riak_kv.get"
+
 // What each route needs, and that it is enough: by name, so that a change of it is seen.
 func TestWhatEachRouteNeeds(t *testing.T) {
 	for line, want := range map[string]string{
@@ -181,6 +184,9 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 		"GET /_tanodb/security":                            "any tanodb.admin",
 		"POST /_tanodb/security/change":                    "any tanodb.admin",
 		"GET /_tanodb/console":                             "any tanodb.read_admin",
+		"GET /_tanodb/console/keys":                        consoleKeysNeed,
+		"HEAD /_tanodb/console/keys?bucket=b&key=k":        consoleKeysNeed,
+		"GET /_tanodb/console/%6beys/":                     consoleKeysNeed,
 		"POST /_tanodb/console/put":                        "any tanodb.admin",
 		"GET /debug/pprof/heap":                            "any tanodb.admin",
 		"GET /nothing/at/all":                              "any tanodb.read_admin",

@@ -108,28 +108,15 @@ var whereabouts = func() map[riakpb.Code]places {
 
 // admit refuses a request that the connection may not make.
 func (c *conn) admit(r *request) error {
-	o := &c.server.o
 	if r.code == riakpb.StartTLS {
 		return nil
 	}
-	if o.TLS != nil && c.tls == nil {
-		return errPlain
-	}
-	if o.Gate == nil || !o.Gate.Secured() {
-		c.user = nil
-		if o.OwnMachine && !c.fromHere() {
-			return errStranger
-		}
-		return nil
-	}
+	why := c.barred()
 	switch {
-	case c.tls == nil:
-		return errPlain
-	case r.code == riakpb.AuthReq:
+	case r.code == riakpb.AuthReq && (why == nil || why == errUnknown):
 		return nil
-	case c.user == nil || c.user.Valid() != nil:
-		c.user = nil
-		return errUnknown
+	case why != nil || c.user == nil:
+		return why
 	}
 	return c.permit(r)
 }

@@ -185,6 +185,12 @@ func (s *Security) Method(user string, from netip.Addr) string {
 	return ""
 }
 
+// TakesPasswords reports whether anybody may prove with a password who he is, from an address.
+func (s *Security) TakesPasswords(from netip.Addr) bool {
+	from = from.Unmap().WithZone("")
+	return slices.ContainsFunc(s.Sources, func(x Source) bool { return x.Method == MethodPassword && x.CIDR.Contains(from) })
+}
+
 // May reports whether a user may do something to a bucket; one without a name is all of
 // its type.
 func (s *Security) May(user, permission string, b kv.Bucket) bool {

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tanodb/tanodb"
@@ -215,7 +216,7 @@ func TestNothingIsLeaked(t *testing.T) {
 	if _, err := node.Put(t.Context(), kv.Key{Bucket: "b", Name: "k"}, kv.Value{Data: []byte("secret")}, kv.WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	var logs bytes.Buffer
+	var logs syncBuffer
 	guard := &Guard{Gate: node, Audit: slog.New(slog.NewTextHandler(&logs, nil))}
 	h := guard.Before(New(node, Options{}))
 	same := answerOf(h, asUser("GET", "/buckets/b/keys/k", "", ""))
@@ -342,10 +343,41 @@ func TestOwnMachine(t *testing.T) {
 	}
 }
 
+// syncBuffer is written by timers while a test reads.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// Who sends what is no login again and again does not fill the log with it.
+func TestRefusalsDoNotFillTheLog(t *testing.T) {
+	var logs syncBuffer
+	h := (&Guard{Gate: guarded(t), Audit: slog.New(slog.NewTextHandler(&logs, nil))}).Before(reached())
+	const many = 1000
+	for range many {
+		answerOf(h, withBroken(asUser("GET", "/ping", "", "")))
+	}
+	if n := strings.Count(logs.String(), "a login has failed"); n == 0 || n > many/2 {
+		t.Errorf("%d lines", n)
+	}
+}
+
 // What changes more than values is told to the audit, with who and how it ended.
 func TestAudit(t *testing.T) {
 	node := guarded(t)
-	var logs bytes.Buffer
+	var logs syncBuffer
 	h := (&Guard{Gate: node, Audit: slog.New(slog.NewTextHandler(&logs, nil))}).Before(New(node, Options{}))
 	post := asUser("POST", "/_tanodb/security/change", "admin", theirPassword)
 	post.Header.Set("Content-Type", "application/json")

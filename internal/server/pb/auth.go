@@ -153,7 +153,7 @@ func (c *conn) permit(r *request) error {
 	if err == nil {
 		return nil
 	}
-	c.server.audit.Warn("a request is refused", "user", c.user.Name(), "from", c.raw.RemoteAddr().String(), "code", int(r.code), "why", err.Error())
+	c.server.audit.Refused(c.raw.RemoteAddr().String(), "a request is refused", "user", c.user.Name(), "code", int(r.code), "why", err.Error())
 	return wireError("Permission denied: " + strings.TrimPrefix(err.Error(), tanodb.ErrPermission.Error()+": "))
 }
 
@@ -205,7 +205,7 @@ func (c *conn) auth(r *request) error {
 		return wireError("overload")
 	}
 	if err != nil {
-		c.server.audit.Warn("a login has failed", "user", clipped(l.User), "from", c.raw.RemoteAddr().String())
+		c.server.audit.Refused(c.raw.RemoteAddr().String(), "a login has failed", "user", clipped(l.User))
 		if c.tries++; c.tries >= maxTries {
 			c.last = true
 		}
@@ -237,8 +237,12 @@ func (c *conn) fromHere() bool {
 	return from.IsLoopback() || err == nil && local.Addr().Unmap() == from
 }
 
-// audited tells of what changes more than values, and of deletes.
+// audited tells of what changes more than values, and of deletes, if the connection might make
+// the request: of one that was refused permit has told.
 func (c *conn) audited(r *request, failed bool) {
+	if !r.admitted {
+		return
+	}
 	switch r.code {
 	case riakpb.DelReq, riakpb.SetBucketReq, riakpb.ResetBucketReq, riakpb.SetBucketTypeReq:
 	default:
@@ -249,6 +253,6 @@ func (c *conn) audited(r *request, failed bool) {
 		user = c.user.Name()
 	}
 	b, _, _ := about(whereabouts[r.code], r.body) // a message that is none has failed
-	c.server.audit.Info("a request is served", "user", user, "from", c.raw.RemoteAddr().String(), "message", handlers[r.code].name,
+	c.server.audit.Served("user", user, "from", c.raw.RemoteAddr().String(), "message", handlers[r.code].name,
 		"type", clipped(b.Type), "bucket", clipped(b.Name), "failed", failed)
 }

@@ -61,6 +61,8 @@ type request struct {
 	code riakpb.Code
 	body []byte // valid until the next frame is read, if it is not owned
 	held int    // bytes that are reserved for the body; above 0: it is owned
+
+	admitted bool // the connection may make it
 }
 
 // The ends of a connection that need no answer, or have one of their own.

@@ -252,7 +252,7 @@ func (g *Guard) enter(w http.ResponseWriter, r *http.Request, q asked, lines *au
 		text := strings.TrimPrefix(err.Error(), tanodb.ErrPermission.Error()+": ")
 		deny(w, q.target, http.StatusForbidden, "Permission denied: "+text+"\n")
 	default:
-		if r.Header.Get("Authorization") != "" {
+		if l.User != "" || r.Header.Get("Authorization") != "" { // by a certificate too
 			lines.Refused(r.RemoteAddr, "a login has failed", "user", clipped(l.User))
 		}
 		w.Header()["Www-Authenticate"] = []string{realm}
@@ -317,14 +317,25 @@ func fromHere(r *http.Request) bool {
 // pass serves a request, and tells the audit of it if it changes anything but values.
 func (g *Guard) pass(handler http.Handler, w http.ResponseWriter, r *http.Request, q asked, lines *audit.Log, user string) {
 	admin := !looks(r.Method) && slices.ContainsFunc(q.needs, func(n need) bool { return n.permission == tanodb.PermAdmin })
-	props := !looks(r.Method) && (q.target.resource == bucketProps || q.target.resource == typeProps)
-	if !admin && !props && r.Method != http.MethodDelete {
+	if !admin && !setsProps(q.target.resource, r.Method) && r.Method != http.MethodDelete {
 		handler.ServeHTTP(w, r)
 		return
 	}
 	seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	handler.ServeHTTP(seen, r)
 	lines.Served("user", user, "from", r.RemoteAddr, "method", r.Method, "path", auditPath(r), "status", seen.status)
+}
+
+// setsProps reports whether a request may change the properties of a bucket or a type. Below
+// /riak a PUT of a bucket does, and a POST makes a key.
+func setsProps(on resource, method string) bool {
+	switch on {
+	case bucketProps, typeProps:
+		return !looks(method)
+	case oldBucket:
+		return !looks(method) && method != http.MethodPost
+	}
+	return false
 }
 
 // statusWriter notes the status of an answer.

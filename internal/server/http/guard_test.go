@@ -361,6 +361,40 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
+// Properties are told of by both names of a bucket, values are not; and who has shown a
+// certificate that is not enough is told of as who has a wrong password.
+func TestAuditMissesNothing(t *testing.T) {
+	node := guarded(t)
+	if err := node.ChangeSecurity(t.Context(), tanodb.SecurityChange{Do: "grant", Names: []string{"shop"}, Permissions: []tanodb.Permission{tanodb.PermSetBucket}, Type: "default"}); err != nil {
+		t.Fatal(err)
+	}
+	for request, want := range map[string]string{
+		"PUT /riak/b":          "path=/riak/b status=418",
+		"PUT /buckets/b/props": "path=/buckets/b/props status=418",
+		"POST /riak/b":         "",
+		"PUT /riak/b/k":        "",
+		"GET /buckets/b/props": "",
+	} {
+		var logs syncBuffer
+		h := (&Guard{Gate: node, Audit: slog.New(slog.NewTextHandler(&logs, nil))}).Before(reached())
+		method, path, _ := strings.Cut(request, " ")
+		answerOf(h, asUser(method, path, "shop", theirPassword))
+		if text := logs.String(); want == "" && strings.Contains(text, "served") || !strings.Contains(text, want) {
+			t.Errorf("%s: %q", request, text)
+		}
+	}
+	var logs syncBuffer
+	h := (&Guard{Gate: node, Audit: slog.New(slog.NewTextHandler(&logs, nil))}).Before(reached())
+	answerOf(h, withCertificate(asUser("GET", "/ping", "", ""), "mallory"))
+	if text := logs.String(); !strings.Contains(text, "a login has failed") || !strings.Contains(text, "user=mallory") {
+		t.Errorf("a certificate of nobody: %q", text)
+	}
+	answerOf(h, asUser("GET", "/ping", "", ""))
+	if text := logs.String(); strings.Count(text, "a login has failed") != 1 {
+		t.Errorf("who says nothing has not failed: %q", text)
+	}
+}
+
 // Who sends what is no login again and again does not fill the log with it.
 func TestRefusalsDoNotFillTheLog(t *testing.T) {
 	var logs syncBuffer

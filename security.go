@@ -218,7 +218,8 @@ type User struct {
 func (n *Node) Secured() bool { return n.state().Security().Enabled }
 
 // Login lets somebody in, or not: then the error is ErrLogin whatever the reason is, and it
-// takes as long. It is kv.ErrOverload if too many come at once.
+// takes as long, but from where no password lets anybody in. It is kv.ErrOverload if too many
+// come at once.
 func (n *Node) Login(ctx context.Context, l Login) (*User, error) {
 	if l.User == "" {
 		return nil, ErrLogin // he says nothing, and there is nothing to find out
@@ -241,7 +242,10 @@ func (n *Node) Login(ctx context.Context, l Login) (*User, error) {
 	case membership.MethodPassword:
 		u.proof = role.Verifier
 	}
-	right, err := n.logins.check(ctx, l.User, l.Password, u.proof)
+	if !s.TakesPasswords(l.From) {
+		return nil, ErrLogin // at once: it tells where he comes from, which he knows
+	}
+	right, err := n.logins.check(ctx, l, u.proof)
 	if err != nil {
 		return nil, err
 	}
@@ -315,8 +319,10 @@ func (u *User) now() (*membership.Security, error) {
 
 // The limits of logins.
 const (
-	loginMemory = 5 * time.Minute // a password that was right is not hashed again for so long
+	loginMemory = 5 * time.Minute // a password that was right, and is used, is not hashed again before so long after
 	maxLogins   = 10_000          // passwords that are remembered
+	maxAtOnce   = 4               // passwords from one address that are hashed, or wait for it
+	addressBits = 64              // of an IPv6 address: who has one has all that begin with them
 )
 
 // logins checks passwords. To hash one costs a good part of a second, so that few can be
@@ -325,9 +331,11 @@ type logins struct {
 	hashing chan struct{} // room for those that are hashed at once
 	nobody  string        // a verifier, for those who have none
 
-	mu   sync.Mutex
-	key  [sha256.Size]byte
-	good map[[sha256.Size]byte]goodLogin
+	mu    sync.Mutex
+	key   [sha256.Size]byte
+	good  map[[sha256.Size]byte]goodLogin
+	tried map[attempt]*trial
+	from  map[netip.Prefix]int // trials by where they come from. Invariant: none is above maxAtOnce
 }
 
 // goodLogin is a password that was right.
@@ -336,8 +344,23 @@ type goodLogin struct {
 	until    time.Time
 }
 
+// attempt is a password that is tried from somewhere.
+type attempt struct {
+	id       [sha256.Size]byte
+	verifier string // against this one
+	from     netip.Prefix
+}
+
+// trial is an attempt that is hashed, or waits for it. Whoever comes with the same one from
+// the same place meanwhile waits for its end, and takes no room.
+type trial struct {
+	done  chan struct{} // closed at the end; what follows is set then
+	right bool
+	err   error
+}
+
 func newLogins() *logins {
-	l := &logins{hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), good: map[[sha256.Size]byte]goodLogin{}}
+	l := &logins{hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), good: map[[sha256.Size]byte]goodLogin{}, tried: map[attempt]*trial{}, from: map[netip.Prefix]int{}}
 	salt := freshActor()
 	if _, err := crand.Read(l.key[:]); err != nil {
 		panic("tanodb: no randomness: " + err.Error()) // crypto/rand never fails on the systems we run on
@@ -347,28 +370,94 @@ func newLogins() *logins {
 }
 
 // check reports whether the password is that of the verifier; of an empty one none is.
-func (l *logins) check(ctx context.Context, user, password, verifier string) (bool, error) {
+func (l *logins) check(ctx context.Context, who Login, verifier string) (bool, error) {
+	password := who.Password
 	if len(password) > maxPasswordBytes {
 		password = "" // no user has it, and it is as dear to find out
 	}
-	id := l.id(user, password)
-	if verifier != "" && l.remembers(id, verifier) {
-		return true, nil
+	a := attempt{l.id(who.User, password), verifier, placeOf(who.From)}
+	for {
+		if verifier != "" && l.remembers(a.id, verifier) {
+			return true, nil
+		}
+		t, first, err := l.try(a)
+		if err != nil {
+			return false, err
+		}
+		if first {
+			t.right, t.err = l.hash(ctx, a, password)
+			l.tell(a, t)
+			return t.right, t.err
+		}
+		select {
+		case <-t.done:
+			if t.err == nil {
+				return t.right, nil
+			}
+			// Who came first has lost patience: this one may have some left.
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			return false, errManyLogins
+		}
 	}
+}
+
+var errManyLogins = fmt.Errorf("%w: too many log in at once", kv.ErrOverload)
+
+// placeOf is what belongs to who has an address.
+func placeOf(from netip.Addr) netip.Prefix {
+	from = from.Unmap().WithZone("")
+	p, err := from.Prefix(min(from.BitLen(), addressBits))
+	if err != nil {
+		return netip.Prefix{} // it is no address
+	}
+	return p
+}
+
+// try finds the trial of an attempt, or begins it if there is room for one more from there.
+func (l *logins) try(a attempt) (t *trial, first bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t, ok := l.tried[a]; ok {
+		return t, false, nil
+	}
+	if l.from[a.from] >= maxAtOnce {
+		return nil, false, errManyLogins
+	}
+	l.from[a.from]++
+	t = &trial{done: make(chan struct{})}
+	l.tried[a] = t
+	return t, true, nil
+}
+
+// tell ends a trial.
+func (l *logins) tell(a attempt, t *trial) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.tried, a)
+	if l.from[a.from]--; l.from[a.from] == 0 {
+		delete(l.from, a.from)
+	}
+	close(t.done)
+}
+
+// hash finds out whether a password is right, when it is its turn.
+func (l *logins) hash(ctx context.Context, a attempt, password string) (bool, error) {
 	select {
 	case l.hashing <- struct{}{}:
 	case <-ctx.Done():
-		return false, fmt.Errorf("%w: too many log in at once", kv.ErrOverload)
+		return false, errManyLogins
 	}
 	defer func() { <-l.hashing }()
-	if verifier != "" && l.remembers(id, verifier) {
-		return true, nil // another connection had the same password hashed meanwhile
+	if a.verifier != "" && l.remembers(a.id, a.verifier) {
+		return true, nil // it came from elsewhere too, and was hashed meanwhile
 	}
-	right := membership.Verify(cmp.Or(verifier, l.nobody), password)
-	if !right || verifier == "" || password == "" {
+	right := membership.Verify(cmp.Or(a.verifier, l.nobody), password)
+	if !right || a.verifier == "" || password == "" {
 		return false, nil
 	}
-	l.remember(id, verifier)
+	l.remember(a.id, a.verifier)
 	return true, nil
 }
 
@@ -380,11 +469,18 @@ func (l *logins) id(user, password string) (id [sha256.Size]byte) {
 	return id
 }
 
+// remembers reports whether a password was right not long ago, and remembers it for longer.
 func (l *logins) remembers(id [sha256.Size]byte, verifier string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g, ok := l.good[id]
-	return ok && g.verifier == verifier && time.Now().Before(g.until)
+	now := time.Now()
+	if !ok || g.verifier != verifier || !now.Before(g.until) {
+		return false
+	}
+	g.until = now.Add(loginMemory)
+	l.good[id] = g
+	return true
 }
 
 func (l *logins) remember(id [sha256.Size]byte, verifier string) {

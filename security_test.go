@@ -63,25 +63,46 @@ func TestSecurityOfACluster(t *testing.T) {
 	}
 }
 
-// Who has to wait too long for others to be let in is told that it is too much.
+// Who has to wait too long for others to be let in is told that it is too much; and from
+// where no password lets anybody in, none is hashed, whoever it is that asks.
 func TestLoginsAreNotHashedWithoutEnd(t *testing.T) {
 	n, err := tanodb.Open("", tanodb.Options{Storage: tanodb.MemoryStorage(), Partitions: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	overload := 0
-	for range 64 { // one of two that are ready is taken by chance
-		if _, err := n.Login(ctx, tanodb.Login{User: "stranger"}); errors.Is(err, kv.ErrOverload) {
-			overload++
-			break
-		} else if err != tanodb.ErrLogin {
+	for _, c := range []tanodb.SecurityChange{
+		{Do: "add-user", Names: []string{"anna"}, Password: "right"},
+		{Do: "add-source", Names: []string{"anna"}, CIDR: netip.MustParsePrefix("10.0.0.0/8"), Method: "password"},
+		{Do: "add-source", Names: []string{"all"}, CIDR: netip.MustParsePrefix("11.0.0.0/8"), Method: "certificate"},
+	} {
+		if err := n.ChangeSecurity(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if overload == 0 {
-		t.Error("nobody was told")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	overloads := func(user, from string) (overloads int) {
+		for range 64 { // one of two that are ready is taken by chance
+			_, err := n.Login(ctx, tanodb.Login{User: user, Password: "x", From: netip.MustParseAddr(from)})
+			if errors.Is(err, kv.ErrOverload) {
+				overloads++
+				break
+			}
+			if err != tanodb.ErrLogin {
+				t.Fatal(err)
+			}
+		}
+		return overloads
+	}
+	for _, user := range []string{"anna", "stranger"} {
+		if overloads(user, "10.0.0.1") == 0 {
+			t.Errorf("%s: nobody was told", user)
+		}
+		for _, from := range []string{"11.0.0.1", "12.0.0.1", "::1"} {
+			if overloads(user, from) != 0 {
+				t.Errorf("%s from %s: passwords are hashed", user, from)
+			}
+		}
 	}
 }

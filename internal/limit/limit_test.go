@@ -204,13 +204,15 @@ func TestNodeBehindADoor(t *testing.T) {
 	b := kv.Bucket{Name: "b"}
 	k := kv.Key{Bucket: "b", Name: "k"}
 	requests := map[string]func() error{
-		"get":    func() error { _, err := behind.Get(ctx, k, kv.ReadOptions{}); return err },
-		"put":    func() error { _, err := behind.Put(ctx, k, kv.Value{Data: []byte("v")}, kv.WriteOptions{}); return err },
-		"delete": func() error { _, err := behind.Delete(ctx, k, kv.WriteOptions{}); return err },
-		"keys":   func() error { _, err := behind.Keys(ctx, b, kv.ListOptions{}); return err },
-		"index":  func() error { _, err := behind.Index(ctx, b, kv.IndexQuery{Field: kv.IndexBucket}); return err },
-		"fetch":  func() error { _, err := behind.Fetch(ctx, k, kv.ReadOptions{}); return err },
-		"update": func() error { _, err := behind.Update(ctx, k, kv.CounterOp(1), kv.WriteOptions{}); return err },
+		"get":          func() error { _, err := behind.Get(ctx, k, kv.ReadOptions{}); return err },
+		"put":          func() error { _, err := behind.Put(ctx, k, kv.Value{Data: []byte("v")}, kv.WriteOptions{}); return err },
+		"delete":       func() error { _, err := behind.Delete(ctx, k, kv.WriteOptions{}); return err },
+		"keys":         func() error { _, err := behind.Keys(ctx, b, kv.ListOptions{}); return err },
+		"index":        func() error { _, err := behind.Index(ctx, b, kv.IndexQuery{Field: kv.IndexBucket}); return err },
+		"fetch":        func() error { _, err := behind.Fetch(ctx, k, kv.ReadOptions{}); return err },
+		"replica keys": func() error { _, err := behind.ReplicaKeys(ctx, b, kv.ListOptions{}); return err },
+		"holdings":     func() error { _, err := behind.Holdings(ctx, k); return err },
+		"update":       func() error { _, err := behind.Update(ctx, k, kv.CounterOp(1), kv.WriteOptions{}); return err },
 	}
 	for name, ask := range requests {
 		d.Set(Rules{})
@@ -240,9 +242,10 @@ func TestWhatIsMovedIsPaidFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, ask := range map[string]func(*Node) error{
-		"put":  func(n *Node) error { _, err := n.Put(ctx, k, v, kv.WriteOptions{}); return err },
-		"get":  func(n *Node) error { _, err := n.Get(ctx, k, kv.ReadOptions{}); return err },
-		"keys": func(n *Node) error { _, err := n.Keys(ctx, bucketOf(k), kv.ListOptions{}); return err },
+		"put":          func(n *Node) error { _, err := n.Put(ctx, k, v, kv.WriteOptions{}); return err },
+		"get":          func(n *Node) error { _, err := n.Get(ctx, k, kv.ReadOptions{}); return err },
+		"keys":         func(n *Node) error { _, err := n.Keys(ctx, bucketOf(k), kv.ListOptions{}); return err },
+		"replica keys": func(n *Node) error { _, err := n.ReplicaKeys(ctx, bucketOf(k), kv.ListOptions{}); return err },
 		"index": func(n *Node) error {
 			_, err := n.Index(ctx, bucketOf(k), kv.IndexQuery{Field: "f_bin", Start: "t"})
 			return err

@@ -56,12 +56,30 @@ func (n *Node) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyP
 		return kv.KeyPage{}, err
 	}
 	page, err := n.Node.Keys(ctx, b, o)
+	n.door.took(ctx, b, sizeOfNames(page.Keys))
+	return page, err
+}
+
+// ReplicaKeys is a list too, and counts all that the vnodes have answered.
+func (n *Node) ReplicaKeys(ctx context.Context, b kv.Bucket, o kv.ListOptions) ([]kv.ReplicaKeys, error) {
+	if err := n.door.enter(ctx, b, 0); err != nil {
+		return nil, err
+	}
+	all, err := n.Node.ReplicaKeys(ctx, b, o)
 	size := 0
-	for _, key := range page.Keys {
-		size += len(key)
+	for i := range all {
+		size += sizeOfNames(all[i].Keys)
 	}
 	n.door.took(ctx, b, size)
-	return page, err
+	return all, err
+}
+
+// Holdings asks all vnodes of a key, and moves no values: it counts as a request.
+func (n *Node) Holdings(ctx context.Context, k kv.Key) ([]tanodb.Holding, error) {
+	if err := n.door.enter(ctx, bucketOf(k), 0); err != nil {
+		return nil, err
+	}
+	return n.Node.Holdings(ctx, k)
 }
 
 // Index implements kv.Indexer.
@@ -93,6 +111,15 @@ func (n *Node) Update(ctx context.Context, k kv.Key, op kv.Op, o kv.WriteOptions
 		return kv.Data{}, err
 	}
 	return n.Node.Update(ctx, k, op, o)
+}
+
+// sizeOfNames are the bytes of names.
+func sizeOfNames(names []string) int {
+	size := 0
+	for _, name := range names {
+		size += len(name)
+	}
+	return size
 }
 
 // sizeOf are the bytes of values.

@@ -20,7 +20,7 @@ var table = []line{
 	{packages: []string{"cmd/tanodb"}},
 	{packages: []string{"internal/config", "internal/limit", "internal/certs"}}, // how a node is set up, and what stands at its door
 	{packages: []string{"internal/server/http", "internal/server/pb", "internal/server/console", "client"}},
-	{packages: []string{"internal/mapreduce"}},                                                    // what both servers run
+	{packages: []string{"internal/mapreduce", "internal/server/audit"}},                           // what both servers run
 	{packages: []string{"internal/server/api", "internal/server/riakpb", "internal/server/view"}}, // what server and client say to each other, and people are shown
 	{packages: []string{"."}},
 	{packages: []string{"internal/transport", "storage/disk", "internal/archive"}},
@@ -39,7 +39,7 @@ var table = []line{
 var testPackages = []string{"kv/kvtest", "storage/storagetest", "internal/sim", "internal/sim/check", "internal/lint", "internal/testports", "e2e", "e2e/compat", "e2e/console", "deploy"}
 
 // edge packages are written on the public API only, as a user's program is.
-var edge = []string{"internal/server/http", "internal/server/pb", "internal/server/console", "internal/server/api", "internal/server/riakpb", "internal/server/view", "internal/mapreduce", "client"}
+var edge = []string{"internal/server/http", "internal/server/pb", "internal/server/console", "internal/server/audit", "internal/server/api", "internal/server/riakpb", "internal/server/view", "internal/mapreduce", "client"}
 
 // public are the packages that a user's program can import.
 var public = []string{".", "kv", "storage", "storage/disk", "client"}

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -27,7 +28,7 @@ const (
 	maxGrants        = 16384
 	maxRoleName      = 255     // bytes
 	maxVerifier      = 256     // bytes
-	maxSecurityBytes = 4 << 20 // of all names
+	maxSecurityBytes = 4 << 20 // of all of it, as it is sent
 )
 
 // RoleAll is the role that everybody has who is known.
@@ -101,7 +102,7 @@ type Security struct {
 	Sources []Source `json:"sources,omitempty"` // the first that matches counts: the narrowest, of a user before that of all
 	Grants  []Grant  `json:"grants,omitempty"`  // sorted
 
-	roles   map[string][]string // by user, all that he is, he himself and RoleAll too
+	roles   map[string]roleSet // by user, all that he is but RoleAll, he himself too
 	granted map[grantKey]struct{}
 }
 
@@ -185,6 +186,12 @@ func (s *Security) Method(user string, from netip.Addr) string {
 	return ""
 }
 
+// TakesPasswords reports whether anybody may prove with a password who he is, from an address.
+func (s *Security) TakesPasswords(from netip.Addr) bool {
+	from = from.Unmap().WithZone("")
+	return slices.ContainsFunc(s.Sources, func(x Source) bool { return x.Method == MethodPassword && x.CIDR.Contains(from) })
+}
+
 // May reports whether a user may do something to a bucket; one without a name is all of
 // its type.
 func (s *Security) May(user, permission string, b kv.Bucket) bool {
@@ -193,24 +200,27 @@ func (s *Security) May(user, permission string, b kv.Bucket) bool {
 	if strings.Contains(typ, "/") {
 		scopes = scopes[:1] // there is no such type, and its key might be that of another's bucket
 	}
-	for _, role := range s.roles[user] {
-		for _, scope := range scopes {
-			if _, ok := s.granted[grantKey{role, permission, scope}]; ok {
-				return true
-			}
-		}
-	}
-	return false
+	return s.grants(user, permission, scopes...)
 }
 
 // MayAnywhere reports whether a user may do something to any bucket of any type.
 func (s *Security) MayAnywhere(user, permission string) bool {
-	for _, role := range s.roles[user] {
-		if _, ok := s.granted[grantKey{role, permission, Scope{Any: true}.key()}]; ok {
-			return true
-		}
+	return s.grants(user, permission, Scope{Any: true}.key())
+}
+
+// grants reports whether any role of a user has a permission on one of these.
+func (s *Security) grants(user, permission string, scopes ...string) bool {
+	roles, known := s.roles[user]
+	if !known {
+		return false
 	}
-	return false
+	has := func(role string) bool {
+		return slices.ContainsFunc(scopes, func(scope string) bool {
+			_, ok := s.granted[grantKey{role, permission, scope}]
+			return ok
+		})
+	}
+	return has(RoleAll) || roles.contain(func(i int) bool { return has(s.Roles[i].Name) })
 }
 
 // key is the scope as text: types have no slash.
@@ -473,38 +483,24 @@ func (s *Security) settle() error {
 	if len(s.Roles) > maxRoles || len(s.Sources) > maxSources || len(s.Grants) > maxGrants {
 		return fmt.Errorf("there are more than %d users and groups, %d sources or %d grants", maxRoles, maxSources, maxGrants)
 	}
-	size := 0
+	text, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("security: %w", err)
+	}
+	if len(text) > maxSecurityBytes {
+		return fmt.Errorf("users, groups, sources and grants would take more than %d bytes", maxSecurityBytes)
+	}
 	s.granted = make(map[grantKey]struct{}, len(s.Grants))
 	for _, g := range s.Grants {
 		s.granted[grantKey{g.Role, g.Permission, g.Scope.key()}] = struct{}{}
-		size += len(g.Role) + len(g.Permission) + len(g.Scope.Type) + len(g.Scope.Bucket)
 	}
-	s.roles = make(map[string][]string, len(s.Roles))
-	for i := range s.Roles {
-		r := &s.Roles[i]
-		size += len(r.Name) + len(r.Verifier)
-		if !r.Group {
-			s.roles[r.Name] = s.allOf(r.Name)
+	s.roles = make(map[string]roleSet, len(s.Roles))
+	for i, set := range s.nested() {
+		if r := &s.Roles[i]; !r.Group {
+			s.roles[r.Name] = set
 		}
-	}
-	if size > maxSecurityBytes {
-		return fmt.Errorf("users, groups and grants would take more than %d bytes", maxSecurityBytes)
 	}
 	return nil
-}
-
-// allOf are all roles of a user: groups may be in each other, in circles too.
-func (s *Security) allOf(user string) []string {
-	all := []string{user, RoleAll}
-	for i := 0; i < len(all); i++ {
-		r, _ := s.Role(all[i])
-		for _, g := range r.Groups {
-			if !slices.Contains(all, g) {
-				all = append(all, g)
-			}
-		}
-	}
-	return all
 }
 
 // checkSecurity looks for what no state can be.
@@ -514,7 +510,7 @@ func (s *State) checkSecurity() error {
 		return nil
 	}
 	for i, r := range x.Roles {
-		bad := roleNameError(r.Name) != nil || i > 0 && x.Roles[i-1].Name >= r.Name || !slices.IsSorted(r.Groups) || r.Verifier != "" && (r.Group || checkVerifier(r.Verifier) != nil)
+		bad := roleNameError(r.Name) != nil || i > 0 && x.Roles[i-1].Name >= r.Name || !slices.IsSorted(r.Groups) || len(r.Groups) > maxRoleGroups || r.Verifier != "" && (r.Group || checkVerifier(r.Verifier) != nil)
 		for _, g := range r.Groups {
 			if y, ok := x.Role(g); !ok || !y.Group {
 				bad = true

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/api"
+	"github.com/tanodb/tanodb/internal/server/audit"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -177,7 +178,7 @@ type asked struct {
 }
 
 // consoleKeys is the view of the console that shows keys and values.
-const consoleKeys = ownPrefix + "/console/keys"
+const consoleKeys = "/" + ownPrefix + "/console/keys"
 
 // ask reads what a request asks for. A path that names nothing here may be one of what
 // is around the handler, which is for administrators.
@@ -199,10 +200,7 @@ func ask(r *http.Request) asked {
 
 // Before puts the guard before a handler.
 func (g *Guard) Before(handler http.Handler) http.Handler {
-	audit := g.Audit
-	if audit == nil {
-		audit = slog.New(slog.DiscardHandler)
-	}
+	lines := audit.New(g.Audit)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := ask(r)
 		if q.open {
@@ -210,7 +208,7 @@ func (g *Guard) Before(handler http.Handler) http.Handler {
 			return
 		}
 		if why := g.elsewhere(r); why != "" {
-			audit.Warn("a request is refused", "from", r.RemoteAddr, "method", r.Method, "path", auditPath(r), "why", why)
+			lines.Refused(r.RemoteAddr, "a request is refused", "method", r.Method, "path", auditPath(r), "why", why)
 			deny(w, q.target, http.StatusForbidden, why+"\n")
 			return
 		}
@@ -219,18 +217,18 @@ func (g *Guard) Before(handler http.Handler) http.Handler {
 				deny(w, q.target, http.StatusForbidden, textStranger)
 				return
 			}
-			g.pass(handler, w, r, q, audit, "")
+			g.pass(handler, w, r, q, lines, "")
 			return
 		}
-		user := g.enter(w, r, q, audit)
+		user := g.enter(w, r, q, lines)
 		if user != nil {
-			g.pass(handler, w, r, q, audit, user.Name())
+			g.pass(handler, w, r, q, lines, user.Name())
 		}
 	})
 }
 
 // enter lets a user in who may do what he asks for; nil: he was refused.
-func (g *Guard) enter(w http.ResponseWriter, r *http.Request, q asked, audit *slog.Logger) *tanodb.User {
+func (g *Guard) enter(w http.ResponseWriter, r *http.Request, q asked, lines *audit.Log) *tanodb.User {
 	if r.TLS == nil {
 		w.Header()["Upgrade"] = []string{"TLS/1.2, HTTP/1.1"}
 		deny(w, q.target, http.StatusUpgradeRequired, textPlainHTTP)
@@ -250,12 +248,12 @@ func (g *Guard) enter(w http.ResponseWriter, r *http.Request, q asked, audit *sl
 		w.Header()["Retry-After"] = []string{"1"}
 		deny(w, q.target, http.StatusServiceUnavailable, textBusy)
 	case errors.Is(err, tanodb.ErrPermission):
-		audit.Warn("a request is refused", "user", l.User, "from", r.RemoteAddr, "method", r.Method, "path", auditPath(r), "why", err.Error())
+		lines.Refused(r.RemoteAddr, "a request is refused", "user", l.User, "method", r.Method, "path", auditPath(r), "why", err.Error())
 		text := strings.TrimPrefix(err.Error(), tanodb.ErrPermission.Error()+": ")
 		deny(w, q.target, http.StatusForbidden, "Permission denied: "+text+"\n")
 	default:
-		if r.Header.Get("Authorization") != "" {
-			audit.Warn("a login has failed", "user", clipped(l.User), "from", r.RemoteAddr)
+		if l.User != "" || r.Header.Get("Authorization") != "" { // by a certificate too
+			lines.Refused(r.RemoteAddr, "a login has failed", "user", clipped(l.User))
 		}
 		w.Header()["Www-Authenticate"] = []string{realm}
 		deny(w, q.target, http.StatusUnauthorized, textLogin)
@@ -317,19 +315,30 @@ func fromHere(r *http.Request) bool {
 }
 
 // pass serves a request, and tells the audit of it if it changes anything but values.
-func (g *Guard) pass(handler http.Handler, w http.ResponseWriter, r *http.Request, q asked, audit *slog.Logger, user string) {
+func (g *Guard) pass(handler http.Handler, w http.ResponseWriter, r *http.Request, q asked, lines *audit.Log, user string) {
 	admin := !looks(r.Method) && slices.ContainsFunc(q.needs, func(n need) bool { return n.permission == tanodb.PermAdmin })
-	props := !looks(r.Method) && (q.target.resource == bucketProps || q.target.resource == typeProps)
 	if user != "" {
 		r = r.WithContext(tanodb.WithUser(r.Context(), user))
 	}
-	if !admin && !props && r.Method != http.MethodDelete {
+	if !admin && !setsProps(q.target.resource, r.Method) && r.Method != http.MethodDelete {
 		handler.ServeHTTP(w, r)
 		return
 	}
 	seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	handler.ServeHTTP(seen, r)
-	audit.Info("a request is served", "user", user, "from", r.RemoteAddr, "method", r.Method, "path", auditPath(r), "status", seen.status)
+	lines.Served("user", user, "from", r.RemoteAddr, "method", r.Method, "path", auditPath(r), "status", seen.status)
+}
+
+// setsProps reports whether a request may change the properties of a bucket or a type. Below
+// /riak a PUT of a bucket does, and a POST makes a key.
+func setsProps(on resource, method string) bool {
+	switch on {
+	case bucketProps, typeProps:
+		return !looks(method)
+	case oldBucket:
+		return !looks(method) && method != http.MethodPost
+	}
+	return false
 }
 
 // statusWriter notes the status of an answer.

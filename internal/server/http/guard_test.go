@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tanodb/tanodb"
@@ -138,6 +139,9 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 	}
 }
 
+// consoleKeysNeed is what the console's view of values needs: it shows any of them.
+const consoleKeysNeed = "any tanodb.read_admin, any riak_kv.list_buckets, any riak_kv.list_keys, any riak_kv.get"
+
 // What each route needs, and that it is enough: by name, so that a change of it is seen.
 func TestWhatEachRouteNeeds(t *testing.T) {
 	for line, want := range map[string]string{
@@ -182,6 +186,9 @@ func TestWhatEachRouteNeeds(t *testing.T) {
 		"GET /_tanodb/security":                            "any tanodb.admin",
 		"POST /_tanodb/security/change":                    "any tanodb.admin",
 		"GET /_tanodb/console":                             "any tanodb.read_admin",
+		"GET /_tanodb/console/keys":                        consoleKeysNeed,
+		"HEAD /_tanodb/console/keys?bucket=b&key=k":        consoleKeysNeed,
+		"GET /_tanodb/console/%6beys/":                     consoleKeysNeed,
 		"POST /_tanodb/console/put":                        "any tanodb.admin",
 		"GET /debug/pprof/heap":                            "any tanodb.admin",
 		"GET /nothing/at/all":                              "any tanodb.read_admin",
@@ -210,7 +217,7 @@ func TestNothingIsLeaked(t *testing.T) {
 	if _, err := node.Put(t.Context(), kv.Key{Bucket: "b", Name: "k"}, kv.Value{Data: []byte("secret")}, kv.WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	var logs bytes.Buffer
+	var logs syncBuffer
 	guard := &Guard{Gate: node, Audit: slog.New(slog.NewTextHandler(&logs, nil))}
 	h := guard.Before(New(node, Options{}))
 	same := answerOf(h, asUser("GET", "/buckets/b/keys/k", "", ""))
@@ -337,10 +344,75 @@ func TestOwnMachine(t *testing.T) {
 	}
 }
 
+// syncBuffer is written by timers while a test reads.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// Properties are told of by both names of a bucket, values are not; and who has shown a
+// certificate that is not enough is told of as who has a wrong password.
+func TestAuditMissesNothing(t *testing.T) {
+	node := guarded(t)
+	if err := node.ChangeSecurity(t.Context(), tanodb.SecurityChange{Do: "grant", Names: []string{"shop"}, Permissions: []tanodb.Permission{tanodb.PermSetBucket}, Type: "default"}); err != nil {
+		t.Fatal(err)
+	}
+	for request, want := range map[string]string{
+		"PUT /riak/b":          "path=/riak/b status=418",
+		"PUT /buckets/b/props": "path=/buckets/b/props status=418",
+		"POST /riak/b":         "",
+		"PUT /riak/b/k":        "",
+		"GET /buckets/b/props": "",
+	} {
+		var logs syncBuffer
+		h := (&Guard{Gate: node, Audit: slog.New(slog.NewTextHandler(&logs, nil))}).Before(reached())
+		method, path, _ := strings.Cut(request, " ")
+		answerOf(h, asUser(method, path, "shop", theirPassword))
+		if text := logs.String(); want == "" && strings.Contains(text, "served") || !strings.Contains(text, want) {
+			t.Errorf("%s: %q", request, text)
+		}
+	}
+	var logs syncBuffer
+	h := (&Guard{Gate: node, Audit: slog.New(slog.NewTextHandler(&logs, nil))}).Before(reached())
+	answerOf(h, withCertificate(asUser("GET", "/ping", "", ""), "mallory"))
+	if text := logs.String(); !strings.Contains(text, "a login has failed") || !strings.Contains(text, "user=mallory") {
+		t.Errorf("a certificate of nobody: %q", text)
+	}
+	answerOf(h, asUser("GET", "/ping", "", ""))
+	if text := logs.String(); strings.Count(text, "a login has failed") != 1 {
+		t.Errorf("who says nothing has not failed: %q", text)
+	}
+}
+
+// Who sends what is no login again and again does not fill the log with it.
+func TestRefusalsDoNotFillTheLog(t *testing.T) {
+	var logs syncBuffer
+	h := (&Guard{Gate: guarded(t), Audit: slog.New(slog.NewTextHandler(&logs, nil))}).Before(reached())
+	const many = 1000
+	for range many {
+		answerOf(h, withBroken(asUser("GET", "/ping", "", "")))
+	}
+	if n := strings.Count(logs.String(), "a login has failed"); n == 0 || n > many/2 {
+		t.Errorf("%d lines", n)
+	}
+}
+
 // What changes more than values is told to the audit, with who and how it ended.
 func TestAudit(t *testing.T) {
 	node := guarded(t)
-	var logs bytes.Buffer
+	var logs syncBuffer
 	h := (&Guard{Gate: node, Audit: slog.New(slog.NewTextHandler(&logs, nil))}).Before(New(node, Options{}))
 	post := asUser("POST", "/_tanodb/security/change", "admin", theirPassword)
 	post.Header.Set("Content-Type", "application/json")

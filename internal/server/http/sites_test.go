@@ -21,7 +21,7 @@ func requestTo(method, host, path, header string) *http.Request {
 // Whatever changes anything is refused if the page of another site has sent it, on all
 // routes, with and without users; what only looks is answered, and so is what is no browser.
 func TestOtherSitesChangeNothing(t *testing.T) {
-	var logs strings.Builder
+	var logs syncBuffer
 	guard := &Guard{Gate: open{}, Audit: slog.New(slog.NewTextHandler(&logs, nil))}
 	h := guard.Before(reached())
 	paths := []string{

@@ -108,32 +108,19 @@ var whereabouts = func() map[riakpb.Code]places {
 
 // admit refuses a request that the connection may not make.
 func (c *conn) admit(r *request) error {
-	o := &c.server.o
 	if r.code == riakpb.StartTLS {
 		return nil
-	}
-	if o.TLS != nil && c.tls == nil {
-		return errPlain
 	}
 	if c.tls != nil && c.stillGood() != nil {
 		c.user, c.last = nil, true
 		return errLogin
 	}
-	if o.Gate == nil || !o.Gate.Secured() {
-		c.user = nil
-		if o.OwnMachine && !c.fromHere() {
-			return errStranger
-		}
-		return nil
-	}
+	why := c.barred()
 	switch {
-	case c.tls == nil:
-		return errPlain
-	case r.code == riakpb.AuthReq:
+	case r.code == riakpb.AuthReq && (why == nil || why == errUnknown):
 		return nil
-	case c.user == nil || c.user.Valid() != nil:
-		c.user = nil
-		return errUnknown
+	case why != nil || c.user == nil:
+		return why
 	}
 	return c.permit(r)
 }
@@ -170,7 +157,7 @@ func (c *conn) permit(r *request) error {
 	if err == nil {
 		return nil
 	}
-	c.server.audit.Warn("a request is refused", "user", c.user.Name(), "from", c.raw.RemoteAddr().String(), "code", int(r.code), "why", err.Error())
+	c.server.audit.Refused(c.raw.RemoteAddr().String(), "a request is refused", "user", c.user.Name(), "code", int(r.code), "why", err.Error())
 	return wireError("Permission denied: " + strings.TrimPrefix(err.Error(), tanodb.ErrPermission.Error()+": "))
 }
 
@@ -222,7 +209,7 @@ func (c *conn) auth(r *request) error {
 		return wireError("overload")
 	}
 	if err != nil {
-		c.server.audit.Warn("a login has failed", "user", clipped(l.User), "from", c.raw.RemoteAddr().String())
+		c.server.audit.Refused(c.raw.RemoteAddr().String(), "a login has failed", "user", clipped(l.User))
 		if c.tries++; c.tries >= maxTries {
 			c.last = true
 		}
@@ -254,8 +241,12 @@ func (c *conn) fromHere() bool {
 	return from.IsLoopback() || err == nil && local.Addr().Unmap() == from
 }
 
-// audited tells of what changes more than values, and of deletes.
+// audited tells of what changes more than values, and of deletes, if the connection might make
+// the request: of one that was refused permit has told.
 func (c *conn) audited(r *request, failed bool) {
+	if !r.admitted {
+		return
+	}
 	switch r.code {
 	case riakpb.DelReq, riakpb.SetBucketReq, riakpb.ResetBucketReq, riakpb.SetBucketTypeReq:
 	default:
@@ -266,6 +257,6 @@ func (c *conn) audited(r *request, failed bool) {
 		user = c.user.Name()
 	}
 	b, _, _ := about(whereabouts[r.code], r.body) // a message that is none has failed
-	c.server.audit.Info("a request is served", "user", user, "from", c.raw.RemoteAddr().String(), "message", handlers[r.code].name,
+	c.server.audit.Served("user", user, "from", c.raw.RemoteAddr().String(), "message", handlers[r.code].name,
 		"type", clipped(b.Type), "bucket", clipped(b.Name), "failed", failed)
 }

@@ -90,6 +90,10 @@ func TestAuth(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.fails(riakpb.PingReq, nil, "Security is enabled, please authenticate first")
+	s.fails(riakpb.DelReq, &riakpb.RpbDelReq{Bucket: []byte("b"), Key: []byte("k")}, "Security is enabled, please authenticate first")
+	if text := logs.String(); strings.Contains(text, "a request is served") || strings.Count(text, "riak_kv.delete") != 1 {
+		t.Errorf("the audit of what was refused: %s", text)
+	}
 	if text := logs.String(); strings.Contains(text, "horse") || !strings.Contains(text, "a login has failed") || !strings.Contains(text, "user=shop") {
 		t.Error(text)
 	}

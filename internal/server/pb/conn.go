@@ -30,10 +30,11 @@ type conn struct {
 	starting bool   // STARTTLS was answered: TLS comes next
 	out      *frame // what is answered; nil between two requests
 
-	user  *tanodb.User    // nil: nobody
-	named context.Context // what the user asks is done with it
-	tries int             // logins that have failed
-	last  bool            // the connection ends after the answer
+	user    *tanodb.User    // nil: nobody
+	named   context.Context // what the user asks is done with it
+	tries   int             // logins that have failed
+	last    bool            // the connection ends after the answer
+	strange time.Time       // since when it may ask for nothing but to be let in; zero: it may
 
 	state    atomic.Int32
 	small    [smallFrame]byte
@@ -62,6 +63,8 @@ type request struct {
 	code riakpb.Code
 	body []byte // valid until the next frame is read, if it is not owned
 	held int    // bytes that are reserved for the body; above 0: it is owned
+
+	admitted bool // the connection may make it
 }
 
 // The ends of a connection that need no answer, or have one of their own.
@@ -203,10 +206,15 @@ func (c *conn) next() (request, error) {
 	if c.server.stopping.Load() {
 		return request{}, errStop
 	}
+	why := c.barred()
+	if err := c.linger(why); err != nil {
+		return request{}, err
+	}
 	if c.at == c.end {
-		if err := c.wait(); err != nil {
+		if err := c.wait(c.patience(why)); err != nil {
 			return request{}, err
 		}
+		why = c.barred() // it may have become one of TLS, and security may have been enabled
 	}
 	if err := c.fill(riakpb.LengthSize, 0); err != nil {
 		return request{}, err
@@ -217,6 +225,8 @@ func (c *conn) next() (request, error) {
 		return request{}, &badFrame{"Invalid message packet, reason: it is empty", true}
 	case n > maxSkip:
 		return request{}, &badFrame{tooLarge(n), true}
+	case n > strangerFrame && why != nil:
+		return request{}, &badFrame{why.Error(), true}
 	}
 	size := riakpb.LengthSize + int(n)
 	if n > maxFrame {
@@ -233,11 +243,11 @@ func (c *conn) next() (request, error) {
 	return request{code: riakpb.Code(f[riakpb.LengthSize]), body: f[headSize:]}, nil
 }
 
-// wait waits for the first bytes of a frame, as long as a connection may be idle.
-func (c *conn) wait() error {
+// wait waits for the first bytes of a frame, as long as the connection may be idle.
+func (c *conn) wait(patience time.Duration) error {
 	c.at, c.end = 0, 0
-	patience := c.server.o.IdleTimeout
-	if now := time.Now(); c.readBy.Before(now.Add(patience - patience/idlePart)) {
+	now := time.Now()
+	if left := c.readBy.Sub(now); left < patience-patience/idlePart || left > patience {
 		c.readBy = now.Add(patience)
 		if err := c.net.SetReadDeadline(c.readBy); err != nil {
 			return err
@@ -262,7 +272,7 @@ func (c *conn) wait() error {
 	if err := c.secure(bytes.Clone(c.small[:n])); err != nil {
 		return err
 	}
-	return c.wait()
+	return c.wait(patience)
 }
 
 // closeIdle closes the connection if it has no request.

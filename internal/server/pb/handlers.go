@@ -88,6 +88,7 @@ func serve(c *conn, r *request) error {
 	if err := c.admit(r); err != nil {
 		return err
 	}
+	r.admitted = true
 	switch {
 	case h.serve != nil:
 		return h.serve(c, r)

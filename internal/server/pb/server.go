@@ -3,7 +3,6 @@ package pb
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tanodb/tanodb/internal/mapreduce"
+	"github.com/tanodb/tanodb/internal/server/audit"
 )
 
 // Server serves a node on listeners, within the limits of its options.
@@ -19,7 +19,7 @@ type Server struct {
 	node    Node
 	o       Options
 	metrics *metrics
-	audit   *slog.Logger
+	audit   *audit.Log
 	jobs    *mapreduce.Runner
 	tracer  trace.Tracer // nil: nothing is traced
 	frames  atomic.Int64 // bytes of requests in memory. Invariant: 0 <= frames <= o.MaxFrames
@@ -42,10 +42,7 @@ func NewServer(n Node, o Options) *Server {
 	if o.Traces != nil {
 		s.tracer = o.Traces.Tracer(tracerName)
 	}
-	s.metrics, s.audit = newMetrics(s), o.Audit
-	if s.audit == nil {
-		s.audit = slog.New(slog.DiscardHandler)
-	}
+	s.metrics, s.audit = newMetrics(s), audit.New(o.Audit)
 	s.buffers.New = func() any { return &frame{} }
 	s.requests, s.cut = context.WithCancel(context.Background())
 	return s

@@ -41,7 +41,7 @@ func (c *conn) secure(first []byte) error {
 	c.readBy, c.writeBy = time.Time{}, time.Time{}
 	if err := s.HandshakeContext(ctx); err != nil {
 		c.server.metrics.badFrames.Inc()
-		c.server.o.Logger.Info("a client could not begin TLS", "from", c.net.RemoteAddr().String(), "error", err)
+		c.server.audit.Refused(c.raw.RemoteAddr().String(), "a client could not begin TLS", "error", err)
 		return errors.Join(errEnded, err)
 	}
 	c.net, c.tls, c.starting = s, s, false

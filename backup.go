@@ -287,24 +287,9 @@ func (h *homeReader) branch(ctx context.Context, branch int) error {
 	if len(from) == 0 {
 		return nil
 	}
-	equal := !slices.ContainsFunc(from, func(i int) bool { return h.sums[i][branch] != h.sums[from[0]][branch] })
-	ask := from
-	if equal {
-		ask = from[:1]
-	}
-	lists := make([][]vnode.Item, len(h.sources))
-	for _, i := range ask {
-		items, err := h.versions(ctx, i, branch)
-		if err != nil {
-			return err
-		}
-		lists[i] = items
-	}
-	wants := backup.Wants(lists)
-	if equal {
-		for i := range wants {
-			wants[i].Versions[0].At = from // any of them can stand in for the one that was asked
-		}
+	wants, err := h.wants(ctx, branch, from)
+	if err != nil {
+		return err
 	}
 	for len(wants) > 0 {
 		n, err := h.objects(ctx, wants)
@@ -314,6 +299,46 @@ func (h *homeReader) branch(ctx context.Context, branch int) error {
 		wants = wants[n:]
 	}
 	return nil
+}
+
+// wants lists the objects of a branch. Where all that have any are equal, one of them is
+// asked. But a tree can list less than its sums say: the entries of a damaged block are erased,
+// and regrown later. So each list is held against its sum.
+func (h *homeReader) wants(ctx context.Context, branch int, from []int) ([]backup.Want, error) {
+	sums := make([]uint64, len(h.sources))
+	for i := range sums {
+		sums[i] = h.sums[i][branch]
+	}
+	lists := make([][]vnode.Item, len(h.sources))
+	list := func(i int) (err error) {
+		lists[i], err = h.versions(ctx, i, branch)
+		return err
+	}
+	lead := from[0]
+	if !slices.ContainsFunc(from, func(i int) bool { return sums[i] != sums[lead] }) {
+		if err := list(lead); err != nil {
+			return nil, err
+		}
+		if backup.SumOf(lists[lead]) == sums[lead] {
+			wants := backup.Wants(lists)
+			for i := range wants {
+				wants[i].Versions[0].At = from // any of them can stand in for the one that was asked
+			}
+			return wants, nil
+		}
+	}
+	for _, i := range from {
+		if lists[i] == nil {
+			if err := list(i); err != nil {
+				return nil, err
+			}
+		}
+	}
+	wants := backup.Wants(lists)
+	for _, i := range backup.Unlisted(sums, lists, wants) {
+		h.bad(fmt.Sprintf("an object that %s has in branch %d and does not list", h.sources[i], branch))
+	}
+	return wants, nil
 }
 
 // holders are the sources that have anything in a branch.
@@ -406,7 +431,7 @@ func (h *homeReader) object(ctx context.Context, w backup.Want, first vnode.Item
 		}
 		o, err := object.Decode(it.Object)
 		if it.Hash == 0 || err != nil {
-			h.bad(w.Key)
+			h.bad(w.Key.String())
 			continue
 		}
 		if enc == nil {
@@ -423,7 +448,7 @@ func (h *homeReader) object(ctx context.Context, w backup.Want, first vnode.Item
 	case enc == nil:
 		return nil
 	case len(enc) > kv.MaxObject:
-		h.bad(w.Key) // copies within the limit that are past it together
+		h.bad(w.Key.String()) // copies within the limit that are past it together
 		return nil
 	}
 	h.end.Objects++
@@ -432,10 +457,10 @@ func (h *homeReader) object(ctx context.Context, w backup.Want, first vnode.Item
 }
 
 // bad notes an object, or a version of one, that no replica can read.
-func (h *homeReader) bad(k kv.Key) {
+func (h *homeReader) bad(what string) {
 	h.end.Bad++
 	if len(h.end.Unreadable) < backupNamed {
-		h.end.Unreadable = append(h.end.Unreadable, k.String())
+		h.end.Unreadable = append(h.end.Unreadable, what)
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
+	"github.com/tanodb/tanodb/storage/disk"
 )
 
 // readHome reads one home as a client does that takes a backup.
@@ -447,5 +449,40 @@ func TestRestoreProps(t *testing.T) {
 	other.Types = []backup.Type{{Name: "counts", Active: true, Props: kv.Properties{{Name: "datatype", Value: "set"}}}}
 	if _, err := n.RestoreProps(t.Context(), other); !errors.Is(err, kv.ErrInvalid) {
 		t.Errorf("another data type: %v", err)
+	}
+}
+
+// What the tree of a vnode has lost is not left out: others have it, or the backup says so.
+func TestBackupOfADamagedTree(t *testing.T) {
+	cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8, Storage: func(string) (storage.Engine, error) {
+		return disk.Open(t.TempDir(), disk.Options{CacheBytes: 8 << 20})
+	}})
+	putAll(t, cluster[0], 50, "v", kv.WriteOptions{W: kv.All})
+	want := takeAll(t, cluster[0])
+	forget := func(n *Node) {
+		for p := range n.state().Ring().Size() {
+			entries := vnode.Ranges(ring.Partition(p))[2]
+			if err := n.engine.(storage.Eraser).Erase(entries[0], entries[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	forget(cluster[0])
+	if diff := cmp.Diff(want, takeAll(t, cluster[0])); diff != "" {
+		t.Errorf("(-written +backed up):\n%s", diff)
+	}
+	// Now nobody can list anything.
+	forget(cluster[1])
+	forget(cluster[2])
+	bad := 0
+	for home := range 8 {
+		_, records, end := readHome(t, cluster[0], BackupAsk{Home: home})
+		bad += end.Bad
+		if len(records) > 0 || (end.Bad > 0) != (len(end.Unreadable) > 0) {
+			t.Errorf("home %d: %d objects, %+v", home, len(records), end)
+		}
+	}
+	if bad == 0 {
+		t.Error("a backup without objects says that nothing is missing")
 	}
 }

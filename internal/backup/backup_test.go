@@ -572,3 +572,26 @@ func TestIDs(t *testing.T) {
 		last = id
 	}
 }
+
+// What a replica holds is known by its own list, by an equal replica's, or by all together.
+func TestUnlisted(t *testing.T) {
+	item := func(name string, hash uint64) vnode.Item { return vnode.Item{Key: kv.Key{Name: name}, Hash: hash} }
+	a, b, b2 := item("a", 1), item("b", 2), item("b", 3)
+	both := SumOf([]vnode.Item{a, b})
+	for name, c := range map[string]struct {
+		sums  []uint64
+		lists [][]vnode.Item
+		want  []int
+	}{
+		"all list what they have":       {[]uint64{both, SumOf([]vnode.Item{a, b2}), 0}, [][]vnode.Item{{a, b}, {a, b2}, nil}, nil},
+		"another has the same":          {[]uint64{both, both}, [][]vnode.Item{nil, {a, b}}, nil},
+		"each lists a part":             {[]uint64{both, both}, [][]vnode.Item{{a}, {b}}, nil},
+		"the same part":                 {[]uint64{both, both}, [][]vnode.Item{{a}, {a}}, []int{0, 1}},
+		"another has another version":   {[]uint64{both, SumOf([]vnode.Item{a, b2})}, [][]vnode.Item{{a}, {a, b2}}, []int{0}},
+		"nothing is left, and is equal": {[]uint64{both, both, 0}, [][]vnode.Item{nil, nil, nil}, []int{0, 1}},
+	} {
+		if got := Unlisted(c.sums, c.lists, Wants(c.lists)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

@@ -226,13 +226,29 @@ func (h *homeReader) head(ctx context.Context) (backup.Head, error) {
 		if p.Now {
 			primaries++
 		}
-		if why := h.absent(p); why != "" && p.Now {
-			out.Missing = append(out.Missing, fmt.Sprintf("%s/%d: %s", p.Node, p.Partition, why))
-		}
 	}
+	out.Missing = h.missing()
 	out.Whole = backup.Enough(primaries, len(out.Missing))
 	out.Same = h.ask.Unchanged(h.placeSums())
 	return out, nil
+}
+
+// missing are the primaries that are not read, and the other nodes that are not: such a one may
+// have taken what a place was not there to take, and its word was counted as a replica's.
+func (h *homeReader) missing() (all []string) {
+	named := make(map[string]bool)
+	for _, p := range h.places {
+		if why := h.absent(p); why != "" && p.Now {
+			all = append(all, fmt.Sprintf("%s/%d: %s", p.Node, p.Partition, why))
+			named[p.Node] = true
+		}
+	}
+	for _, m := range h.node.members() {
+		if why := h.failed[m.Name]; why != "" && !named[m.Name] {
+			all = append(all, fmt.Sprintf("%s, for what it took in the stead of others: %s", m.Name, why))
+		}
+	}
+	return all
 }
 
 // absent is why what a place should hold is not all read; empty: it is.

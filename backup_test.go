@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -273,6 +274,38 @@ func TestBackupWithNodesDown(t *testing.T) {
 	verified(t, cluster[0])
 	if diff := cmp.Diff(all, takeAll(t, cluster[2])); diff != "" {
 		t.Errorf("(-backed up +healed):\n%s", diff)
+	}
+}
+
+// A node that is no place of a home, and cannot be read, may have stood in for one: it is named,
+// and with as many of them as a majority has, the home is not whole.
+func TestBackupNamesEveryNodeThatIsNotRead(t *testing.T) {
+	cluster, network := NewTestCluster(t, 5, Options{Partitions: 8})
+	s := cluster[0].state()
+	var in, out []string
+	for _, r := range s.Ring().Primaries(0, s.Replicas()) {
+		in = append(in, r.Node)
+	}
+	for _, n := range cluster {
+		if !slices.Contains(in, n.Name()) {
+			out = append(out, n.Name())
+		}
+	}
+	if len(in) != 3 || len(out) != 2 {
+		t.Fatalf("the places of home 0 are on %q, and not on %q", in, out)
+	}
+	reader := cluster[slices.IndexFunc(cluster, func(n *Node) bool { return n.Name() == in[0] })]
+	for i, name := range out {
+		for _, n := range cluster {
+			if n.Name() != name {
+				network.Cut(name, n.Name())
+			}
+		}
+		eventuallyUp(t, reader, 4-i)
+		head, _, _ := readHome(t, reader, BackupAsk{})
+		if head.Whole != (i == 0) || len(head.Missing) != i+1 || !strings.HasPrefix(head.Missing[i], out[i]+",") {
+			t.Errorf("without %q: %+v", out[:i+1], head)
+		}
 	}
 }
 

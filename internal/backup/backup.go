@@ -67,8 +67,8 @@ type Head struct {
 	Home     int      `json:"home"`
 	Same     []int    `json:"same"`              // those of Ask.Known that have not changed, ascending
 	Replicas []string `json:"replicas"`          // that were read: node/partition
-	Missing  []string `json:"missing,omitempty"` // that should hold the home and were not, and why
-	Whole    bool     `json:"whole"`             // a majority of the home's primaries was read
+	Missing  []string `json:"missing,omitempty"` // primaries, and other nodes, that were not, and why
+	Whole    bool     `json:"whole"`             // see Enough
 }
 
 // End is what it says after them.
@@ -263,6 +263,7 @@ func (w *Want) add(it vnode.Item, replica int) {
 	w.Versions = append(w.Versions, Version{Hash: it.Hash, At: []int{replica}})
 }
 
-// Enough reports whether what the other primaries of a home hold has every write that a
-// majority has confirmed: fewer are missing than such a majority has.
+// Enough reports whether what is read of a home has every write that was confirmed by a majority
+// of its replicas, on as many nodes. Missing are the primaries that are not read, and every other node that
+// is not, which may have taken a write in the stead of a primary: there are fewer than such a majority has.
 func Enough(primaries, missing int) bool { return missing <= primaries/2 }

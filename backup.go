@@ -66,6 +66,7 @@ func (n *Node) Backup(ctx context.Context, ask BackupAsk, w io.Writer) (begun bo
 	if err := h.open(ctx); err != nil {
 		return false, err
 	}
+	defer h.renew()()
 	head, err := h.head(ctx)
 	if err != nil {
 		return false, err
@@ -185,6 +186,45 @@ func (n *Node) keepMoment(ctx context.Context, k keptMoment, home ring.Partition
 	}
 	err = n.orderWith(ctx, k.node, &transport.Order{Do: orderMoment, Body: body}, &held)
 	return held, err
+}
+
+// renew keeps the moments alive until what it returns is called: a source that is not read for
+// long, since another is, or since the client takes its time, is wanted all the same.
+func (h *homeReader) renew() (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(momentRenew)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				h.touch()
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
+}
+
+// touch reads a little of each moment. What has ended all the same tells of it when it is read.
+func (h *homeReader) touch() {
+	for _, k := range h.kept {
+		m := &transport.Moment{Number: k.number, Msg: &vnode.Sums{Home: ring.Partition(h.ask.Home)}}
+		if k.node == h.node.self {
+			h.node.moments.read(ring.Partition(h.ask.Home), m)
+			continue
+		}
+		if h.node.network == nil || !h.node.live.up(k.node) {
+			continue
+		}
+		f := transport.Frame{To: ring.Partition(h.ask.Home), Epoch: h.node.state().Epoch(), Timeout: momentRenew, Msg: m}
+		h.node.network.Ask(k.node, transport.Bulk, f, time.Now().Add(momentRenew), func(vnode.Message, error) {})
+	}
 }
 
 // release lets go of all moments. Those of nodes that do not hear of it end by themselves.

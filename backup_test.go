@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -418,6 +419,37 @@ func rangesOf(t *testing.T, n *Node, home int) []backup.Range {
 		ranges[branch].Sum ^= backup.Sum(term)
 	}
 	return ranges
+}
+
+// A home is read however long that takes, also from a node that is not asked for long.
+func TestBackupOfASlowClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8})
+		putAll(t, cluster[0], 50, "v", kv.WriteOptions{W: kv.All})
+		for i := range 50 { // each on one node, so that all are listed
+			k := kv.Key{Bucket: "b", Name: fmt.Sprint("x", i)}
+			if _, err := cluster[0].Put(t.Context(), k, kv.Value{Data: make([]byte, 1<<20)}, kv.WriteOptions{N: 1, W: kv.All}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := cluster[1].Backup(t.Context(), BackupAsk{}, slowly{momentLife}); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * momentLife)
+		for _, n := range cluster {
+			if len(n.moments.kept) > 0 {
+				t.Errorf("%s keeps %d moments", n.Name(), len(n.moments.kept))
+			}
+		}
+	})
+}
+
+// slowly is a client that takes a while for everything it is sent.
+type slowly struct{ each time.Duration }
+
+func (s slowly) Write(b []byte) (int, error) {
+	time.Sleep(s.each)
+	return len(b), nil
 }
 
 // Moments are kept for a while only, and so many only, and none holds up the end of a node.

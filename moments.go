@@ -18,6 +18,9 @@ const (
 	// what is written over meanwhile.
 	momentLife = 30 * time.Second
 
+	// momentRenew is how often a backup says that it still wants one.
+	momentRenew = momentLife / 3
+
 	// maxMoments is how many a node keeps at once; one more is refused.
 	maxMoments = 64
 )

@@ -310,6 +310,40 @@ func TestBackupNamesEveryNodeThatIsNotRead(t *testing.T) {
 	}
 }
 
+// A node that restores, and is no place of a home that is left behind, has its places compare it.
+func TestSuspectTellsThePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, _ := NewTestCluster(t, 5, Options{Partitions: 8})
+		time.Sleep(time.Minute) // all have been compared once, and are again in an hour
+		k := kv.Key{Bucket: "b", Name: "k"}
+		if _, err := cluster[0].Put(t.Context(), k, kv.Value{Data: []byte("v")}, kv.WriteOptions{N: 1, W: kv.All}); err != nil {
+			t.Fatal(err)
+		}
+		s := cluster[0].state()
+		home := s.Ring().Home(k)
+		places := s.Ring().Primaries(home, s.Replicas())
+		have := func() (n int) {
+			for _, p := range places {
+				i := slices.IndexFunc(cluster, func(n *Node) bool { return n.Name() == p.Node })
+				if _, err := cluster[i].engine.Get(vnode.DataKey(p.Partition, home, k)); err == nil {
+					n++
+				}
+			}
+			return n
+		}
+		if time.Sleep(time.Minute); have() != 1 {
+			t.Fatalf("%d places have it before anybody is told", have())
+		}
+		other := slices.IndexFunc(cluster, func(n *Node) bool {
+			return !slices.ContainsFunc(places, func(p ring.Replica) bool { return p.Node == n.Name() })
+		})
+		cluster[other].suspect(home)
+		if time.Sleep(time.Minute); have() != len(places) {
+			t.Errorf("%d of %d places have it after a minute", have(), len(places))
+		}
+	})
+}
+
 // Whatever was acknowledged when a home is read is in it, while others write.
 func TestBackupWhileWriting(t *testing.T) {
 	cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8})

@@ -111,6 +111,7 @@ const (
 	orderRoots  = "roots"
 
 	orderDescribe = "describe" // the whole NodeState
+	orderSuspect  = "suspect"  // a home whose replicas are to be compared soon
 )
 
 // errNodeDown is why a node is not asked.
@@ -275,6 +276,13 @@ func (n *Node) ordered(o *transport.Order) vnode.Message {
 			return &vnode.Failure{Code: vnode.CodeInternal, Text: err.Error()}
 		}
 		answer = state
+	case orderSuspect:
+		var home ring.Partition
+		if err := json.Unmarshal(o.Body, &home); err != nil {
+			return &vnode.Refusal{Code: vnode.CodeInvalid, Text: "the order is not understood: " + err.Error()}
+		}
+		n.menders.unconfirmed(home)
+		answer = struct{}{}
 	case orderMoment, orderRelease:
 		held, err := n.moments.ordered(o)
 		if err != nil {

@@ -2,6 +2,7 @@ package tanodb
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -125,13 +126,36 @@ func (n *Node) restoreHome(ctx context.Context, home ring.Partition, items []vno
 			out := homeRestored{objects: len(items)}
 			if behind {
 				out.behind = len(items)
-				n.menders.unconfirmed(home)
+				n.suspect(home)
 			}
 			return out
 		}
 	}
-	n.menders.unconfirmed(home)
+	n.suspect(home)
 	return homeRestored{err: err}
+}
+
+// suspect has the nodes that hold a home compare its replicas soon: this one may be none of
+// them. It does not wait. A node that does not hear of it compares in its turn.
+func (n *Node) suspect(home ring.Partition) {
+	s := n.state()
+	body, err := json.Marshal(home)
+	told := make(map[string]bool)
+	for _, p := range ring.Places(s.Ring(), s.Next(), home, s.Replicas(), s.Replicas()) {
+		if told[p.Node] || err != nil {
+			continue
+		}
+		told[p.Node] = true
+		if p.Node == n.self {
+			n.menders.unconfirmed(home)
+			continue
+		}
+		if n.network == nil || !n.live.up(p.Node) {
+			continue
+		}
+		f := transport.Frame{Msg: &transport.Order{Do: orderSuspect, Body: body}}
+		n.network.Ask(p.Node, transport.Requests, f, time.Now().Add(stateTimeout), func(vnode.Message, error) {})
+	}
 }
 
 // deliverHome brings objects to all places of their home at once. Behind says that not all

@@ -62,7 +62,7 @@ func (n *Node) Backup(ctx context.Context, ask BackupAsk, w io.Writer) (begun bo
 		node: n, ask: ask, out: backup.NewWriter(w),
 		failed: make(map[string]string), lacking: make(map[string][]ring.Partition),
 	}
-	defer h.release()
+	defer h.release(func(keptMoment) bool { return true })
 	if err := h.open(ctx); err != nil {
 		return false, err
 	}
@@ -99,6 +99,7 @@ type homeReader struct {
 
 	mu      sync.Mutex
 	kept    []keptMoment
+	full    error                       // a node keeps too many moments now
 	failed  map[string]string           // nodes that have not kept a moment, and why
 	lacking map[string][]ring.Partition // vnodes that wait for data
 	places  []ring.Place
@@ -132,9 +133,15 @@ func (h *homeReader) open(ctx context.Context) error {
 			}
 		}
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case h.full != nil:
+		return h.full // it passes, and is no reason to do without the node
 	}
+	h.release(func(k keptMoment) bool {
+		return !slices.ContainsFunc(h.sources, func(s source) bool { return s.keptMoment == k })
+	})
 	slices.SortFunc(h.sources, func(a, b source) int {
 		// The places first, and this node before others: that is who is read where all are equal.
 		if x, y := h.isPlace(a.node, a.partition), h.isPlace(b.node, b.partition); x != y {
@@ -166,6 +173,9 @@ func (h *homeReader) keepAll(ctx context.Context) map[keptMoment]momentHeld {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.kept = append(h.kept, k) // also after an error: it may be kept all the same
+			if errors.Is(err, kv.ErrOverload) {
+				h.full = fmt.Errorf("%s: %w", k.node, err)
+			}
 			if err != nil {
 				h.failed[k.node] = err.Error()
 				return
@@ -227,20 +237,28 @@ func (h *homeReader) touch() {
 	}
 }
 
-// release lets go of all moments. Those of nodes that do not hear of it end by themselves.
-func (h *homeReader) release() {
-	for _, k := range h.kept {
-		if k.node == h.node.self {
-			h.node.moments.release(k.number)
-			continue
+// release lets go of some moments. Those of nodes that do not hear of it end by themselves.
+func (h *homeReader) release(which func(keptMoment) bool) {
+	h.kept = slices.DeleteFunc(h.kept, func(k keptMoment) bool {
+		if !which(k) {
+			return false
 		}
-		body, err := json.Marshal(momentOrder{Number: k.number})
-		if err != nil || h.node.network == nil || !h.node.live.up(k.node) {
-			continue
-		}
-		f := transport.Frame{Msg: &transport.Order{Do: orderRelease, Body: body}}
-		h.node.network.Ask(k.node, transport.Requests, f, time.Now().Add(stateTimeout), func(vnode.Message, error) {})
+		h.node.releaseMoment(k)
+		return true
+	})
+}
+
+func (n *Node) releaseMoment(k keptMoment) {
+	if k.node == n.self {
+		n.moments.release(k.number)
+		return
 	}
+	body, err := json.Marshal(momentOrder{Number: k.number})
+	if err != nil || n.network == nil || !n.live.up(k.node) {
+		return
+	}
+	f := transport.Frame{Msg: &transport.Order{Do: orderRelease, Body: body}}
+	n.network.Ask(k.node, transport.Requests, f, time.Now().Add(stateTimeout), func(vnode.Message, error) {})
 }
 
 // head asks all sources for the sums of their branches, and says what there is to read.

@@ -486,6 +486,31 @@ func (s slowly) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// A home whose moments a node cannot keep now is asked for again later, and not without it.
+// A moment that nothing is to be read of is let go of at once.
+func TestBackupOfABusyCluster(t *testing.T) {
+	cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8})
+	putAll(t, cluster[0], 50, "v", kv.WriteOptions{W: kv.All})
+	for i := range uint64(maxMoments) {
+		if _, err := cluster[1].moments.keep(momentOrder{Number: i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if begun, err := cluster[0].Backup(t.Context(), BackupAsk{}, io.Discard); begun || !errors.Is(err, kv.ErrOverload) {
+		t.Errorf("begun %v, %v", begun, err)
+	}
+	cluster[1].moments.release(0)
+	cluster[1].moments.release(1)
+	h := &homeReader{node: cluster[1], failed: make(map[string]string), lacking: make(map[string][]ring.Partition)}
+	if err := h.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(h.kept) != 3 || len(cluster[1].moments.kept) != maxMoments-1 {
+		t.Errorf("%d moments are kept for a home that three vnodes hold: %v", len(h.kept), h.kept)
+	}
+	h.release(func(keptMoment) bool { return true })
+}
+
 // Moments are kept for a while only, and so many only, and none holds up the end of a node.
 func TestMoments(t *testing.T) {
 	cluster, _ := NewTestCluster(t, 1, Options{Partitions: 8})

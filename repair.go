@@ -219,6 +219,9 @@ func (n *Node) orderWith(ctx context.Context, node string, o *transport.Order, i
 			return err
 		}
 	}
+	if r, ok := answer.(*vnode.Refusal); ok && r.Code == vnode.CodeOverload {
+		return overloaded(r.Text)
+	}
 	a, ok := answer.(*transport.Ordered)
 	if !ok {
 		return errors.New(refusalText(answer))
@@ -285,6 +288,9 @@ func (n *Node) ordered(o *transport.Order) vnode.Message {
 		answer = struct{}{}
 	case orderMoment, orderRelease:
 		held, err := n.moments.ordered(o)
+		if errors.Is(err, kv.ErrOverload) {
+			return &vnode.Refusal{Code: vnode.CodeOverload, Text: err.Error()}
+		}
 		if err != nil {
 			return &vnode.Refusal{Code: vnode.CodeStorage, Text: err.Error()}
 		}

@@ -35,6 +35,7 @@ const (
 	homeTries   = 4 // for a home, and for a chunk of a restore
 	retryPause  = 500 * time.Millisecond
 	maxParallel = 64
+	maxHomes    = 16 // at once: each home has a node keep up to two moments, and it keeps 64
 )
 
 // placeHelp is what the help of each command says of places.
@@ -42,7 +43,7 @@ const placeHelp = `A place is a directory, or s3://BUCKET/PREFIX in a store that
 
 // paceFlags bound what a backup or a restore asks of the cluster.
 type paceFlags struct {
-	Parallel int       `help:"Homes or chunks that are worked on at once, 1 to 64." default:"4" placeholder:"N"`
+	Parallel int       `help:"Homes or chunks that are worked on at once, 1 to 64; homes of a new backup 1 to 16." default:"4" placeholder:"N"`
 	Rate     byteCount `help:"Bytes of objects that are moved in a second, such as 20MB; 0: no limit." default:"0" placeholder:"BYTES"`
 }
 
@@ -76,6 +77,9 @@ Example:
 func (c *backupCreateCmd) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
+	}
+	if c.Parallel > maxHomes {
+		return usagef("--parallel is %d; it must be from 1 to %d", c.Parallel, maxHomes)
 	}
 	ctx := context.Background()
 	place, err := archive.Open(c.To)

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/backup"
 	"github.com/tanodb/tanodb/internal/server/api"
 	httpd "github.com/tanodb/tanodb/internal/server/http"
 	"github.com/tanodb/tanodb/kv"
@@ -181,6 +183,40 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 	}
 	invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr) // it sees that a chunk is gone
 	invoke(t, exitDone, "backup", "verify", "--from", dir)
+}
+
+// A backup that was not whole when it was taken is none after a look at its files either.
+func TestVerifyOfABackupThatIsNotWhole(t *testing.T) {
+	n, addr := served(t, 1, 8, nil)
+	fillNode(t, n, 40)
+	dir := t.TempDir()
+	invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr)
+	place, ids, err := openBackups(t.Context(), dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := place.Manifest(t.Context(), ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*backup.Home){
+		"8 homes were not read": func(h *backup.Home) { h.Read = false }, "16 objects were not": func(h *backup.Home) { h.Bad = 2 },
+	} {
+		changed := *m
+		changed.Homes = slices.Clone(m.Homes)
+		for i := range changed.Homes {
+			change(&changed.Homes[i])
+		}
+		changed.Total()
+		if err := place.PutManifest(t.Context(), &changed); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := invoke(t, exitFailed, "backup", "verify", "--from", dir)
+		count, _, _ := strings.Cut(name, " ")
+		if strings.Contains(out, "all whole") || !strings.Contains(out, count+" ") || !strings.Contains(out, m.ID) {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
 }
 
 // A node that breaks off in the middle is asked again, and a restore that was broken off goes

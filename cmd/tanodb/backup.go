@@ -216,7 +216,11 @@ type homeCopy struct {
 func (h *homeCopy) read(ctx context.Context, base string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	body, err := h.openStream(ctx, cancel, base, homePath, h.ask)
+	sent := backup.Ask{Home: h.ask.Home}
+	for _, r := range h.ask.Known { // the node compares sums; the names of chunks would be many
+		sent.Known = append(sent.Known, backup.Range{From: r.From, To: r.To, Sum: r.Sum})
+	}
+	body, err := h.openStream(ctx, cancel, base, homePath, sent)
 	if err != nil {
 		return err
 	}

@@ -219,6 +219,28 @@ func TestVerifyOfABackupThatIsNotWhole(t *testing.T) {
 	}
 }
 
+// What a node is asked does not grow with the backup that it is compared with.
+func TestBackupOrderIsSmall(t *testing.T) {
+	var named atomic.Int64
+	n, addr := served(t, 1, 8, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b, err := io.ReadAll(r.Body)
+			if err != nil || bytes.Contains(b, []byte("sha256")) {
+				named.Add(1)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(b))
+			h.ServeHTTP(w, r)
+		})
+	})
+	fillNode(t, n, 40)
+	dir := t.TempDir()
+	invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr)
+	out, _ := invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr, "--json")
+	if !strings.Contains(out, `"new_objects": 0`) || !strings.Contains(out, `"objects": 40`) || named.Load() > 0 {
+		t.Errorf("%d orders name chunks; the second backup is %s", named.Load(), out)
+	}
+}
+
 // A node that breaks off in the middle is asked again, and a restore that was broken off goes
 // on when it is run again.
 func TestBackupThatBreaksOff(t *testing.T) {

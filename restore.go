@@ -218,7 +218,7 @@ func (n *Node) deliverTo(ctx context.Context, s *membership.State, to ring.Repli
 // the one cannot be data of the other, the error says so, and nothing was changed.
 func (n *Node) RestoreProps(ctx context.Context, p BackupProps) ([]string, error) {
 	have := n.BackupInfo().Props
-	plan, err := p.Missing(have)
+	plan, err := p.Missing(have, n.state().Replicas())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", kv.ErrInvalid, err)
 	}

@@ -219,6 +219,42 @@ func TestVerifyOfABackupThatIsNotWhole(t *testing.T) {
 	}
 }
 
+// A restore of one bucket has nothing to do with the bucket types of others.
+func TestRestoreOfOneBucketNeedsItsTypesOnly(t *testing.T) {
+	ctx := t.Context()
+	typed := func(n *tanodb.Node, name string, props kv.Properties) {
+		if err := errors.Join(n.CreateBucketType(ctx, name, props), n.ActivateBucketType(ctx, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	from, addr := served(t, 1, 8, nil)
+	typed(from, "counts", kv.Properties{{Name: "datatype", Value: "counter"}})
+	typed(from, "other", nil)
+	typed(from, "unused", nil)
+	for _, k := range []kv.Key{{Type: "counts", Bucket: "c", Name: "k"}, {Type: "other", Bucket: "b", Name: "k"}} {
+		var err error
+		if k.Type == "counts" {
+			_, err = from.Update(ctx, k, kv.CounterOp(1), kv.WriteOptions{})
+		} else {
+			_, err = from.Put(ctx, k, kv.Value{Data: []byte("v")}, kv.WriteOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr)
+	to, addr := served(t, 1, 8, nil)
+	typed(to, "counts", kv.Properties{{Name: "datatype", Value: "set"}})
+	out, _ := invoke(t, exitDone, "backup", "restore", "--from", dir, "--addr", addr, "--bucket", "b")
+	if o, err := to.Get(ctx, kv.Key{Type: "other", Bucket: "b", Name: "k"}, kv.ReadOptions{}); err != nil || len(o.Values) != 1 || strings.Contains(out, "unused") {
+		t.Errorf("%+v, %v\n%s", o, err, out)
+	}
+	if _, errs := invoke(t, exitUsage, "backup", "restore", "--from", dir, "--addr", addr, "--bucket", "c"); !strings.Contains(errs, "would mean something else") {
+		t.Errorf("%s", errs)
+	}
+}
+
 // What a node is asked does not grow with the backup that it is compared with.
 func TestBackupOrderIsSmall(t *testing.T) {
 	var named atomic.Int64

@@ -280,11 +280,29 @@ func TestMissingProps(t *testing.T) {
 		"another data type": {
 			Props{Types: []Type{{"t", true, props("datatype", "map")}}}, Props{Types: []Type{{"t", true, props("datatype", "set")}}}, nil, 0, "would mean something else",
 		},
+		"more replicas than there are": {
+			Props{Types: []Type{{"t", true, props("n_val", "5", "r", "4", "w", "quorum")}}, Buckets: []Bucket{{"t", []byte("b"), props("n_val", "4", "r", "2")}}},
+			Props{}, []string{"t", "t/b"}, 3, "",
+		},
+		"another precision": {
+			Props{Types: []Type{{"t", true, props("allow_mult", "true", "datatype", "hll")}}},
+			Props{Types: []Type{{"t", true, props("allow_mult", "true", "datatype", "hll", "hll_precision", "12")}}}, nil, 1, "",
+		},
+		"what cannot be comes last": {
+			Props{Types: []Type{{"t", true, nil}, {"u", true, props("what", "1")}}}, Props{}, nil, 0, "bucket type u",
+		},
+		"a bucket that the type here forbids": {
+			Props{Types: []Type{{"t", true, nil}}, Buckets: []Bucket{{"t", []byte("b"), props("r", "3")}}},
+			Props{Types: []Type{{"t", true, props("n_val", "2")}}}, nil, 0, `bucket "b"`,
+		},
+		"a bucket without its type": {
+			Props{Buckets: []Bucket{{"t", []byte("b"), props("r", "3")}}}, Props{}, nil, 0, "no bucket type t",
+		},
 		"not active": {
 			Props{Types: []Type{{"t", true, nil}}}, Props{Types: []Type{{"t", false, nil}}}, nil, 0, "activate it",
 		},
 	} {
-		plan, err := c.backup.Missing(c.have)
+		plan, err := c.backup.Missing(c.have, 3)
 		if c.fails != "" {
 			if err == nil || !strings.Contains(err.Error(), c.fails) {
 				t.Errorf("%s: error %v", name, err)

@@ -62,10 +62,11 @@ func (n *Node) Backup(ctx context.Context, ask BackupAsk, w io.Writer) (begun bo
 		node: n, ask: ask, out: backup.NewWriter(w),
 		failed: make(map[string]string), lacking: make(map[string][]ring.Partition),
 	}
-	defer h.release()
+	defer h.release(func(keptMoment) bool { return true })
 	if err := h.open(ctx); err != nil {
 		return false, err
 	}
+	defer h.renew()()
 	head, err := h.head(ctx)
 	if err != nil {
 		return false, err
@@ -98,6 +99,7 @@ type homeReader struct {
 
 	mu      sync.Mutex
 	kept    []keptMoment
+	full    error                       // a node keeps too many moments now
 	failed  map[string]string           // nodes that have not kept a moment, and why
 	lacking map[string][]ring.Partition // vnodes that wait for data
 	places  []ring.Place
@@ -131,9 +133,15 @@ func (h *homeReader) open(ctx context.Context) error {
 			}
 		}
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case h.full != nil:
+		return h.full // it passes, and is no reason to do without the node
 	}
+	h.release(func(k keptMoment) bool {
+		return !slices.ContainsFunc(h.sources, func(s source) bool { return s.keptMoment == k })
+	})
 	slices.SortFunc(h.sources, func(a, b source) int {
 		// The places first, and this node before others: that is who is read where all are equal.
 		if x, y := h.isPlace(a.node, a.partition), h.isPlace(b.node, b.partition); x != y {
@@ -165,6 +173,9 @@ func (h *homeReader) keepAll(ctx context.Context) map[keptMoment]momentHeld {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.kept = append(h.kept, k) // also after an error: it may be kept all the same
+			if errors.Is(err, kv.ErrOverload) {
+				h.full = fmt.Errorf("%s: %w", k.node, err)
+			}
 			if err != nil {
 				h.failed[k.node] = err.Error()
 				return
@@ -187,20 +198,67 @@ func (n *Node) keepMoment(ctx context.Context, k keptMoment, home ring.Partition
 	return held, err
 }
 
-// release lets go of all moments. Those of nodes that do not hear of it end by themselves.
-func (h *homeReader) release() {
-	for _, k := range h.kept {
-		if k.node == h.node.self {
-			h.node.moments.release(k.number)
-			continue
+// renew keeps the moments alive until what it returns is called: a source that is not read for
+// long, since another is, or since the client takes its time, is wanted all the same.
+func (h *homeReader) renew() (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(momentRenew)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				h.touch()
+			}
 		}
-		body, err := json.Marshal(momentOrder{Number: k.number})
-		if err != nil || h.node.network == nil || !h.node.live.up(k.node) {
-			continue
-		}
-		f := transport.Frame{Msg: &transport.Order{Do: orderRelease, Body: body}}
-		h.node.network.Ask(k.node, transport.Requests, f, time.Now().Add(stateTimeout), func(vnode.Message, error) {})
+	})
+	return func() {
+		close(done)
+		wg.Wait()
 	}
+}
+
+// touch reads a little of each moment. What has ended all the same tells of it when it is read.
+func (h *homeReader) touch() {
+	for _, k := range h.kept {
+		m := &transport.Moment{Number: k.number, Msg: &vnode.Sums{Home: ring.Partition(h.ask.Home)}}
+		if k.node == h.node.self {
+			h.node.moments.read(ring.Partition(h.ask.Home), m)
+			continue
+		}
+		if h.node.network == nil || !h.node.live.up(k.node) {
+			continue
+		}
+		f := transport.Frame{To: ring.Partition(h.ask.Home), Epoch: h.node.state().Epoch(), Timeout: momentRenew, Msg: m}
+		h.node.network.Ask(k.node, transport.Bulk, f, time.Now().Add(momentRenew), func(vnode.Message, error) {})
+	}
+}
+
+// release lets go of some moments. Those of nodes that do not hear of it end by themselves.
+func (h *homeReader) release(which func(keptMoment) bool) {
+	h.kept = slices.DeleteFunc(h.kept, func(k keptMoment) bool {
+		if !which(k) {
+			return false
+		}
+		h.node.releaseMoment(k)
+		return true
+	})
+}
+
+func (n *Node) releaseMoment(k keptMoment) {
+	if k.node == n.self {
+		n.moments.release(k.number)
+		return
+	}
+	body, err := json.Marshal(momentOrder{Number: k.number})
+	if err != nil || n.network == nil || !n.live.up(k.node) {
+		return
+	}
+	f := transport.Frame{Msg: &transport.Order{Do: orderRelease, Body: body}}
+	n.network.Ask(k.node, transport.Requests, f, time.Now().Add(stateTimeout), func(vnode.Message, error) {})
 }
 
 // head asks all sources for the sums of their branches, and says what there is to read.
@@ -226,13 +284,29 @@ func (h *homeReader) head(ctx context.Context) (backup.Head, error) {
 		if p.Now {
 			primaries++
 		}
-		if why := h.absent(p); why != "" && p.Now {
-			out.Missing = append(out.Missing, fmt.Sprintf("%s/%d: %s", p.Node, p.Partition, why))
-		}
 	}
+	out.Missing = h.missing()
 	out.Whole = backup.Enough(primaries, len(out.Missing))
 	out.Same = h.ask.Unchanged(h.placeSums())
 	return out, nil
+}
+
+// missing are the primaries that are not read, and the other nodes that are not: such a one may
+// have taken what a place was not there to take, and its word was counted as a replica's.
+func (h *homeReader) missing() (all []string) {
+	named := make(map[string]bool)
+	for _, p := range h.places {
+		if why := h.absent(p); why != "" && p.Now {
+			all = append(all, fmt.Sprintf("%s/%d: %s", p.Node, p.Partition, why))
+			named[p.Node] = true
+		}
+	}
+	for _, m := range h.node.members() {
+		if why := h.failed[m.Name]; why != "" && !named[m.Name] {
+			all = append(all, fmt.Sprintf("%s, for what it took in the stead of others: %s", m.Name, why))
+		}
+	}
+	return all
 }
 
 // absent is why what a place should hold is not all read; empty: it is.
@@ -287,24 +361,9 @@ func (h *homeReader) branch(ctx context.Context, branch int) error {
 	if len(from) == 0 {
 		return nil
 	}
-	equal := !slices.ContainsFunc(from, func(i int) bool { return h.sums[i][branch] != h.sums[from[0]][branch] })
-	ask := from
-	if equal {
-		ask = from[:1]
-	}
-	lists := make([][]vnode.Item, len(h.sources))
-	for _, i := range ask {
-		items, err := h.versions(ctx, i, branch)
-		if err != nil {
-			return err
-		}
-		lists[i] = items
-	}
-	wants := backup.Wants(lists)
-	if equal {
-		for i := range wants {
-			wants[i].Versions[0].At = from // any of them can stand in for the one that was asked
-		}
+	wants, err := h.wants(ctx, branch, from)
+	if err != nil {
+		return err
 	}
 	for len(wants) > 0 {
 		n, err := h.objects(ctx, wants)
@@ -314,6 +373,46 @@ func (h *homeReader) branch(ctx context.Context, branch int) error {
 		wants = wants[n:]
 	}
 	return nil
+}
+
+// wants lists the objects of a branch. Where all that have any are equal, one of them is
+// asked. But a tree can list less than its sums say: the entries of a damaged block are erased,
+// and regrown later. So each list is held against its sum.
+func (h *homeReader) wants(ctx context.Context, branch int, from []int) ([]backup.Want, error) {
+	sums := make([]uint64, len(h.sources))
+	for i := range sums {
+		sums[i] = h.sums[i][branch]
+	}
+	lists := make([][]vnode.Item, len(h.sources))
+	list := func(i int) (err error) {
+		lists[i], err = h.versions(ctx, i, branch)
+		return err
+	}
+	lead := from[0]
+	if !slices.ContainsFunc(from, func(i int) bool { return sums[i] != sums[lead] }) {
+		if err := list(lead); err != nil {
+			return nil, err
+		}
+		if backup.SumOf(lists[lead]) == sums[lead] {
+			wants := backup.Wants(lists)
+			for i := range wants {
+				wants[i].Versions[0].At = from // any of them can stand in for the one that was asked
+			}
+			return wants, nil
+		}
+	}
+	for _, i := range from {
+		if lists[i] == nil {
+			if err := list(i); err != nil {
+				return nil, err
+			}
+		}
+	}
+	wants := backup.Wants(lists)
+	for _, i := range backup.Unlisted(sums, lists, wants) {
+		h.bad(fmt.Sprintf("an object that %s has in branch %d and does not list", h.sources[i], branch))
+	}
+	return wants, nil
 }
 
 // holders are the sources that have anything in a branch.
@@ -406,7 +505,7 @@ func (h *homeReader) object(ctx context.Context, w backup.Want, first vnode.Item
 		}
 		o, err := object.Decode(it.Object)
 		if it.Hash == 0 || err != nil {
-			h.bad(w.Key)
+			h.bad(w.Key.String())
 			continue
 		}
 		if enc == nil {
@@ -423,7 +522,7 @@ func (h *homeReader) object(ctx context.Context, w backup.Want, first vnode.Item
 	case enc == nil:
 		return nil
 	case len(enc) > kv.MaxObject:
-		h.bad(w.Key) // copies within the limit that are past it together
+		h.bad(w.Key.String()) // copies within the limit that are past it together
 		return nil
 	}
 	h.end.Objects++
@@ -432,10 +531,10 @@ func (h *homeReader) object(ctx context.Context, w backup.Want, first vnode.Item
 }
 
 // bad notes an object, or a version of one, that no replica can read.
-func (h *homeReader) bad(k kv.Key) {
+func (h *homeReader) bad(what string) {
 	h.end.Bad++
 	if len(h.end.Unreadable) < backupNamed {
-		h.end.Unreadable = append(h.end.Unreadable, k.String())
+		h.end.Unreadable = append(h.end.Unreadable, what)
 	}
 }
 

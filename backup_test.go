@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,6 +21,8 @@ import (
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
+	"github.com/tanodb/tanodb/storage/disk"
 )
 
 // readHome reads one home as a client does that takes a backup.
@@ -274,6 +278,72 @@ func TestBackupWithNodesDown(t *testing.T) {
 	}
 }
 
+// A node that is no place of a home, and cannot be read, may have stood in for one: it is named,
+// and with as many of them as a majority has, the home is not whole.
+func TestBackupNamesEveryNodeThatIsNotRead(t *testing.T) {
+	cluster, network := NewTestCluster(t, 5, Options{Partitions: 8})
+	s := cluster[0].state()
+	var in, out []string
+	for _, r := range s.Ring().Primaries(0, s.Replicas()) {
+		in = append(in, r.Node)
+	}
+	for _, n := range cluster {
+		if !slices.Contains(in, n.Name()) {
+			out = append(out, n.Name())
+		}
+	}
+	if len(in) != 3 || len(out) != 2 {
+		t.Fatalf("the places of home 0 are on %q, and not on %q", in, out)
+	}
+	reader := cluster[slices.IndexFunc(cluster, func(n *Node) bool { return n.Name() == in[0] })]
+	for i, name := range out {
+		for _, n := range cluster {
+			if n.Name() != name {
+				network.Cut(name, n.Name())
+			}
+		}
+		eventuallyUp(t, reader, 4-i)
+		head, _, _ := readHome(t, reader, BackupAsk{})
+		if head.Whole != (i == 0) || len(head.Missing) != i+1 || !strings.HasPrefix(head.Missing[i], out[i]+",") {
+			t.Errorf("without %q: %+v", out[:i+1], head)
+		}
+	}
+}
+
+// A node that restores, and is no place of a home that is left behind, has its places compare it.
+func TestSuspectTellsThePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, _ := NewTestCluster(t, 5, Options{Partitions: 8})
+		time.Sleep(time.Minute) // all have been compared once, and are again in an hour
+		k := kv.Key{Bucket: "b", Name: "k"}
+		if _, err := cluster[0].Put(t.Context(), k, kv.Value{Data: []byte("v")}, kv.WriteOptions{N: 1, W: kv.All}); err != nil {
+			t.Fatal(err)
+		}
+		s := cluster[0].state()
+		home := s.Ring().Home(k)
+		places := s.Ring().Primaries(home, s.Replicas())
+		have := func() (n int) {
+			for _, p := range places {
+				i := slices.IndexFunc(cluster, func(n *Node) bool { return n.Name() == p.Node })
+				if _, err := cluster[i].engine.Get(vnode.DataKey(p.Partition, home, k)); err == nil {
+					n++
+				}
+			}
+			return n
+		}
+		if time.Sleep(time.Minute); have() != 1 {
+			t.Fatalf("%d places have it before anybody is told", have())
+		}
+		other := slices.IndexFunc(cluster, func(n *Node) bool {
+			return !slices.ContainsFunc(places, func(p ring.Replica) bool { return p.Node == n.Name() })
+		})
+		cluster[other].suspect(home)
+		if time.Sleep(time.Minute); have() != len(places) {
+			t.Errorf("%d of %d places have it after a minute", have(), len(places))
+		}
+	})
+}
+
 // Whatever was acknowledged when a home is read is in it, while others write.
 func TestBackupWhileWriting(t *testing.T) {
 	cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8})
@@ -385,6 +455,62 @@ func rangesOf(t *testing.T, n *Node, home int) []backup.Range {
 	return ranges
 }
 
+// A home is read however long that takes, also from a node that is not asked for long.
+func TestBackupOfASlowClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8})
+		putAll(t, cluster[0], 50, "v", kv.WriteOptions{W: kv.All})
+		for i := range 50 { // each on one node, so that all are listed
+			k := kv.Key{Bucket: "b", Name: fmt.Sprint("x", i)}
+			if _, err := cluster[0].Put(t.Context(), k, kv.Value{Data: make([]byte, 1<<20)}, kv.WriteOptions{N: 1, W: kv.All}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := cluster[1].Backup(t.Context(), BackupAsk{}, slowly{momentLife}); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * momentLife)
+		for _, n := range cluster {
+			if len(n.moments.kept) > 0 {
+				t.Errorf("%s keeps %d moments", n.Name(), len(n.moments.kept))
+			}
+		}
+	})
+}
+
+// slowly is a client that takes a while for everything it is sent.
+type slowly struct{ each time.Duration }
+
+func (s slowly) Write(b []byte) (int, error) {
+	time.Sleep(s.each)
+	return len(b), nil
+}
+
+// A home whose moments a node cannot keep now is asked for again later, and not without it.
+// A moment that nothing is to be read of is let go of at once.
+func TestBackupOfABusyCluster(t *testing.T) {
+	cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8})
+	putAll(t, cluster[0], 50, "v", kv.WriteOptions{W: kv.All})
+	for i := range uint64(maxMoments) {
+		if _, err := cluster[1].moments.keep(momentOrder{Number: i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if begun, err := cluster[0].Backup(t.Context(), BackupAsk{}, io.Discard); begun || !errors.Is(err, kv.ErrOverload) {
+		t.Errorf("begun %v, %v", begun, err)
+	}
+	cluster[1].moments.release(0)
+	cluster[1].moments.release(1)
+	h := &homeReader{node: cluster[1], failed: make(map[string]string), lacking: make(map[string][]ring.Partition)}
+	if err := h.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(h.kept) != 3 || len(cluster[1].moments.kept) != maxMoments-1 {
+		t.Errorf("%d moments are kept for a home that three vnodes hold: %v", len(h.kept), h.kept)
+	}
+	h.release(func(keptMoment) bool { return true })
+}
+
 // Moments are kept for a while only, and so many only, and none holds up the end of a node.
 func TestMoments(t *testing.T) {
 	cluster, _ := NewTestCluster(t, 1, Options{Partitions: 8})
@@ -447,5 +573,40 @@ func TestRestoreProps(t *testing.T) {
 	other.Types = []backup.Type{{Name: "counts", Active: true, Props: kv.Properties{{Name: "datatype", Value: "set"}}}}
 	if _, err := n.RestoreProps(t.Context(), other); !errors.Is(err, kv.ErrInvalid) {
 		t.Errorf("another data type: %v", err)
+	}
+}
+
+// What the tree of a vnode has lost is not left out: others have it, or the backup says so.
+func TestBackupOfADamagedTree(t *testing.T) {
+	cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8, Storage: func(string) (storage.Engine, error) {
+		return disk.Open(t.TempDir(), disk.Options{CacheBytes: 8 << 20})
+	}})
+	putAll(t, cluster[0], 50, "v", kv.WriteOptions{W: kv.All})
+	want := takeAll(t, cluster[0])
+	forget := func(n *Node) {
+		for p := range n.state().Ring().Size() {
+			entries := vnode.Ranges(ring.Partition(p))[2]
+			if err := n.engine.(storage.Eraser).Erase(entries[0], entries[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	forget(cluster[0])
+	if diff := cmp.Diff(want, takeAll(t, cluster[0])); diff != "" {
+		t.Errorf("(-written +backed up):\n%s", diff)
+	}
+	// Now nobody can list anything.
+	forget(cluster[1])
+	forget(cluster[2])
+	bad := 0
+	for home := range 8 {
+		_, records, end := readHome(t, cluster[0], BackupAsk{Home: home})
+		bad += end.Bad
+		if len(records) > 0 || (end.Bad > 0) != (len(end.Unreadable) > 0) {
+			t.Errorf("home %d: %d objects, %+v", home, len(records), end)
+		}
+	}
+	if bad == 0 {
+		t.Error("a backup without objects says that nothing is missing")
 	}
 }

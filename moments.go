@@ -10,6 +10,7 @@ import (
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
 )
 
@@ -17,6 +18,9 @@ const (
 	// momentLife is how long a moment is kept that nobody reads: it holds the space of
 	// what is written over meanwhile.
 	momentLife = 30 * time.Second
+
+	// momentRenew is how often a backup says that it still wants one.
+	momentRenew = momentLife / 3
 
 	// maxMoments is how many a node keeps at once; one more is refused.
 	maxMoments = 64
@@ -57,6 +61,13 @@ type moment struct {
 	over    bool // under reading
 }
 
+// overloaded is an overload of a node that was given an order.
+type overloaded string
+
+func (o overloaded) Error() string { return string(o) }
+
+func (overloaded) Unwrap() error { return kv.ErrOverload }
+
 func newMoments(n *Node) *moments { return &moments{node: n, kept: make(map[uint64]*moment)} }
 
 // keep keeps the present as a moment of that number, and says what it holds of a home.
@@ -74,7 +85,7 @@ func (m *moments) keep(o momentOrder) (momentHeld, error) {
 	case m.closed:
 		return momentHeld{}, errors.New("the node is shutting down")
 	case len(m.kept) >= maxMoments:
-		return momentHeld{}, fmt.Errorf("it keeps %d moments already, its limit", maxMoments)
+		return momentHeld{}, overloaded(fmt.Sprintf("it keeps %d moments already, its limit", maxMoments))
 	case m.kept[o.Number] != nil:
 		return momentHeld{}, errors.New("it keeps a moment of that number already")
 	}

@@ -111,6 +111,7 @@ const (
 	orderRoots  = "roots"
 
 	orderDescribe = "describe" // the whole NodeState
+	orderSuspect  = "suspect"  // a home whose replicas are to be compared soon
 )
 
 // errNodeDown is why a node is not asked.
@@ -218,6 +219,9 @@ func (n *Node) orderWith(ctx context.Context, node string, o *transport.Order, i
 			return err
 		}
 	}
+	if r, ok := answer.(*vnode.Refusal); ok && r.Code == vnode.CodeOverload {
+		return overloaded(r.Text)
+	}
 	a, ok := answer.(*transport.Ordered)
 	if !ok {
 		return errors.New(refusalText(answer))
@@ -275,8 +279,18 @@ func (n *Node) ordered(o *transport.Order) vnode.Message {
 			return &vnode.Failure{Code: vnode.CodeInternal, Text: err.Error()}
 		}
 		answer = state
+	case orderSuspect:
+		var home ring.Partition
+		if err := json.Unmarshal(o.Body, &home); err != nil {
+			return &vnode.Refusal{Code: vnode.CodeInvalid, Text: "the order is not understood: " + err.Error()}
+		}
+		n.menders.unconfirmed(home)
+		answer = struct{}{}
 	case orderMoment, orderRelease:
 		held, err := n.moments.ordered(o)
+		if errors.Is(err, kv.ErrOverload) {
+			return &vnode.Refusal{Code: vnode.CodeOverload, Text: err.Error()}
+		}
 		if err != nil {
 			return &vnode.Refusal{Code: vnode.CodeStorage, Text: err.Error()}
 		}

@@ -2,6 +2,7 @@ package tanodb
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -125,13 +126,36 @@ func (n *Node) restoreHome(ctx context.Context, home ring.Partition, items []vno
 			out := homeRestored{objects: len(items)}
 			if behind {
 				out.behind = len(items)
-				n.menders.unconfirmed(home)
+				n.suspect(home)
 			}
 			return out
 		}
 	}
-	n.menders.unconfirmed(home)
+	n.suspect(home)
 	return homeRestored{err: err}
+}
+
+// suspect has the nodes that hold a home compare its replicas soon: this one may be none of
+// them. It does not wait. A node that does not hear of it compares in its turn.
+func (n *Node) suspect(home ring.Partition) {
+	s := n.state()
+	body, err := json.Marshal(home)
+	told := make(map[string]bool)
+	for _, p := range ring.Places(s.Ring(), s.Next(), home, s.Replicas(), s.Replicas()) {
+		if told[p.Node] || err != nil {
+			continue
+		}
+		told[p.Node] = true
+		if p.Node == n.self {
+			n.menders.unconfirmed(home)
+			continue
+		}
+		if n.network == nil || !n.live.up(p.Node) {
+			continue
+		}
+		f := transport.Frame{Msg: &transport.Order{Do: orderSuspect, Body: body}}
+		n.network.Ask(p.Node, transport.Requests, f, time.Now().Add(stateTimeout), func(vnode.Message, error) {})
+	}
 }
 
 // deliverHome brings objects to all places of their home at once. Behind says that not all
@@ -194,7 +218,7 @@ func (n *Node) deliverTo(ctx context.Context, s *membership.State, to ring.Repli
 // the one cannot be data of the other, the error says so, and nothing was changed.
 func (n *Node) RestoreProps(ctx context.Context, p BackupProps) ([]string, error) {
 	have := n.BackupInfo().Props
-	plan, err := p.Missing(have)
+	plan, err := p.Missing(have, n.state().Replicas())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", kv.ErrInvalid, err)
 	}

@@ -36,6 +36,7 @@ const (
 	homeTries   = 4 // for a home, and for a chunk of a restore
 	retryPause  = 500 * time.Millisecond
 	maxParallel = 64
+	maxHomes    = 16 // at once: each home has a node keep up to two moments, and it keeps 64
 )
 
 // placeHelp is what the help of each command says of places.
@@ -43,7 +44,7 @@ const placeHelp = `A place is a directory, or s3://BUCKET/PREFIX in a store that
 
 // paceFlags bound what a backup or a restore asks of the cluster.
 type paceFlags struct {
-	Parallel int       `help:"Homes or chunks that are worked on at once, 1 to 64." default:"4" placeholder:"N"`
+	Parallel int       `help:"Homes or chunks that are worked on at once, 1 to 64; homes of a new backup 1 to 16." default:"4" placeholder:"N"`
 	Rate     byteCount `help:"Bytes of objects that are moved in a second, such as 20MB; 0: no limit." default:"0" placeholder:"BYTES"`
 }
 
@@ -77,6 +78,9 @@ Example:
 func (c *backupCreateCmd) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
+	}
+	if c.Parallel > maxHomes {
+		return usagef("--parallel is %d; it must be from 1 to %d", c.Parallel, maxHomes)
 	}
 	ctx := context.Background()
 	place, err := archive.Open(c.To)
@@ -274,7 +278,11 @@ type homeCopy struct {
 func (h *homeCopy) read(ctx context.Context, base string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	body, err := h.openStream(ctx, cancel, base, homePath, h.ask)
+	sent := backup.Ask{Home: h.ask.Home}
+	for _, r := range h.ask.Known { // the node compares sums; the names of chunks would be many
+		sent.Known = append(sent.Known, backup.Range{From: r.From, To: r.To, Sum: r.Sum})
+	}
+	body, err := h.openStream(ctx, cancel, base, homePath, sent)
 	if err != nil {
 		return err
 	}
@@ -556,7 +564,7 @@ type backupVerifyCmd struct {
 
 // Help is the long part of the command's help.
 func (*backupVerifyCmd) Help() string {
-	return `Every chunk is read, and its hash, its order, its objects and their checksums, and the sums of the manifest are checked. What is damaged is named, file by file, and the exit code is 1. The cluster is not asked.
+	return `Every chunk is read, and its hash, its order, its objects and their checksums, and the sums of the manifest are checked. What is damaged is named, file by file, and the exit code is 1; so it is if the backup was not whole when it was taken. The cluster is not asked.
 
 ` + placeHelp + `
 
@@ -580,13 +588,17 @@ func (c *backupVerifyCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	v := &backupCheck{out: verifiedBackups{Backups: len(ids), Damaged: []string{}}, seen: make(map[string]bool)}
+	v := &backupCheck{out: verifiedBackups{Backups: len(ids), Damaged: []string{}, Incomplete: []string{}}, seen: make(map[string]bool)}
 	for _, id := range ids {
 		o, err := openManifest(ctx, place, id)
-		if err != nil {
+		if archive.Damaged(err) {
 			v.damaged(err)
 			continue
 		}
+		if err != nil {
+			return err
+		}
+		v.incomplete(o.Manifest)
 		bar := newProgress(a.stderr, "homes", int64(o.Partitions))
 		err = parallel(ctx, c.Parallel, o.Partitions, func(ctx context.Context, home int) error {
 			defer bar.add(1, id)
@@ -602,6 +614,9 @@ func (c *backupVerifyCmd) Run(a *app) error {
 	}
 	if n := len(v.out.Damaged); n > 0 {
 		return fmt.Errorf("the backup is damaged in %s: see above", plural(n, "place"))
+	}
+	if n := len(v.out.Incomplete); n > 0 {
+		return fmt.Errorf("%s did not get all that there was: see above", plural(n, "backup"))
 	}
 	return nil
 }
@@ -619,19 +634,43 @@ type verifiedBackups struct {
 	Chunks  int      `json:"chunks"`
 	Objects int64    `json:"objects"`
 	Damaged []string `json:"damaged"`
+
+	// Incomplete are the backups that were not whole when they were taken, and why.
+	Incomplete []string `json:"incomplete"`
 }
 
 // String tells of it.
 func (v verifiedBackups) String() string {
 	out := fmt.Sprintf("%s, %s, %d objects: ", plural(v.Backups, "backup"), plural(v.Chunks, "chunk"), v.Objects)
-	if len(v.Damaged) == 0 {
+	switch {
+	case len(v.Damaged) > 0:
+		out += "DAMAGED\n"
+	case len(v.Incomplete) > 0:
+		out += "no file is damaged, but not all is in them\n"
+	default:
 		return out + "all whole\n"
 	}
-	out += "DAMAGED\n"
-	for _, d := range v.Damaged {
+	for _, d := range slices.Concat(v.Damaged, v.Incomplete) {
 		out += d + "\n"
 	}
 	return out
+}
+
+// incomplete notes a backup that was not whole when it was taken.
+func (v *backupCheck) incomplete(m *backup.Manifest) {
+	if m.Whole {
+		return
+	}
+	unread, bad := 0, 0
+	for _, h := range m.Homes {
+		if !h.Read {
+			unread++
+		}
+		bad += h.Bad
+	}
+	v.out.Incomplete = append(v.out.Incomplete, fmt.Sprintf(
+		"backup %s was taken without too many nodes in %d of its %d homes, so that writes may be missing, and without %s that could not be read",
+		m.ID, unread, m.Partitions, plural(bad, "object")))
 }
 
 func (v *backupCheck) damaged(err error) {
@@ -655,8 +694,10 @@ func (v *backupCheck) home(ctx context.Context, o *opened, home int) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err != nil {
+		if archive.Damaged(err) {
 			v.damaged(err)
+		} else if err != nil {
+			return err
 		}
 		v.mu.Lock()
 		v.out.Chunks += len(r.Chunks)

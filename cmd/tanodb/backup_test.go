@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/backup"
 	"github.com/tanodb/tanodb/internal/server/api"
 	httpd "github.com/tanodb/tanodb/internal/server/http"
 	"github.com/tanodb/tanodb/kv"
@@ -181,6 +183,98 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 	}
 	invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr) // it sees that a chunk is gone
 	invoke(t, exitDone, "backup", "verify", "--from", dir)
+}
+
+// A backup that was not whole when it was taken is none after a look at its files either.
+func TestVerifyOfABackupThatIsNotWhole(t *testing.T) {
+	n, addr := served(t, 1, 8, nil)
+	fillNode(t, n, 40)
+	dir := t.TempDir()
+	invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr)
+	place, ids, err := openBackups(t.Context(), dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := place.Manifest(t.Context(), ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*backup.Home){
+		"8 homes were not read": func(h *backup.Home) { h.Read = false }, "16 objects were not": func(h *backup.Home) { h.Bad = 2 },
+	} {
+		changed := *m
+		changed.Homes = slices.Clone(m.Homes)
+		for i := range changed.Homes {
+			change(&changed.Homes[i])
+		}
+		changed.Total()
+		if err := place.PutManifest(t.Context(), &changed); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := invoke(t, exitFailed, "backup", "verify", "--from", dir)
+		count, _, _ := strings.Cut(name, " ")
+		if strings.Contains(out, "all whole") || !strings.Contains(out, count+" ") || !strings.Contains(out, m.ID) {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
+// A restore of one bucket has nothing to do with the bucket types of others.
+func TestRestoreOfOneBucketNeedsItsTypesOnly(t *testing.T) {
+	ctx := t.Context()
+	typed := func(n *tanodb.Node, name string, props kv.Properties) {
+		if err := errors.Join(n.CreateBucketType(ctx, name, props), n.ActivateBucketType(ctx, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	from, addr := served(t, 1, 8, nil)
+	typed(from, "counts", kv.Properties{{Name: "datatype", Value: "counter"}})
+	typed(from, "other", nil)
+	typed(from, "unused", nil)
+	for _, k := range []kv.Key{{Type: "counts", Bucket: "c", Name: "k"}, {Type: "other", Bucket: "b", Name: "k"}} {
+		var err error
+		if k.Type == "counts" {
+			_, err = from.Update(ctx, k, kv.CounterOp(1), kv.WriteOptions{})
+		} else {
+			_, err = from.Put(ctx, k, kv.Value{Data: []byte("v")}, kv.WriteOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr)
+	to, addr := served(t, 1, 8, nil)
+	typed(to, "counts", kv.Properties{{Name: "datatype", Value: "set"}})
+	out, _ := invoke(t, exitDone, "backup", "restore", "--from", dir, "--addr", addr, "--bucket", "b")
+	if o, err := to.Get(ctx, kv.Key{Type: "other", Bucket: "b", Name: "k"}, kv.ReadOptions{}); err != nil || len(o.Values) != 1 || strings.Contains(out, "unused") {
+		t.Errorf("%+v, %v\n%s", o, err, out)
+	}
+	if _, errs := invoke(t, exitUsage, "backup", "restore", "--from", dir, "--addr", addr, "--bucket", "c"); !strings.Contains(errs, "would mean something else") {
+		t.Errorf("%s", errs)
+	}
+}
+
+// What a node is asked does not grow with the backup that it is compared with.
+func TestBackupOrderIsSmall(t *testing.T) {
+	var named atomic.Int64
+	n, addr := served(t, 1, 8, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b, err := io.ReadAll(r.Body)
+			if err != nil || bytes.Contains(b, []byte("sha256")) {
+				named.Add(1)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(b))
+			h.ServeHTTP(w, r)
+		})
+	})
+	fillNode(t, n, 40)
+	dir := t.TempDir()
+	invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr)
+	out, _ := invoke(t, exitDone, "backup", "create", "--to", dir, "--addr", addr, "--json")
+	if !strings.Contains(out, `"new_objects": 0`) || !strings.Contains(out, `"objects": 40`) || named.Load() > 0 {
+		t.Errorf("%d orders name chunks; the second backup is %s", named.Load(), out)
+	}
 }
 
 // A node that breaks off in the middle is asked again, and a restore that was broken off goes

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/tanodb/tanodb"
@@ -57,9 +58,11 @@ func (c *backupRestoreCmd) Run(a *app) error {
 		return err
 	}
 	r := &restoration{app: a, backup: o, filter: backup.Filter{Type: c.Type, Bucket: c.Bucket}, limit: newLimiter(int64(c.Rate))}
-	r.out.ID, r.out.Whole = o.ID, o.Whole
-	if err := r.types(ctx); err != nil {
-		return a.told(err)
+	r.out.ID, r.out.Whole, r.out.Types = o.ID, o.Whole, []string{}
+	if !r.byNeed() {
+		if err := r.types(ctx, r.filter); err != nil {
+			return a.told(err)
+		}
 	}
 	r.bar = newProgress(a.stderr, "homes", int64(o.Partitions))
 	err = parallel(ctx, c.Parallel, o.Partitions, r.home)
@@ -78,8 +81,31 @@ type restoration struct {
 	limit  *limiter
 	bar    *progress
 
+	making sync.Mutex // held while types are made by need
+	made   []string   // types
+
 	mu  sync.Mutex
 	out restored
+}
+
+// byNeed reports whether bucket types are made when an object of them comes. A bucket alone
+// does not say in which types it is, and the others are of no interest.
+func (r *restoration) byNeed() bool { return r.filter.Bucket != nil && r.filter.Type == nil }
+
+// need has the types of some objects made.
+func (r *restoration) need(ctx context.Context, types []string) error {
+	r.making.Lock()
+	defer r.making.Unlock()
+	for _, t := range types {
+		if slices.Contains(r.made, t) {
+			continue
+		}
+		if err := r.types(ctx, backup.Filter{Type: &t, Bucket: r.filter.Bucket}); err != nil {
+			return r.told(err)
+		}
+		r.made = append(r.made, t)
+	}
+	return nil
 }
 
 // restored is what it has done.
@@ -108,9 +134,9 @@ func (r restored) String() string {
 	return out
 }
 
-// types makes the bucket types that the cluster lacks.
-func (r *restoration) types(ctx context.Context) error {
-	props := r.backup.Props.Of(r.filter)
+// types makes the bucket types that the cluster lacks, of those that are meant.
+func (r *restoration) types(ctx context.Context, of backup.Filter) error {
+	props := r.backup.Props.Of(of)
 	body, err := json.Marshal(tanodb.BackupProps(props))
 	if err != nil {
 		return err
@@ -126,7 +152,9 @@ func (r *restoration) types(ctx context.Context) error {
 	}
 	var done api.RestoredProps
 	err = ans.decode(&done)
-	r.out.Types = append([]string{}, done.Done...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.out.Types = append(r.out.Types, done.Done...)
 	return err
 }
 
@@ -154,6 +182,7 @@ type restorePart struct {
 	home  int
 	body  bytes.Buffer
 	count int
+	types []string // of the objects
 }
 
 func (p *restorePart) add(r backup.Record) error {
@@ -161,6 +190,9 @@ func (p *restorePart) add(r backup.Record) error {
 		return nil
 	}
 	p.count++
+	if !slices.Contains(p.types, r.Key.Type) {
+		p.types = append(p.types, r.Key.Type)
+	}
 	return backup.NewWriter(&p.body).Record(r)
 }
 
@@ -168,6 +200,11 @@ func (p *restorePart) add(r backup.Record) error {
 func (p *restorePart) send(ctx context.Context) error {
 	if p.count == 0 {
 		return nil
+	}
+	if p.byNeed() {
+		if err := p.need(ctx, p.types); err != nil {
+			return err
+		}
 	}
 	if err := p.limit.wait(ctx, p.body.Len()); err != nil {
 		return err

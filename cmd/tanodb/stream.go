@@ -38,6 +38,7 @@ func (a *app) openStream(ctx context.Context, cancel context.CancelCauseFunc, ba
 		}
 		return nil, answer{base: base, status: resp.StatusCode, header: resp.Header, body: text}.failure()
 	}
+	silent.Stop()
 	return &watched{resp.Body, silent, patience}, nil
 }
 
@@ -48,8 +49,11 @@ type watched struct {
 	patience time.Duration
 }
 
+// Read waits so long and no longer. What the caller does between two reads, such as waiting for
+// its own limit, is no silence of the server.
 func (w *watched) Read(b []byte) (int, error) {
 	w.silent.Reset(w.patience)
+	defer w.silent.Stop()
 	return w.ReadCloser.Read(b)
 }
 

@@ -46,6 +46,10 @@ type work struct {
 	fails int           // in a row
 	err   string
 	once  bool // one of extras
+
+	// again is by when it is to be compared once more, since it was doubted while it was
+	// compared: what the doubt is about may have come behind the comparison. 0: it was not.
+	again time.Duration
 }
 
 // run is an exchange at work.
@@ -177,9 +181,17 @@ func (m *Manager) doubt(home ring.Partition, by time.Duration) {
 			if j > i || j < i && there.Node != m.self {
 				w := m.work(Pair{home, plain(here), plain(there)}, j < i)
 				w.due = min(w.due, by)
+				if m.compares(w) && (w.again == 0 || by < w.again) {
+					w.again = by
+				}
 			}
 		}
 	}
+}
+
+// compares reports whether a pair is being compared.
+func (m *Manager) compares(w *work) bool {
+	return slices.ContainsFunc(m.running, func(r *run) bool { return r.work == w })
 }
 
 // work is what there is to do about a pair. One that is the other node's to compare is
@@ -331,8 +343,11 @@ func (m *Manager) finish(r *run) {
 	switch {
 	case again:
 		w.due = m.now + min(m.limits.RetryMost, m.limits.Every)
-	case w.once:
+	case w.once && w.again == 0:
 		m.extras = slices.DeleteFunc(m.extras, func(x *work) bool { return x == w })
+	}
+	if w.again != 0 {
+		w.due, w.again = min(w.due, w.again), 0
 	}
 	m.emit(Note{kind, w.Pair, t, text})
 }
@@ -364,6 +379,7 @@ func (m *Manager) pump() {
 			return
 		}
 		r := &run{work: w, exchange: NewExchange(w.Pair, m.limits.PageBytes), begun: m.now, epoch: m.top.Epoch}
+		w.again = 0 // whatever was doubted so far is compared now
 		m.running = append(m.running, r)
 		m.turn(r)
 	}

@@ -493,6 +493,39 @@ func TestASuspectIsComparedSoon(t *testing.T) {
 	}
 }
 
+// What becomes suspect while it is compared is compared again: it may have come behind the
+// comparison. That holds for the pairs that another node compares too.
+func TestASuspectOfAComparisonAtWork(t *testing.T) {
+	for told := range 3 {
+		w := newWorld(t, 3, 5, Limits{Every: 24 * time.Hour})
+		w.runFor(time.Minute)
+		const home = 2
+		name := w.top.Ring.Primaries(home, 3)[told].Node
+		m := w.nodes[name].manager
+		of := func(r *run) bool { return r.work.Home == home }
+		compared := func() int {
+			return len(slices.DeleteFunc(slices.Clone(w.notes), func(n Note) bool { return n.Pair.Home != home || n.Pair.Here.Node != name }))
+		}
+		w.step(name, Suspect{home})
+		for end := w.now + time.Minute; !slices.ContainsFunc(m.running, of); {
+			if w.runFor(100 * time.Microsecond); w.now > end {
+				t.Fatalf("%s compares nothing of home %d", name, home)
+			}
+		}
+		before := compared()
+		w.step(name, Suspect{home})
+		w.runFor(time.Minute)
+		// Two pairs, of which one was at work: it, that one again, and the other once.
+		if got := compared() - before; got < 3 {
+			t.Errorf("%s, told of home %d while it compared a pair of it, has compared %d pairs since", name, home, got)
+		}
+		seen := compared()
+		if w.runFor(time.Hour); compared() != seen || len(m.extras) > 0 {
+			t.Errorf("it goes on comparing: %d pairs in an hour, %d extra", compared()-seen, len(m.extras))
+		}
+	}
+}
+
 // What makes a home suspect: a write that is not confirmed, and what a stand-in hands over.
 func TestDoubtful(t *testing.T) {
 	store, given := &vnode.Store{Home: 5}, &vnode.Deliver{Home: 5}

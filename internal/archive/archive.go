@@ -20,6 +20,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tanodb/tanodb/internal/backup"
 )
@@ -57,6 +58,9 @@ const (
 	chunks    = "chunks"
 
 	maxManifest = 1 << 30
+
+	getTries = 4 // for a file, with a longer pause after each
+	getPause = 500 * time.Millisecond
 )
 
 // Archive is the backups in one place.
@@ -131,7 +135,7 @@ func (a *Archive) Manifest(ctx context.Context, id string) (*backup.Manifest, er
 		return nil, fmt.Errorf("%q is not the id of a backup: see tanodb backup list", id)
 	}
 	file := path.Join(manifests, id)
-	b, err := a.store.Get(ctx, file, maxManifest)
+	b, err := a.get(ctx, file, maxManifest)
 	if err != nil {
 		return nil, a.name(file, err)
 	}
@@ -143,6 +147,29 @@ func (a *Archive) Manifest(ctx context.Context, id string) (*backup.Manifest, er
 		return nil, a.name(file, err)
 	}
 	return m, nil
+}
+
+// Damaged reports whether an error says that a file is not what it should be, or is gone. After
+// any other it is not known what it is.
+func Damaged(err error) bool {
+	return errors.Is(err, backup.ErrCorrupt) || errors.Is(err, backup.ErrVersion) || errors.Is(err, fs.ErrNotExist)
+}
+
+// get reads a file, and tries again if that has failed.
+func (a *Archive) get(ctx context.Context, file string, limit int64) ([]byte, error) {
+	for try := 1; ; try++ {
+		b, err := a.store.Get(ctx, file, limit)
+		if err == nil || Damaged(err) || try == getTries || ctx.Err() != nil {
+			return b, err
+		}
+		t := time.NewTimer(getPause << (try - 1))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, errors.Join(context.Cause(ctx), err)
+		}
+	}
 }
 
 // PutManifest keeps a manifest. The backup is there from then on.
@@ -178,7 +205,7 @@ func (a *Archive) HasChunk(ctx context.Context, name string) (bool, error) {
 // Chunk reads a chunk, and gives each record that is in it. An error names the file.
 func (a *Archive) Chunk(ctx context.Context, c backup.Chunk, each func(backup.Record) error) error {
 	file := chunkFile(c.SHA256)
-	packed, err := a.store.Get(ctx, file, int64(backup.MaxChunk+packHead))
+	packed, err := a.get(ctx, file, int64(backup.MaxChunk+packHead))
 	if err != nil {
 		return a.name(file, err)
 	}

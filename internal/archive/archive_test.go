@@ -8,14 +8,18 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"github.com/tanodb/tanodb/internal/backup"
+	"github.com/tanodb/tanodb/internal/object"
+	"github.com/tanodb/tanodb/kv"
 )
 
 // s3Server is a store in memory that speaks S3, with a bucket of this name.
@@ -265,4 +269,66 @@ func TestUnfinishedFiles(t *testing.T) {
 	if left, err := d.Unfinished(t.Context(), "x"); len(left) > 0 || err != nil {
 		t.Errorf("%v, %v", left, err)
 	}
+}
+
+// failing is a store whose next reads fail.
+type failing struct {
+	Store
+	with  error
+	left  int
+	asked int
+}
+
+func (f *failing) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
+	f.asked++
+	if f.left--; f.left >= 0 {
+		return nil, f.with
+	}
+	return f.Store.Get(ctx, name, limit)
+}
+
+// A read that fails is tried again; a file that is gone or damaged is not.
+func TestReadsAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		record := backup.Record{Key: kv.Key{Bucket: "b", Name: "k"}, Object: object.Write(object.Object{}, object.Vector{}, object.Sibling{
+			Dot: object.Dot{Actor: object.Actor{1}, Counter: 1}, Stamp: 7,
+		}).Encode()}
+		var chunk []byte
+		b, err := backup.NewBuilder(backup.Ask{}, nil, func(_ string, b []byte) error {
+			chunk = b
+			return nil
+		})
+		if err == nil {
+			err = b.Add(record)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ranges, err := b.Ranges()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(ranges, func(r backup.Range) bool { return len(r.Chunks) > 0 })
+		c := ranges[i].Chunks[0]
+		store := dir(t.TempDir())
+		if _, err := (&Archive{store}).PutChunk(t.Context(), c.SHA256, chunk, false); err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range []struct {
+			with              error
+			left, asked, read int
+		}{
+			{errors.New("503"), 0, 1, 1}, {errors.New("503"), 3, 4, 1}, {errors.New("503"), 4, 4, 0},
+			{fs.ErrNotExist, 1, 1, 0}, {backup.ErrCorrupt, 1, 1, 0},
+		} {
+			f, read := &failing{store, x.with, x.left, 0}, 0
+			err := (&Archive{f}).Chunk(t.Context(), c, func(backup.Record) error {
+				read++
+				return nil
+			})
+			if (err == nil) != (x.read > 0) || read != x.read || f.asked != x.asked {
+				t.Errorf("%v, %d times: %v, %d records after %d reads", x.with, x.left, err, read, f.asked)
+			}
+		}
+	})
 }

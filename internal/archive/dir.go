@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tanodb/tanodb/internal/backup"
 )
 
 // dir is a Store in a directory.
@@ -110,7 +112,7 @@ func (d dir) Get(ctx context.Context, name string, limit int64) ([]byte, error) 
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("it is longer than %d bytes", limit)
+		err = fmt.Errorf("%w: it is longer than %d bytes", backup.ErrCorrupt, limit)
 	}
 	return b, unwrapped(err)
 }

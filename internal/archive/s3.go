@@ -16,6 +16,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/tanodb/tanodb/internal/backup"
 )
 
 // s3 is a Store in a bucket of an S3 store.
@@ -86,7 +88,7 @@ func (s *s3) Get(ctx context.Context, name string, limit int64) ([]byte, error) 
 	defer o.Close()
 	b, err := io.ReadAll(io.LimitReader(o, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("it is longer than %d bytes", limit)
+		err = fmt.Errorf("%w: it is longer than %d bytes", backup.ErrCorrupt, limit)
 	}
 	return b, explained(err)
 }

@@ -67,8 +67,8 @@ type Head struct {
 	Home     int      `json:"home"`
 	Same     []int    `json:"same"`              // those of Ask.Known that have not changed, ascending
 	Replicas []string `json:"replicas"`          // that were read: node/partition
-	Missing  []string `json:"missing,omitempty"` // that should hold the home and were not, and why
-	Whole    bool     `json:"whole"`             // a majority of the home's primaries was read
+	Missing  []string `json:"missing,omitempty"` // primaries, and other nodes, that were not, and why
+	Whole    bool     `json:"whole"`             // see Enough
 }
 
 // End is what it says after them.
@@ -220,6 +220,38 @@ func Wants(lists [][]vnode.Item) []Want {
 	return out
 }
 
+// SumOf is the sum of a branch of which these are all objects.
+func SumOf(items []vnode.Item) (sum uint64) {
+	for _, it := range items {
+		_, term := vnode.Term(it.Key, it.Hash)
+		sum ^= term
+	}
+	return sum
+}
+
+// Unlisted are the replicas of which it is not known what they have in a branch, whose sum
+// each tells, and lists what it knows of it. A replica is known by its own list if that has the
+// sum, by that of another which has it, or by what all list together.
+func Unlisted(sums []uint64, lists [][]vnode.Item, wants []Want) (unlisted []int) {
+	known := []uint64{0} // nothing is in it
+	for i, items := range lists {
+		if SumOf(items) == sums[i] {
+			known = append(known, sums[i])
+		}
+	}
+	together := make([]vnode.Item, 0, len(wants))
+	for _, w := range wants {
+		together = append(together, vnode.Item{Key: w.Key, Hash: w.Versions[0].Hash})
+	}
+	known = append(known, SumOf(together)) // of no replica, if there are several versions of one object
+	for i, sum := range sums {
+		if !slices.Contains(known, sum) {
+			unlisted = append(unlisted, i)
+		}
+	}
+	return unlisted
+}
+
 func (w *Want) add(it vnode.Item, replica int) {
 	w.Key = it.Key
 	for i := range w.Versions {
@@ -231,6 +263,7 @@ func (w *Want) add(it vnode.Item, replica int) {
 	w.Versions = append(w.Versions, Version{Hash: it.Hash, At: []int{replica}})
 }
 
-// Enough reports whether what the other primaries of a home hold has every write that a
-// majority has confirmed: fewer are missing than such a majority has.
+// Enough reports whether what is read of a home has every write that was confirmed by a majority
+// of its replicas, on as many nodes. Missing are the primaries that are not read, and every other node that
+// is not, which may have taken a write in the stead of a primary: there are fewer than such a majority has.
 func Enough(primaries, missing int) bool { return missing <= primaries/2 }

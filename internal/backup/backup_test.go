@@ -280,11 +280,29 @@ func TestMissingProps(t *testing.T) {
 		"another data type": {
 			Props{Types: []Type{{"t", true, props("datatype", "map")}}}, Props{Types: []Type{{"t", true, props("datatype", "set")}}}, nil, 0, "would mean something else",
 		},
+		"more replicas than there are": {
+			Props{Types: []Type{{"t", true, props("n_val", "5", "r", "4", "w", "quorum")}}, Buckets: []Bucket{{"t", []byte("b"), props("n_val", "4", "r", "2")}}},
+			Props{}, []string{"t", "t/b"}, 3, "",
+		},
+		"another precision": {
+			Props{Types: []Type{{"t", true, props("allow_mult", "true", "datatype", "hll")}}},
+			Props{Types: []Type{{"t", true, props("allow_mult", "true", "datatype", "hll", "hll_precision", "12")}}}, nil, 1, "",
+		},
+		"what cannot be comes last": {
+			Props{Types: []Type{{"t", true, nil}, {"u", true, props("what", "1")}}}, Props{}, nil, 0, "bucket type u",
+		},
+		"a bucket that the type here forbids": {
+			Props{Types: []Type{{"t", true, nil}}, Buckets: []Bucket{{"t", []byte("b"), props("r", "3")}}},
+			Props{Types: []Type{{"t", true, props("n_val", "2")}}}, nil, 0, `bucket "b"`,
+		},
+		"a bucket without its type": {
+			Props{Buckets: []Bucket{{"t", []byte("b"), props("r", "3")}}}, Props{}, nil, 0, "no bucket type t",
+		},
 		"not active": {
 			Props{Types: []Type{{"t", true, nil}}}, Props{Types: []Type{{"t", false, nil}}}, nil, 0, "activate it",
 		},
 	} {
-		plan, err := c.backup.Missing(c.have)
+		plan, err := c.backup.Missing(c.have, 3)
 		if c.fails != "" {
 			if err == nil || !strings.Contains(err.Error(), c.fails) {
 				t.Errorf("%s: error %v", name, err)
@@ -570,5 +588,28 @@ func TestIDs(t *testing.T) {
 			t.Fatalf("%s after %s", id, last)
 		}
 		last = id
+	}
+}
+
+// What a replica holds is known by its own list, by an equal replica's, or by all together.
+func TestUnlisted(t *testing.T) {
+	item := func(name string, hash uint64) vnode.Item { return vnode.Item{Key: kv.Key{Name: name}, Hash: hash} }
+	a, b, b2 := item("a", 1), item("b", 2), item("b", 3)
+	both := SumOf([]vnode.Item{a, b})
+	for name, c := range map[string]struct {
+		sums  []uint64
+		lists [][]vnode.Item
+		want  []int
+	}{
+		"all list what they have":       {[]uint64{both, SumOf([]vnode.Item{a, b2}), 0}, [][]vnode.Item{{a, b}, {a, b2}, nil}, nil},
+		"another has the same":          {[]uint64{both, both}, [][]vnode.Item{nil, {a, b}}, nil},
+		"each lists a part":             {[]uint64{both, both}, [][]vnode.Item{{a}, {b}}, nil},
+		"the same part":                 {[]uint64{both, both}, [][]vnode.Item{{a}, {a}}, []int{0, 1}},
+		"another has another version":   {[]uint64{both, SumOf([]vnode.Item{a, b2})}, [][]vnode.Item{{a}, {a, b2}}, []int{0}},
+		"nothing is left, and is equal": {[]uint64{both, both, 0}, [][]vnode.Item{nil, nil, nil}, []int{0, 1}},
+	} {
+		if got := Unlisted(c.sums, c.lists, Wants(c.lists)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
 	}
 }

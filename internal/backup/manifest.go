@@ -34,7 +34,7 @@ type Manifest struct {
 	Bytes      int64 `json:"bytes"`       // of all its chunks, before compression
 	NewObjects int64 `json:"new_objects"` // that were read for it; the others were taken over
 	NewBytes   int64 `json:"new_bytes"`
-	Whole      bool  `json:"whole"` // of each home a majority of the primaries was read, and each object
+	Whole      bool  `json:"whole"` // of each home enough was read (see Enough), and each object
 }
 
 // Info is what a backup has of the cluster itself.

@@ -3,6 +3,7 @@ package backup
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tanodb/tanodb/internal/ring"
@@ -71,7 +72,7 @@ func Undelivered(results []vnode.ItemResult, items []vnode.Item) string {
 // Plan is what is to be done so that a cluster has the types and buckets of a backup.
 type Plan struct {
 	Props
-	Kept []string // what the cluster has in another way, and keeps
+	Kept []string // what the cluster has in another way than the backup
 
 	active map[string]bool
 }
@@ -79,38 +80,28 @@ type Plan struct {
 // Active reports whether a type of the plan is to be activated.
 func (p Plan) Active(name string) bool { return p.active[name] }
 
-// decisive are the properties without which objects cannot be read as they were written.
-var decisive = []string{"datatype", "hll_precision"}
-
-// Missing is the plan to bring p into a cluster that has these properties. The error says
-// what cannot be.
-func (p Props) Missing(have Props) (Plan, error) {
+// Missing is the plan to bring p into a cluster that has these properties, and keeps so many
+// replicas. The error says what cannot be; then nothing of it is to be done.
+func (p Props) Missing(have Props, replicas int) (Plan, error) {
 	plan := Plan{active: make(map[string]bool)}
 	for _, t := range p.Types {
 		i := slices.IndexFunc(have.Types, func(x Type) bool { return kv.PlainType(x.Name) == kv.PlainType(t.Name) })
 		if i < 0 || untouched(have.Types[i]) {
 			if len(t.Props) > 0 || i < 0 {
+				t.Props = plan.capped("bucket type "+t.Name, t.Props, replicas)
 				plan.Types = append(plan.Types, t)
 				plan.active[t.Name] = t.Active
 			}
 			continue
 		}
-		x := have.Types[i]
-		for _, name := range decisive {
-			if a, b := t.Props.Lookup(name), x.Props.Lookup(name); a != b {
-				return plan, fmt.Errorf("bucket type %s has %s %q here, and %q in the backup: its objects would mean something else", t.Name, name, b, a)
-			}
-		}
-		if t.Active && !x.Active {
-			return plan, fmt.Errorf("bucket type %s is not active here: activate it, and restore again", t.Name)
-		}
-		if !slices.Equal(t.Props, x.Props) {
-			plan.Kept = append(plan.Kept, fmt.Sprintf("bucket type %s has other properties than in the backup; they stay", t.Name))
+		if err := plan.keep(t, have.Types[i]); err != nil {
+			return plan, err
 		}
 	}
 	for _, b := range p.Buckets {
 		i := slices.IndexFunc(have.Buckets, func(x Bucket) bool { return x.Type == b.Type && string(x.Name) == string(b.Name) })
 		if i < 0 {
+			b.Props = plan.capped(fmt.Sprintf("bucket %q", b.Name), b.Props, replicas)
 			plan.Buckets = append(plan.Buckets, b)
 			continue
 		}
@@ -118,7 +109,68 @@ func (p Props) Missing(have Props) (Plan, error) {
 			plan.Kept = append(plan.Kept, fmt.Sprintf("bucket %q has other properties than in the backup; they stay", b.Name))
 		}
 	}
-	return plan, nil
+	return plan, plan.check(have, replicas)
+}
+
+// keep looks at a type that the cluster has already. Without the same data type its objects could not
+// be read as they were written; HyperLogLogs of several precisions can be merged.
+func (p *Plan) keep(t, has Type) error {
+	const decisive = "datatype"
+	if a, b := t.Props.Lookup(decisive), has.Props.Lookup(decisive); a != b {
+		return fmt.Errorf("bucket type %s has %s %q here, and %q in the backup: its objects would mean something else", t.Name, decisive, b, a)
+	}
+	if t.Active && !has.Active {
+		return fmt.Errorf("bucket type %s is not active here: activate it, and restore again", t.Name)
+	}
+	if !slices.Equal(t.Props, has.Props) {
+		p.Kept = append(p.Kept, fmt.Sprintf("bucket type %s has other properties than in the backup; they stay", t.Name))
+	}
+	return nil
+}
+
+// ofReplicas are the properties that count replicas.
+var ofReplicas = []string{"n_val", "r", "pr", "w", "pw", "dw", "node_confirms"}
+
+// capped are properties without more replicas than the cluster keeps.
+func (p *Plan) capped(whose string, list kv.Properties, replicas int) kv.Properties {
+	list = slices.Clone(list)
+	for i, x := range list {
+		n, err := strconv.Atoi(x.Value)
+		if err != nil || n <= replicas || !slices.Contains(ofReplicas, x.Name) {
+			continue
+		}
+		list[i].Value = strconv.Itoa(replicas)
+		p.Kept = append(p.Kept, fmt.Sprintf("%s had %s %d, and has %d here, since the cluster keeps no more replicas", whose, x.Name, n, replicas))
+	}
+	return list
+}
+
+// check says what of the plan the cluster would refuse.
+func (p *Plan) check(have Props, replicas int) error {
+	for _, t := range p.Types {
+		if _, err := kv.DefaultProps(replicas, kv.PlainType(t.Name) != "").With(t.Props); err != nil {
+			return fmt.Errorf("bucket type %s: %w", t.Name, err)
+		}
+	}
+	types := slices.Concat(p.Types, have.Types) // the plan's first: it may set the default one
+	for _, b := range p.Buckets {
+		base := kv.DefaultProps(replicas, kv.PlainType(b.Type) != "")
+		i := slices.IndexFunc(types, func(t Type) bool { return kv.PlainType(t.Name) == kv.PlainType(b.Type) })
+		var err error
+		switch {
+		case i >= 0:
+			base, err = base.With(types[i].Props)
+		case kv.PlainType(b.Type) != "":
+			err = fmt.Errorf("there is no bucket type %s", b.Type)
+		}
+		if err == nil {
+			_, err = base.With(b.Props)
+		}
+		if err != nil {
+			return fmt.Errorf("bucket %q: %w", b.Name, err)
+		}
+	}
+	return nil
 }
 
 // untouched reports whether a type is the default one, of which nothing is set.

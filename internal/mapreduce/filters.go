@@ -112,7 +112,11 @@ func parseFilter(at string, parts []json.RawMessage, depth int) (f filter, condi
 		return nil, false, invalid(at, "is "+quoted(name)+"; there are and, not, or, "+strings.Join(sortedNames(filterSpecs), ", "))
 	}
 	var args []any
+	size := 0
 	for _, raw := range parts[1:] {
+		if size += len(raw); size > MaxArg {
+			return nil, false, invalid(at, fmt.Sprintf("of %s has arguments of more than %d bytes", name, MaxArg))
+		}
 		arg, err := decodeJSON(raw)
 		if err != nil {
 			return nil, false, invalid(at, err.Error())

@@ -220,6 +220,9 @@ func (in *inputs) feedKeys(ctx context.Context, s Store, take func([]any) error)
 		}
 		var piece []any
 		for _, key := range page.Keys {
+			if err := ctx.Err(); err != nil {
+				return err // a page of filters can take long
+			}
 			passes, err := in.passes(key)
 			if err != nil {
 				return &Error{Input: quoted(key), Cause: err}

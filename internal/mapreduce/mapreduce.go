@@ -44,7 +44,7 @@ const (
 	MaxJob     = 16 << 20 // bytes in a job
 	MaxInputs  = 100_000  // keys that a job names one by one
 	MaxPhases  = 32
-	MaxArg     = 64 << 10 // bytes in the argument of a phase
+	MaxArg     = 64 << 10 // bytes in the argument of a phase, and in those of a key filter
 	MaxJSON    = 4 << 20  // bytes in a value that a phase parses
 	MaxHeld    = 64 << 20 // bytes, about, that each reduce of a job holds, and each answer that is kept whole
 	MaxJobs    = 32       // that a Runner runs at once

@@ -421,6 +421,20 @@ func (unlisted) Keys(context.Context, kv.Bucket, kv.ListOptions) (kv.KeyPage, er
 	return kv.KeyPage{}, kv.ErrOverload
 }
 
+// Filters look at no more keys when the time is over, whether any pass or not.
+func TestFiltersEndInTime(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	looked := 0
+	in := inputs{bucket: kv.Bucket{Name: "n"}, filter: func(any) (any, error) {
+		looked++
+		cancel()
+		return false, nil
+	}}
+	if err := in.feedKeys(ctx, filled(t), func([]any) error { return nil }); err != context.Canceled || looked != 1 {
+		t.Errorf("%v after %d keys", err, looked)
+	}
+}
+
 func TestAJobEndsAtItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{wait: true}

@@ -82,15 +82,19 @@ func (h *handler) restore(w http.ResponseWriter, r *http.Request, t target) {
 		h.refuse(w, t, errBodyLarge)
 		return
 	}
-	if h.bodies.Add(maxRestore) > h.o.MaxBodies {
-		h.bodies.Add(-maxRestore)
+	size := r.ContentLength
+	if size < 0 { // it does not say
+		size = maxRestore
+	}
+	if h.bodies.Add(size) > h.o.MaxBodies {
+		h.bodies.Add(-size)
 		h.refuse(w, t, errBodies)
 		return
 	}
-	defer h.bodies.Add(-maxRestore)
+	defer h.bodies.Add(-size)
 	control := http.NewResponseController(w)
 	// A connection without deadlines, as in tests, has no slow clients either.
-	_ = control.SetReadDeadline(time.Now().Add(h.o.allowance(maxRestore)))
+	_ = control.SetReadDeadline(time.Now().Add(h.o.allowance(size)))
 	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	done, err := h.node.Restore(r.Context(), http.MaxBytesReader(w, r.Body, maxRestore))
 	if err != nil {

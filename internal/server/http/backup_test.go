@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -54,10 +55,17 @@ func TestBackupRoutesRefuse(t *testing.T) {
 	if len(f.orders) > 0 {
 		t.Errorf("%q", f.orders)
 	}
-	full := New(f, Options{MaxBodies: 1000})
-	c = &client{t, full}
-	c.want(http.StatusServiceUnavailable, "POST", "/_tanodb/restore", "12345", asStream)
-	c.want(http.StatusServiceUnavailable, "POST", "/_tanodb/restore", "12345", asStream) // and gives back what it took
+	// What a body says to be is taken of the memory for bodies, and given back.
+	c = &client{t, New(f, Options{MaxBodies: 10})}
+	for range 3 {
+		c.want(http.StatusOK, "POST", "/_tanodb/restore", "12345", asStream)
+	}
+	for range 2 {
+		w := c.want(http.StatusServiceUnavailable, "POST", "/_tanodb/restore", "12345678901", asStream)
+		if !strings.Contains(w.Body.String(), `"`+string(api.CodeOverload)+`"`) {
+			t.Errorf("%s", w.Body)
+		}
+	}
 }
 
 func TestBackupRoutesFail(t *testing.T) {

@@ -143,7 +143,10 @@ func (h *handler) fail(w http.ResponseWriter, t target, err error, c kv.Context,
 	if t.own {
 		body := api.NewError(err, c, replies)
 		var bad *requestError
-		if errors.As(err, &bad) && !errors.Is(err, kv.ErrInvalid) {
+		switch {
+		case errors.Is(err, errBodies):
+			body.Code = api.CodeOverload // it passes
+		case errors.As(err, &bad) && !errors.Is(err, kv.ErrInvalid):
 			body.Code = api.CodeRequest
 		}
 		writeJSON(w, statusOf(err), body)

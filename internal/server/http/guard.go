@@ -205,7 +205,7 @@ func (g *Guard) Before(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := ask(r)
 		if q.open {
-			handler.ServeHTTP(w, r)
+			g.probe(handler, w, r, lines)
 			return
 		}
 		if why := g.elsewhere(r); why != "" {

@@ -148,7 +148,7 @@ func TestWrongPassword(t *testing.T) {
 	base, log := secured(t)
 	b := newBrowser(t, base, chromedp.Flag("ignore-certificate-errors", true))
 	d := newDialog(b)
-	b.allow() // a 401 is an error to the browser
+	b.allow()                                                            // a 401 is an error to the browser
 	for name, c := range map[string]struct{ passwords, views []string }{ // to find a guess wrong takes its time
 		"nothing":     {nil, []string{"/", "/keys", "/watch", "/static/console.js", "/no-such-page"}},
 		"two guesses": {[]string{consoleGuess, consoleGuess + "!"}, []string{"/"}},

@@ -1,28 +1,47 @@
 package audit
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// told is a log, and its lines without their times so far.
+// syncBuffer is written by timers while a test reads.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+// take is what was written since it was taken last.
+func (s *syncBuffer) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := s.b.String()
+	s.b.Reset()
+	return text
+}
+
+// told is a log, and its lines without their times since they were asked for last.
 func told() (*Log, func() []string) {
-	var b strings.Builder
+	var b syncBuffer
 	h := slog.NewTextHandler(&b, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
 	}})
-	return New(slog.New(h)), func() []string {
-		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
-		b.Reset()
-		return lines
-	}
+	return New(slog.New(h)), func() []string { return strings.Split(strings.TrimSuffix(b.take(), "\n"), "\n") }
 }
 
 // Who is refused again and again gets few lines, and the count of the others; somebody else's

@@ -53,6 +53,7 @@ type Node interface {
 // The defaults of Options.
 const (
 	defaultMaxStreams = 64
+	defaultMaxOfUser  = 16
 	defaultEvery      = time.Second
 )
 
@@ -61,6 +62,13 @@ type Options struct {
 	// MaxStreams is how many pages may be kept up to date, and requests be watched, at once;
 	// one more is refused with status 503. 0: 64.
 	MaxStreams int
+
+	// MaxOfUser is how many of these one user may have. 0: 16.
+	MaxOfUser int
+
+	// User is the name of who has asked, by the context of his request. Nil, or an empty name:
+	// users are not told apart.
+	User func(context.Context) string
 
 	// Every is how often the cluster is looked at while anybody watches. 0: once a second.
 	Every time.Duration
@@ -75,6 +83,10 @@ type Console struct {
 	node    Node
 	watcher *watcher
 	streams chan struct{} // one place for each stream
+	user    func(context.Context) string
+	most    int // of streams of one user
+	mu      sync.Mutex
+	of      map[string]int // streams by user. Invariant: none is above most
 	closed  chan struct{}
 	once    sync.Once // of Close
 	log     *slog.Logger
@@ -87,6 +99,12 @@ func New(n Node, o Options) *Console {
 	if o.MaxStreams == 0 {
 		o.MaxStreams = defaultMaxStreams
 	}
+	if o.MaxOfUser == 0 {
+		o.MaxOfUser = defaultMaxOfUser
+	}
+	if o.User == nil {
+		o.User = func(context.Context) string { return "" }
+	}
 	if o.Every == 0 {
 		o.Every = defaultEvery
 	}
@@ -95,7 +113,7 @@ func New(n Node, o Options) *Console {
 	}
 	c := &Console{
 		node: n, watcher: newWatcher(n, o.Every, o.Logger), log: o.Logger,
-		streams: make(chan struct{}, o.MaxStreams), closed: make(chan struct{}),
+		streams: make(chan struct{}, o.MaxStreams), user: o.User, most: o.MaxOfUser, of: map[string]int{}, closed: make(chan struct{}),
 		guard: http.NewCrossOriginProtection(), mux: http.NewServeMux(),
 	}
 	c.mux.HandleFunc("GET /{$}", c.live("overview"))
@@ -146,19 +164,55 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // stream takes a place for a stream, and returns what gives it back; nil: there is none, and
 // the client has been told.
-func (c *Console) stream(w http.ResponseWriter) (leave func()) {
+func (c *Console) stream(w http.ResponseWriter, r *http.Request) (leave func()) {
 	select {
 	case <-c.closed:
 		http.Error(w, "this node is stopping", http.StatusServiceUnavailable)
 		return nil
 	default:
 	}
+	user := c.user(r.Context())
+	if !c.takes(user) {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "you watch this node's console in too many pages; close one", http.StatusServiceUnavailable)
+		return nil
+	}
 	select {
 	case c.streams <- struct{}{}:
-		return func() { <-c.streams }
+		return func() {
+			<-c.streams
+			c.gives(user)
+		}
 	default:
+		c.gives(user)
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "too many watch this node's console; use that of another node, or close a page", http.StatusServiceUnavailable)
 		return nil
+	}
+}
+
+// takes counts a stream of a user, if he may have one more.
+func (c *Console) takes(user string) bool {
+	if user == "" {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[user] >= c.most {
+		return false
+	}
+	c.of[user]++
+	return true
+}
+
+// gives counts a stream of a user no more.
+func (c *Console) gives(user string) {
+	if user == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[user]--; c.of[user] == 0 {
+		delete(c.of, user)
 	}
 }

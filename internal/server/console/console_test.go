@@ -452,6 +452,35 @@ func TestStreamsAreBounded(t *testing.T) {
 	s.open("/events?page=ring").next()
 }
 
+// One user cannot have all places, and gets his back when a page is closed.
+func TestStreamsOfAUserAreBounded(t *testing.T) {
+	type name struct{}
+	c := New(newFake(), Options{MaxStreams: 4, MaxOfUser: 2, User: func(ctx context.Context) string {
+		user, _ := ctx.Value(name{}).(string)
+		return user
+	}})
+	defer c.Close()
+	takes := func(user string) func() {
+		r := httptest.NewRequest("GET", Prefix+"/events?page=ring", nil)
+		return c.stream(httptest.NewRecorder(), r.WithContext(context.WithValue(r.Context(), name{}, user)))
+	}
+	first, second := takes("anna"), takes("anna")
+	if first == nil || second == nil || takes("anna") != nil {
+		t.Fatal("anna has not two, or has three")
+	}
+	if takes("") == nil || takes("ben") == nil {
+		t.Fatal("others have none")
+	}
+	first()
+	if takes("carol") == nil {
+		t.Error("the place is not free")
+	}
+	second()
+	if takes("anna") == nil || len(c.of) != 3 || c.of["anna"] != 1 {
+		t.Errorf("what is left is %v", c.of)
+	}
+}
+
 func TestCloseEndsStreams(t *testing.T) {
 	f := newFake()
 	f.hold = make(chan struct{})

@@ -53,7 +53,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "there is no such page", http.StatusBadRequest)
 		return
 	}
-	leave := c.stream(w)
+	leave := c.stream(w, r)
 	if leave == nil {
 		return
 	}

@@ -153,7 +153,7 @@ func (c *Console) watch(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	leave := c.stream(w)
+	leave := c.stream(w, r)
 	if leave == nil {
 		return
 	}

@@ -173,6 +173,7 @@ func names(query, name string) bool {
 // asked is what a request asks for.
 type asked struct {
 	target target
+	routed bool // it names something here
 	needs  []need
 	open   bool
 }
@@ -187,9 +188,9 @@ func ask(r *http.Request) asked {
 	var invalid *kv.InvalidError
 	switch {
 	case err == nil:
-		return asked{t, needs(t, r), rules[t.resource].open && looks(r.Method)}
+		return asked{t, true, needs(t, r), rules[t.resource].open && looks(r.Method)}
 	case errors.As(err, &invalid):
-		return asked{target: t} // it is refused for its names, whoever asks
+		return asked{target: t, routed: true} // it is refused for its names, whoever asks
 	case looks(r.Method) && strings.HasPrefix(r.URL.Path, consoleKeys):
 		return asked{target: t, needs: onAny(tanodb.PermReadAdmin, tanodb.PermListBuckets, tanodb.PermListKeys, tanodb.PermGet)}
 	case looks(r.Method) && !strings.HasPrefix(r.URL.Path, "/debug/"):
@@ -204,7 +205,7 @@ func (g *Guard) Before(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := ask(r)
 		if q.open {
-			handler.ServeHTTP(w, r)
+			g.probe(handler, w, r, lines)
 			return
 		}
 		if why := g.elsewhere(r); why != "" {
@@ -217,12 +218,12 @@ func (g *Guard) Before(handler http.Handler) http.Handler {
 				deny(w, q.target, http.StatusForbidden, textStranger)
 				return
 			}
-			g.pass(handler, w, r, q, lines, "")
+			g.pass(handler, w, r, q, lines, nil)
 			return
 		}
 		user := g.enter(w, r, q, lines)
 		if user != nil {
-			g.pass(handler, w, r, q, lines, user.Name())
+			g.pass(handler, w, r, q, lines, user)
 		}
 	})
 }
@@ -314,19 +315,24 @@ func fromHere(r *http.Request) bool {
 	return err == nil && local.Addr().Unmap() == from
 }
 
-// pass serves a request, and tells the audit of it if it changes anything but values.
-func (g *Guard) pass(handler http.Handler, w http.ResponseWriter, r *http.Request, q asked, lines *audit.Log, user string) {
+// pass serves a request, and tells the audit of it if it changes anything but values. A nil
+// user is nobody.
+func (g *Guard) pass(handler http.Handler, w http.ResponseWriter, r *http.Request, q asked, lines *audit.Log, user *tanodb.User) {
 	admin := !looks(r.Method) && slices.ContainsFunc(q.needs, func(n need) bool { return n.permission == tanodb.PermAdmin })
 	if user != "" {
 		r = r.WithContext(tanodb.WithUser(r.Context(), user))
 	}
 	if !admin && !setsProps(q.target.resource, r.Method) && r.Method != http.MethodDelete {
-		handler.ServeHTTP(w, r)
+		g.whileAllowed(handler, w, r, q, user)
 		return
 	}
 	seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-	handler.ServeHTTP(seen, r)
-	lines.Served("user", user, "from", r.RemoteAddr, "method", r.Method, "path", auditPath(r), "status", seen.status)
+	g.whileAllowed(handler, seen, r, q, user)
+	name := ""
+	if user != nil {
+		name = user.Name()
+	}
+	lines.Served("user", name, "from", r.RemoteAddr, "method", r.Method, "path", auditPath(r), "status", seen.status)
 }
 
 // setsProps reports whether a request may change the properties of a bucket or a type. Below

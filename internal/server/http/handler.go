@@ -223,9 +223,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case ping:
 		h.ping(w, r, t)
 	case health:
-		h.health(w)
+		h.health(w, r)
 	case readiness:
-		h.readiness(w)
+		h.readiness(w, r)
 	case stats:
 		h.stats(w)
 	case status:

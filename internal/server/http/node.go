@@ -38,22 +38,30 @@ func (h *handler) ping(w http.ResponseWriter, r *http.Request, t target) {
 
 // health answers whether the process is of any use, for who would restart it otherwise. It
 // asks nobody: that other nodes are down is no reason to restart this one.
-func (h *handler) health(w http.ResponseWriter) {
+func (h *handler) health(w http.ResponseWriter, r *http.Request) {
 	if err := h.node.Alive(); err != nil {
-		writeText(w, http.StatusServiceUnavailable, "the node has failed and must be started again: "+err.Error()+"\n")
+		text := "the node has failed and must be started again"
+		if !isStranger(r.Context()) {
+			text += ": " + err.Error()
+		}
+		writeText(w, http.StatusServiceUnavailable, text+"\n")
 		return
 	}
 	writeText(w, http.StatusOK, "OK\n")
 }
 
 // readiness answers whether this node is to be sent requests, and why not.
-func (h *handler) readiness(w http.ResponseWriter) {
-	r := h.node.Readiness()
+func (h *handler) readiness(w http.ResponseWriter, r *http.Request) {
+	how := h.node.Readiness()
 	status := http.StatusOK
-	if !r.Ready {
+	if !how.Ready {
 		status = http.StatusServiceUnavailable
 	}
-	writeJSON(w, status, r)
+	if isStranger(r.Context()) {
+		writeJSON(w, status, shortened(how))
+		return
+	}
+	writeJSON(w, status, how)
 }
 
 // defaultHot is how many keys of each kind are told of where nothing is said of it.

@@ -482,7 +482,7 @@ func TestBackupOfASlowClient(t *testing.T) {
 type slowly struct{ each time.Duration }
 
 func (s slowly) Write(b []byte) (int, error) {
-	time.Sleep(s.each)
+	<-time.After(s.each)
 	return len(b), nil
 }
 

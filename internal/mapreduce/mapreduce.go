@@ -44,14 +44,15 @@ const (
 	MaxJob     = 16 << 20 // bytes in a job
 	MaxInputs  = 100_000  // keys that a job names one by one
 	MaxPhases  = 32
-	MaxArg     = 64 << 10 // bytes in the argument of a phase, and in those of a key filter
-	MaxJSON    = 4 << 20  // bytes in a value that a phase parses
-	MaxHeld    = 64 << 20 // bytes, about, that each reduce of a job holds, and each answer that is kept whole
-	MaxJobs    = 32       // that a Runner runs at once
-	fetches    = 16       // keys that a job reads at once
-	pieceBytes = 1 << 20  // what comes of a map goes on once it is so many
-	partBytes  = 64 << 10 // a part of an answer goes out once it has so many
-	longInput  = 256      // bytes of an input or value that an error shows
+	MaxArg     = 64 << 10  // bytes in the argument of a phase, and in those of a key filter
+	MaxJSON    = 4 << 20   // bytes in a value that a phase parses
+	MaxHeld    = 64 << 20  // bytes, about, that each reduce of a job holds, and each answer that is kept whole
+	MaxJobs    = 32        // that a Runner runs at once
+	MaxObjects = 256 << 20 // bytes, about, of the objects that all jobs of a Runner hold
+	fetches    = 16        // keys that a job reads at once
+	pieceBytes = 1 << 20   // what comes of a map goes on once it is so many
+	partBytes  = 64 << 10  // a part of an answer goes out once it has so many
+	longInput  = 256       // bytes of an input or value that an error shows
 )
 
 // Store is what a job reads.
@@ -118,6 +119,7 @@ func ErrorJSON(err error) []byte {
 type Runner struct {
 	store   Store
 	running atomic.Int32 // Invariant: 0 <= running <= MaxJobs
+	memory  budget
 }
 
 // New makes a Runner of a store. If that is an Indexer too, jobs can query it.
@@ -133,7 +135,9 @@ func (r *Runner) Run(ctx context.Context, j *Job, emit func(Part) error) error {
 	defer r.running.Add(-1)
 	ctx, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
-	err := j.run(ctx, r.store, emit)
+	s := newSource(r.store, &r.memory)
+	defer func() { s.release(s.held) }()
+	err := j.run(ctx, s, emit)
 	if ctx.Err() == context.DeadlineExceeded {
 		return kv.ErrTimeout // whatever it was that noticed first
 	}

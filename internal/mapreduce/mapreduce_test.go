@@ -459,6 +459,76 @@ func TestAJobEndsAtItsTime(t *testing.T) {
 	})
 }
 
+// heavy has objects of so many bytes, and knows how many are in memory at most, as long as
+// each is let go of before the next one is read.
+type heavy struct {
+	store
+	each int
+}
+
+func (h *heavy) Get(ctx context.Context, k kv.Key, o kv.ReadOptions) (kv.Object, error) {
+	if _, err := h.store.Get(ctx, k, o); err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return kv.Object{}, err
+	}
+	return kv.Object{Values: []kv.Value{{Data: make([]byte, h.each)}}}, nil
+}
+
+// All jobs of a Runner share the memory for objects, and none waits for ever.
+func TestObjectsInMemoryHaveALimit(t *testing.T) {
+	var inputs []string
+	for i := range 40 {
+		inputs = append(inputs, fmt.Sprintf(`["b","%d"]`, i))
+	}
+	j, err := Parse([]byte(query("["+strings.Join(inputs, ",")+"]", erl("map", "map_object_value", ""))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &heavy{each: 1 << 20}
+	r := New(h)
+	var running sync.WaitGroup
+	for range 4 {
+		running.Go(func() {
+			if err := r.Run(t.Context(), j, func(Part) error { return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	if r.memory.used != 0 {
+		t.Errorf("%d bytes are held when no job runs", r.memory.used)
+	}
+	var keys []kv.Key
+	for i := range 16 {
+		keys = append(keys, kv.Key{Bucket: "b", Name: fmt.Sprint(i)})
+	}
+	b := &budget{}
+	one, two := newSource(h, b), newSource(h, b)
+	first, _, err := one.fetch(t.Context(), keys, kv.ReadOptions{})
+	if want := MaxObjects / kv.MaxObject; err != nil || len(first) != want {
+		t.Errorf("%d objects of unknown size are read at once, want %d: %v", len(first), want, err)
+	}
+	if more, _, err := one.fetch(t.Context(), keys, kv.ReadOptions{}); err != nil || len(more) != len(keys) {
+		t.Errorf("%d small objects are read at once: %v", len(more), err)
+	}
+	b.add(MaxObjects) // now all is taken
+	if more, _, err := one.fetch(t.Context(), keys, kv.ReadOptions{}); err != nil || len(more) != 1 {
+		t.Errorf("a job that holds objects reads %d more: %v", len(more), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if more, _, err := two.fetch(ctx, keys, kv.ReadOptions{}); err != context.Canceled {
+		t.Errorf("a job that holds nothing reads %d objects: %v", len(more), err)
+	}
+	running.Go(func() {
+		if more, _, err := two.fetch(t.Context(), keys, kv.ReadOptions{}); err != nil || len(more) == 0 {
+			t.Errorf("once there is memory it reads %d: %v", len(more), err)
+		}
+	})
+	one.release(one.held)
+	b.add(-MaxObjects)
+	running.Wait()
+}
+
 func TestThereAreNotTooManyJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, err := Parse([]byte(query(`[["b","k"]]`, erl("map", "map_identity", ""))))

@@ -208,7 +208,7 @@ func Fetch(ctx context.Context, s Store, keys []kv.Key, o kv.ReadOptions) ([]kv.
 
 // mapPiece runs a map or a link over a piece of its inputs, and hands on what comes of it:
 // at once, unless that is a lot.
-func (p *phase) mapPiece(ctx context.Context, s Store, number int, in []any, handOn func([]any) error) error {
+func (p *phase) mapPiece(ctx context.Context, s *source, number int, in []any, handOn func([]any) error) error {
 	refs, keys := make([]ref, len(in)), make([]kv.Key, len(in))
 	for i, v := range in {
 		var err error
@@ -217,26 +217,32 @@ func (p *phase) mapPiece(ctx context.Context, s Store, number int, in []any, han
 		}
 		keys[i] = refs[i].key
 	}
-	objects, errs := Fetch(ctx, s, keys, kv.ReadOptions{Head: p.link != nil})
 	var out []any
 	size := 0
-	for i, r := range refs {
-		object := objects[i]
-		objects[i] = kv.Object{} // it may be large, and here it is not needed any more
-		made, err := p.apply(r, &object, errs[i])
+	for len(refs) > 0 {
+		objects, errs, err := s.fetch(ctx, keys, kv.ReadOptions{Head: p.link != nil})
 		if err != nil {
-			return &Error{number, p.name, shortly(r), err}
-		}
-		for _, v := range made {
-			size += sizeOf(v)
-		}
-		if out = append(out, made...); size < pieceBytes {
-			continue
-		}
-		if err := handOn(out); err != nil {
 			return err
 		}
-		out, size = nil, 0
+		for i := range objects {
+			object := objects[i]
+			objects[i] = kv.Object{} // it may be large, and here it is not needed any more
+			made, err := p.apply(refs[i], &object, errs[i])
+			if err != nil {
+				return &Error{number, p.name, shortly(refs[i]), err}
+			}
+			for _, v := range made {
+				size += sizeOf(v)
+			}
+			if out = append(out, made...); size >= pieceBytes {
+				if err := handOn(out); err != nil {
+					return err
+				}
+				out, size = nil, 0
+			}
+			s.release(objectBytes(&object))
+		}
+		refs, keys = refs[len(objects):], keys[len(objects):]
 	}
 	return handOn(out)
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // run feeds the inputs to the phases, and hands on what these keep.
-func (j *Job) run(ctx context.Context, s Store, emit func(Part) error) error {
+func (j *Job) run(ctx context.Context, s *source, emit func(Part) error) error {
 	a := &answer{emit: emit, parts: make([][]byte, max(1, len(j.phases)))}
 	take := func([]any) error { return nil }
 	end := func() error { return nil }
@@ -16,7 +16,7 @@ func (j *Job) run(ctx context.Context, s Store, emit func(Part) error) error {
 	for i := len(j.phases) - 1; i >= 0; i-- {
 		take, end = j.phases[i].stage(ctx, s, a, i, take, end)
 	}
-	if err := j.inputs.feed(ctx, s, take); err != nil {
+	if err := j.inputs.feed(ctx, s.Store, take); err != nil {
 		return err
 	}
 	if err := end(); err != nil {
@@ -27,7 +27,7 @@ func (j *Job) run(ctx context.Context, s Store, emit func(Part) error) error {
 
 // stage makes a phase a stage before the next one: take consumes a piece of what the one
 // before hands on, and end is told that there is no more.
-func (p *phase) stage(ctx context.Context, s Store, a *answer, number int, next func([]any) error, nextEnd func() error) (take func([]any) error, end func() error) {
+func (p *phase) stage(ctx context.Context, s *source, a *answer, number int, next func([]any) error, nextEnd func() error) (take func([]any) error, end func() error) {
 	handOn := func(out []any) error {
 		if p.keep {
 			if err := a.keep(number, p.name, out); err != nil {

@@ -146,11 +146,6 @@ func (a *app) as() *caller {
 	return a.caller
 }
 
-// roundTrip asks one server as nobody.
-func roundTrip(ctx context.Context, base string, r request) (answer, error) {
-	return plainCaller.roundTrip(ctx, base, r)
-}
-
 func notOverPlain(base string) error {
 	return usagef("%s is not reached by https, and a password goes over nothing else", base)
 }

@@ -319,8 +319,8 @@ func fromHere(r *http.Request) bool {
 // user is nobody.
 func (g *Guard) pass(handler http.Handler, w http.ResponseWriter, r *http.Request, q asked, lines *audit.Log, user *tanodb.User) {
 	admin := !looks(r.Method) && slices.ContainsFunc(q.needs, func(n need) bool { return n.permission == tanodb.PermAdmin })
-	if user != "" {
-		r = r.WithContext(tanodb.WithUser(r.Context(), user))
+	if user != nil {
+		r = r.WithContext(tanodb.WithUser(r.Context(), user.Name()))
 	}
 	if !admin && !setsProps(q.target.resource, r.Method) && r.Method != http.MethodDelete {
 		g.whileAllowed(handler, w, r, q, user)

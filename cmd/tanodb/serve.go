@@ -155,7 +155,7 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	clients := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return out.http.Metrics().Gather() })
 	o.Metrics = prometheus.Gatherers{riak.Metrics(), s.door.Metrics(), s.certMetrics(), clients}
 	out.metrics = prometheus.Gatherers{node.Metrics(), o.Metrics}
-	out.console = console.New(guarded, console.Options{Logger: s.log, User: httpd.UserOf})
+	out.console = console.New(guarded, console.Options{Logger: s.log, User: tanodb.UserOf})
 	db := httpd.New(guarded, o)
 	if s.spans != nil {
 		db = httpd.Traced(db, s.spans)

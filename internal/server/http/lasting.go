@@ -19,16 +19,6 @@ var lasts = map[resource]bool{
 	backupHome: true, restore: true, restoreTypes: true,
 }
 
-// userKey is where the name of who has asked stands in a context.
-type userKey struct{}
-
-// UserOf is the name of the user who has asked for something that is not served by New; empty:
-// security is not enabled.
-func UserOf(ctx context.Context) string {
-	name, _ := ctx.Value(userKey{}).(string)
-	return name
-}
-
 // still says why who is being served would not be any more; nil: he would. A nil user was
 // nobody, when anybody was served.
 func (g *Guard) still(user *tanodb.User, q asked) error {
@@ -48,9 +38,6 @@ func (g *Guard) whileAllowed(handler http.Handler, w http.ResponseWriter, r *htt
 		return
 	}
 	ctx, end := context.WithCancelCause(r.Context())
-	if user != nil {
-		ctx = context.WithValue(ctx, userKey{}, user.Name())
-	}
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	defer end(nil)

@@ -43,8 +43,8 @@ func TestStreamsEndWithTheirGrants(t *testing.T) {
 		change(t, tt.begin)
 		ended := false
 		streams := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			if tt.user != nil && UserOf(r.Context()) != tt.user.Name() {
-				t.Errorf("that %s: it is of %q", tt.name, UserOf(r.Context()))
+			if tt.user != nil && tanodb.UserOf(r.Context()) != tt.user.Name() {
+				t.Errorf("that %s: it is of %q", tt.name, tanodb.UserOf(r.Context()))
 			}
 			if r.Context().Err() != nil {
 				t.Errorf("that %s: it has ended before", tt.name)
@@ -57,7 +57,7 @@ func TestStreamsEndWithTheirGrants(t *testing.T) {
 			}
 		})
 		r := asUser("GET", "/_tanodb/console/events", "", "")
-		guard.whileAllowed(streams, nil, r, ask(r), tt.user)
+		guard.pass(streams, nil, r, ask(r), nil, tt.user)
 		if !ended {
 			t.Errorf("that %s: it does not end, or for another reason", tt.name)
 		}

@@ -50,6 +50,9 @@ type editions struct {
 
 // made notes what a vnode has just made of a batch.
 func (d *dataTypes) made(n *node, orders []order, answers []vnode.Answer) {
+	if d.dots == nil {
+		return // there are no clients of data types; the callers of a Cluster may use them
+	}
 	for _, a := range answers {
 		m, ok := orders[a.Cmd].msg.(*vnode.Coordinate)
 		if !ok || !isData(m.Key) {

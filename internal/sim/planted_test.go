@@ -79,7 +79,7 @@ var budgets = []struct {
 	{planted.GraveKept, 20, 1, nil},
 	{planted.OutdatedMerged, 400, 126, reaping},
 	{planted.LatestByDot, 60, 18, latest},
-	{planted.LatestListsAll, 100, 42, strangeLast},
+	{planted.LatestListsAll, 2000, 1476, strangeLast},
 	{planted.ClockUnguarded, 100, 14, latest},
 	{planted.Unguarded, 100, 50, conditional},
 	{planted.FirstStateOnly, 20, 2, typed},

@@ -90,7 +90,10 @@ func (c *Conditional) reading(now time.Duration, ev Event, out []Effect) []Effec
 		return c.end(kv.Receipt{Replies: obj.Replies, Context: obj.Context}, err, out)
 	}
 	r := c.req
-	r.Options.Context, r.Options.IfNoneMatch, r.Options.IfNotModified = obj.Context, false, true
+	if !r.Options.IfNotModified { // otherwise its writer has seen all that was read, and maybe more, which it replaces too
+		r.Options.Context = obj.Context
+	}
+	r.Options.IfNoneMatch, r.Options.IfNotModified = false, true
 	c.put = NewPut(c.get.view, r)
 	c.put.number = c.get.number
 	return c.writing(now, Start{}, out)

@@ -2,6 +2,7 @@ package coordinator_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -172,6 +173,25 @@ func TestAGetAnswersThenRepairs(t *testing.T) {
 	}
 	if m := repairs[0].Msg.(*vnode.Store); string(m.Object) != string(now) {
 		t.Error("the repair is not the merged object")
+	}
+}
+
+// TestAConditionalPutReplacesWhatItsWriterHasSeen: who writes may have seen more than the
+// replicas that are asked first.
+func TestAConditionalPutReplacesWhatItsWriterHasSeen(t *testing.T) {
+	_, h := stranger(view(t, "n1"))
+	seen := object.Vector{{Actor: object.Actor{1}, Counter: 1}, {Actor: object.Actor{2}, Counter: 1}}
+	p := coordinator.NewWrite(view(t, h[0]), coordinator.PutRequest{Key: key, Options: kv.WriteOptions{
+		R: kv.One, IfNotModified: true, Context: object.EncodeContext(key, seen),
+	}})
+	reads := asks(p.Step(0, coordinator.Start{}, nil))
+	made := asks(p.Step(1, coordinator.Replied{I: reads[0].I, Msg: &vnode.Fetched{Object: version(1, 1, nil)}}, nil))
+	if len(made) != 1 {
+		t.Fatalf("it asks %+v", made)
+	}
+	m, ok := made[0].Msg.(*vnode.Coordinate)
+	if !ok || !m.Guarded || !slices.Equal(m.Seen, seen) {
+		t.Errorf("the version is made by %+v", made[0].Msg)
 	}
 }
 

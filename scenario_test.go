@@ -415,10 +415,14 @@ func flood(t *testing.T, nodes []*Node, slow *gated, round int) (all []flooded) 
 			}
 		}
 	}
+	var doubts atomic.Int64
 	put := func(n *Node, w, pw int) {
 		k := next()
 		o := kv.WriteOptions{W: kv.Quorum(w), PW: kv.Quorum(pw), SloppyQuorum: kv.Off, Timeout: time.Minute}
 		_, err := n.Put(context.Background(), k, kv.Value{Data: []byte("v")}, o)
+		if errors.Is(err, kv.ErrInDoubt) {
+			doubts.Add(1)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		all = append(all, flooded{k, err})
@@ -442,7 +446,7 @@ func flood(t *testing.T, nodes []*Node, slow *gated, round int) (all []flooded) 
 	shed := func() float64 { return counted(t, nodes[1], "tanodb_overload_total") - before }
 	waitFor(t, "n2 sheds", func() bool { return shed() > 100 })
 	full.Store(true)
-	waitFor(t, "n2 sheds many", func() bool { return shed() > 300 })
+	waitFor(t, "n2 sheds many, and somebody is in doubt", func() bool { return shed() > 300 && doubts.Load() > 0 })
 	enough.Store(true)
 	slow.gate.Store(nil)
 	close(gate)

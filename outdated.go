@@ -40,11 +40,21 @@ func (t *topology) outlived(by string, life uint64) error {
 	err := fmt.Errorf("tanodb: node %s has met this node %s in a later life than this one: its disk is older than it was, "+
 		"and its clock is, or was, wrong; see to the clock, which says %s, and start the node again",
 		by, n.self, time.Now().UTC().Format(time.RFC3339))
+	t.mu.Lock()
+	known := t.met >= life
+	t.met = max(t.met, life)
+	t.mu.Unlock()
+	if known {
+		return err
+	}
 	go t.order(context.Background(), func() {
 		t.keep.Lock()
 		defer t.keep.Unlock()
+		t.mu.Lock()
+		latest := t.met
+		t.mu.Unlock()
 		var batch storage.Batch
-		membership.KeepMet(&batch, life)
+		membership.KeepMet(&batch, latest)
 		n.fail(errors.Join(err, t.keepNow(&batch)))
 	})
 	return err

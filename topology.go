@@ -70,6 +70,7 @@ type topology struct {
 
 	began uint64   // up to which epoch the data is in order, by mu; see membership.BeginLife
 	erase uint64   // the reaping that the data is older than, by mu; 0: none
+	met   uint64   // the latest life later than its own that others have met this node in, by mu; 0: none
 	agree struct { // when Reaped was last proposed, and for which mark
 		at   time.Time
 		mark uint64

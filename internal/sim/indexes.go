@@ -35,8 +35,11 @@ func indexes(id check.ID) []kv.Pair {
 // indexPage is how many matches a query is asked for at once.
 const indexPage = 3
 
-// maxQueried is more matches than any query of a run has.
-const maxQueried = 10_000
+// More than all queries of a run have.
+const (
+	maxQueried = 10_000 // matches of one
+	maxPages   = 20_000 // of all of them
+)
 
 // queryAll asks for all index entries, when nothing goes on any more: they must be
 // those of what a read would see. The buckets that have any must be listed, and no others.
@@ -64,6 +67,10 @@ func (s *Sim) queryAll() bool {
 	s.listBuckets(func() { open-- })
 	for open > 0 { // how many pages there are depends on what the clients have written
 		had := pages
+		if pages > maxPages {
+			s.fail("index", noKey, "%d queries have come to %d pages, and go on", open, pages)
+			return false
+		}
 		if !s.must(2*censusTimeout, "a page of a query is answered", func() bool { return open == 0 || pages > had }) {
 			return false
 		}

@@ -337,6 +337,33 @@ func TestDamageThatNobodyCanRepairIsShown(t *testing.T) {
 	}
 }
 
+// A rotten tombstone is no damage that waits for others: where it was reaped nobody has it any more.
+func TestScenario32ARottenTombstoneGoes(t *testing.T) {
+	n := open(t, "", Options{Replicas: 1, Storage: MemoryStorage()})
+	write(t, n, "k", "v")
+	if _, err := n.Delete(t.Context(), key, kv.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	engine := n.engine.(*storage.Memory)
+	var dk []byte
+	if err := engine.Scan([]byte{1}, []byte{2}, func(key, _ []byte) bool {
+		dk = bytes.Clone(key)
+		return false
+	}); err != nil {
+		t.Fatal(err)
+	}
+	engine.Damage(dk, 1000)
+	p := ring.Partition(dk[1])<<8 | ring.Partition(dk[2])
+	n.scrub.lookAt(t.Context(), p)
+	if _, err := engine.Get(dk); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("it is still there: %v", err)
+	}
+	n.scrub.lookAt(t.Context(), p)
+	if s := n.Status().Storage; len(s.Damaged) != 0 {
+		t.Errorf("the status says %+v", s)
+	}
+}
+
 // What of the files of a node may be damaged or missing, and what its start then
 // says: which file it is, or which record, and what to do. It starts if the end of
 // its log is torn, as a crash leaves it.

@@ -50,6 +50,10 @@ func TestMixedVersions(t *testing.T) {
 		t.Errorf("the older node changes the topology: %v", err)
 	}
 	user := SecurityChange{Do: "add-user", Names: []string{"anna"}, Password: "secret"}
+	waitFor(t, "all know of the bucket type", func() bool {
+		first := nodes[0].state().Epoch()
+		return nodes[1].state().Epoch() == first && nodes[2].state().Epoch() == first
+	})
 	before := nodes[0].state().Epoch()
 	for _, n := range nodes[:2] {
 		var refused *ClusterError

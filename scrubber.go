@@ -227,12 +227,15 @@ func (s *scrubber) failed(p ring.Partition, err error) {
 func (s *scrubber) judge(ctx context.Context, p ring.Partition, found []vnode.Damage) {
 	n := s.node
 	var spans []vnode.Span
+	var rotten [][]byte
 	beside := true
 	for _, d := range found {
 		n.metrics.damage.Inc()
 		beside = beside && d.Beside
 		if d.Span != nil {
 			spans = append(spans, *d.Span)
+		} else {
+			rotten = append(rotten, d.At)
 		}
 	}
 	s.mu.Lock()
@@ -255,7 +258,7 @@ func (s *scrubber) judge(ctx context.Context, p ring.Partition, found []vnode.Da
 	}
 	n.log.Error("a vnode has damage on the disk, and is rebuilt, from its other replicas if it is of objects",
 		"node", n.self, "partition", int(p), "places", len(found), "first", describeDamage(found[0]))
-	if err := n.vnodes.worker(p).rebuild(ctx, p, spans, !beside); err != nil {
+	if err := n.vnodes.worker(p).rebuild(ctx, p, spans, rotten, !beside); err != nil {
 		n.log.Error("a vnode cannot be rebuilt now", "node", n.self, "partition", int(p), "error", err)
 		s.mu.Lock()
 		delete(s.rebuilt, p)
@@ -290,15 +293,15 @@ func (s *scrubber) state() (damaged []int, finished time.Time) {
 	return damaged, s.finished
 }
 
-// rebuild makes a vnode lose what lies in the spans, between two of its batches.
+// rebuild makes a vnode lose what lies in the spans, and rotten tombstones, between two of its batches.
 // If it lacks objects with that, it is marked so and has them filled again, and
 // it begins anew: what it remembers of the objects is no more.
-func (w *worker) rebuild(ctx context.Context, p ring.Partition, spans []vnode.Span, lacks bool) error {
+func (w *worker) rebuild(ctx context.Context, p ring.Partition, spans []vnode.Span, rotten [][]byte, lacks bool) error {
 	done := make(chan error, 1)
 	order := func() {
 		var err error
 		if lacks {
-			err = w.quarantine(p)
+			err = w.quarantine(p, rotten)
 		}
 		if err == nil {
 			w.erase(p, spans)
@@ -321,12 +324,15 @@ func (w *worker) rebuild(ctx context.Context, p ring.Partition, spans []vnode.Sp
 	}
 }
 
-// quarantine makes a vnode one that lacks data, and a new incarnation, on the
-// worker's own goroutine.
-func (w *worker) quarantine(p ring.Partition) error {
+// quarantine makes a vnode one that lacks data, and a new incarnation, on the worker's own
+// goroutine. Of the rotten objects those go that were dead.
+func (w *worker) quarantine(p ring.Partition, rotten [][]byte) error {
 	n := w.node
 	var b storage.Batch
-	vnode.New(vnode.Config{Partition: p}, n.engine).Handle(0, []vnode.Message{&vnode.SetLacking{On: true}}, &b)
+	out := vnode.New(vnode.Config{Partition: p}, n.engine).Handle(0, []vnode.Message{&vnode.SetLacking{On: true, Rotten: rotten}}, &b)
+	for _, note := range out.Notes {
+		n.metrics.vnodeNote(n, p, note)
+	}
 	b.Urgent = true
 	commit, err := n.engine.Apply(&b, true)
 	if err == nil {

@@ -293,6 +293,11 @@ func (v *invariants) erase(n *node, p, home ring.Partition, key kv.Key, orders [
 		case *vnode.Wipe:
 			v.add(n, op.Key, version{seq: n.disk.mem.Applied() + 1})
 			return
+		case *vnode.SetLacking:
+			if slices.ContainsFunc(m.Rotten, func(data []byte) bool { return bytes.Equal(data, op.Key) }) {
+				v.letGo(n, p, key, op, stored)
+				return
+			}
 		case *vnode.Reap:
 			if j := slices.IndexFunc(o.data, func(data []byte) bool { return bytes.Equal(data, op.Key) }); j >= 0 {
 				v.reaped(n, p, home, key, op, stored, m.Items[j].Hash)

@@ -162,6 +162,16 @@ func (v *invariants) rotted(n *node, p ring.Partition, key kv.Key, op *storage.O
 	}
 }
 
+// letGo checks that a tombstone which goes since it has rotted has done so.
+func (v *invariants) letGo(n *node, p ring.Partition, key kv.Key, op *storage.Op, stored []byte) {
+	if object.Check(stored) == nil {
+		n.s.fail("rot", key, "%s/%d lets go of an object that can be read", n.name, p)
+		return
+	}
+	n.s.count("a rotten tombstone has gone")
+	v.add(n, op.Key, version{seq: n.disk.mem.Applied() + 1})
+}
+
 // spoilt reports whether a vnode held all that is meant until it rotted there, and has
 // not been given it again: others hold it, and will.
 func (v *invariants) spoilt(n *node, p ring.Partition, data []byte, clock object.Vector) bool {
@@ -169,8 +179,12 @@ func (v *invariants) spoilt(n *node, p ring.Partition, data []byte, clock object
 	if !ok || !was.Descends(clock) {
 		return false
 	}
+	lacks, err := vnode.Lacking(n.disk.mem, p)
+	if lacks || err != nil {
+		return lacks
+	}
 	enc, err := n.disk.mem.Get(data)
-	return err == nil && object.Check(enc) != nil || n.running && n.lacking[p]
+	return err == nil && object.Check(enc) != nil
 }
 
 // spared reports whether the other primaries of a key hold all of an object,
@@ -199,10 +213,17 @@ func (n *node) scrub() {
 			continue // it is being rebuilt
 		}
 		got, err := vnode.Scrub(n.disk.mem, p, nil, 1<<30)
-		if err == nil && len(got.Damage) > 0 {
-			n.s.count("rot was found")
-			n.mover.feed(handoff.Repair{Partitions: []ring.Partition{p}})
+		if err != nil || len(got.Damage) == 0 {
+			continue
 		}
+		n.s.count("rot was found")
+		lost := &vnode.SetLacking{On: true}
+		for _, d := range got.Damage {
+			lost.Rotten = append(lost.Rotten, d.At)
+		}
+		n.local(p, n.state.Epoch(), lost, func(vnode.Message) {
+			n.mover.feed(handoff.Repair{Partitions: []ring.Partition{p}})
+		})
 	}
 }
 

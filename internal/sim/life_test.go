@@ -65,6 +65,20 @@ func shortLife(seed uint64, chapters int) Life {
 	return Life{Seed: seed, Operations: fullLife, Over: func() bool { left--; return left == 0 }}
 }
 
+// TestKeptLives runs chapters of lives that once found something.
+func TestKeptLives(t *testing.T) {
+	for _, l := range []struct {
+		seed     uint64
+		chapters int
+		found    string
+	}{
+		{688631016589, 3, "a tombstone rotted after it was vouched for, was reaped everywhere else, and nothing took its place"},
+	} {
+		t.Log(l.seed, l.found)
+		judge(t, RunLife(shortLife(l.seed, l.chapters), Options{}))
+	}
+}
+
 // TestSameLifeSameTrace lives twice.
 func TestSameLifeSameTrace(t *testing.T) {
 	a, b := RunLife(shortLife(1, 2), Options{}), RunLife(shortLife(1, 2), Options{})

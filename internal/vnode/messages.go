@@ -220,7 +220,8 @@ type (
 	// or takes the mark away; a restart keeps it. See Lacking. It stays on its node.
 	// Stored answers.
 	SetLacking struct {
-		On bool
+		On     bool
+		Rotten [][]byte // storage keys of objects that cannot be read: those that are dead go
 	}
 
 	// Sweep asks the vnode to give the bytes of expired values back: see

@@ -3,11 +3,14 @@ package vnode
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"fmt"
 
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/kv"
+	"github.com/tanodb/tanodb/storage"
 )
 
 // HashOf is the Hash of an Item whose object has this encoding. It is never 0.
@@ -126,15 +129,50 @@ func (t *turn) erase(dk []byte, old stored) error {
 }
 
 func (t *turn) setLacking(i int, m *SetLacking) {
-	if m.On {
-		MarkLacking(t.batch, t.partition)
-		if t.counter > 0 {
-			t.forgot(kv.Key{}, "it has lost data")
-		}
-	} else {
+	if !m.On {
 		t.batch.Delete(lackingKey(t.partition))
+		t.stored(i, false)
+		return
 	}
+	MarkLacking(t.batch, t.partition)
+	if t.counter > 0 {
+		t.forgot(kv.Key{}, "it has lost data")
+	}
+	for _, dk := range m.Rotten {
+		t.letGo(dk)
+	}
+	t.prune()
 	t.stored(i, false)
+}
+
+// letGo removes a dead object that cannot be read from a vnode that lacks data. If others
+// still have it, it comes with the rest; if it was reaped there, nothing would ever take its
+// place. One that was alive stays: if nobody has it any more, who asks for it is to hear that it is lost.
+func (t *turn) letGo(dk []byte) {
+	k, _ := keyOf(dk)
+	_, err := t.store.Get(graveKey(dk))
+	if err == nil {
+		var enc []byte
+		if enc, err = t.bytes(dk); err == nil {
+			err = object.Check(enc)
+		}
+	}
+	switch {
+	case err == nil, errors.Is(err, storage.ErrNotFound):
+		return // it was alive, or another version has taken its place meanwhile
+	case !isCorrupt(err):
+		t.note(NoteUnread, k, err.Error())
+		return // the next look finds it again
+	}
+	version, err := t.version(dk)
+	if err != nil {
+		t.note(NoteTree, k, fmt.Sprintf("what the tree says of it cannot be read, so a sum is wrong from now on: %v", err))
+	}
+	t.batch.Delete(dk)
+	t.unbury(dk)
+	t.plant(dk, version, 0)
+	t.remember(dk, nil)
+	t.heads.put(dk, stored{})
 }
 
 // discard erases the objects that are still of the versions given, and tells the last of

@@ -14,6 +14,7 @@ import (
 // a range of storage keys in which the engine finds nothing any more.
 type Damage struct {
 	Key    kv.Key // of an object
+	At     []byte // and its storage key
 	Span   *Span  // nil: it is an object
 	Beside bool   // it is of what is kept beside the objects, and follows from them
 	Text   string
@@ -106,7 +107,7 @@ func (out *Scrubbed) look(store storage.Reader, from []byte, limit int) (next []
 		out.Objects++
 		if err := object.Check(value); err != nil {
 			k, _ := keyOf(key)
-			out.Damage = append(out.Damage, Damage{Key: k, Text: err.Error()})
+			out.Damage = append(out.Damage, Damage{Key: k, At: last, Text: err.Error()})
 		}
 		return true
 	})

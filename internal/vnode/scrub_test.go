@@ -165,3 +165,40 @@ func TestScenario32TheTreeKnowsWhatHasRotted(t *testing.T) {
 		right(b, "it is mended")
 	}
 }
+
+// A tombstone that has rotted goes when its vnode is to be rebuilt: if it was reaped at all
+// other places, nothing would ever take its place. What was alive stays, and is found
+// again, and so is what can be read.
+func TestScenario32ARottenTombstoneMakesRoom(t *testing.T) {
+	rotten := [][]byte{vnode.DataKey(3, 1, key)}
+	for _, bit := range []int{5 * 8, -1} { // in the head, and in the last checksum
+		for _, dead := range []bool{true, false} {
+			b := newBench(t, 1)
+			whole := minted(t, b.handle(coordinate("x", nil, 1)))
+			if dead {
+				obj := b.stored()
+				b.handle(erased(obj.Clock))
+			}
+			if b.handle(&vnode.SetLacking{On: true, Rotten: rotten}); b.bytes() == nil {
+				t.Fatal("an object that can be read has gone")
+			}
+			at := bit
+			if at < 0 {
+				at = len(b.bytes())*8 - 1
+			}
+			b.engine.Damage(rotten[0], at)
+			b.handle(&vnode.SetLacking{On: true, Rotten: rotten})
+			if gone := b.bytes() == nil; gone != dead {
+				t.Fatalf("bit %d, dead %t: gone: %t", bit, dead, gone)
+			}
+			if dead {
+				if v := b.verify(); !v.Right() || len(b.graves(1<<60)) != 0 {
+					t.Errorf("it leaves behind: %+v, graves %v", v, b.graves(1<<60))
+				}
+			}
+			if b.handle(store(whole)); b.bytes() == nil || !lacks(t, b.engine) {
+				t.Error("nothing can take its place")
+			}
+		}
+	}
+}

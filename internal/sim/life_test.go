@@ -13,7 +13,7 @@ var (
 	lives    = flag.Uint64("lives", 1000, "how many lives TestLife runs at most")
 	lifeTime = flag.Duration("lifetime", 3*time.Second, "how long TestLife begins new chapters; 0: until its lives are over")
 	lifeOps  = flag.Int("life-ops", fullLife, "how many operations a life has")
-	lifeSeed = flag.Uint64("life", 0, "the seed of the first life of TestLife; 0: from the clock")
+	lifeSeed = flag.Uint64("life", 0, "the seed of the first life of TestLife; 0: that of TANODB_SEED, or from the clock")
 )
 
 // fullLife is how many operations a whole life has.
@@ -21,10 +21,7 @@ const fullLife = 1_000_000
 
 // TestLife runs lives, on each processor one after the other, for a time or to their end.
 func TestLife(t *testing.T) {
-	seed, start := *lifeSeed, time.Now()
-	if seed == 0 {
-		seed = uint64(start.UnixNano()) % 1e12
-	}
+	seed, start := freshSeed(t, *lifeSeed), time.Now()
 	t.Logf("lives from %d on", seed)
 	sum := newTally("lives")
 	over := func() bool { return *lifeTime > 0 && time.Since(start) > *lifeTime || t.Failed() }

@@ -16,7 +16,7 @@ import (
 
 var (
 	simTime   = flag.Duration("simtime", 3*time.Second, "how long TestSeeds runs fresh seeds")
-	fromSeed  = flag.Uint64("from", 0, "the first fresh seed of TestSeeds; 0: from the clock")
+	fromSeed  = flag.Uint64("from", 0, "the first fresh seed of TestSeeds; 0: that of TANODB_SEED, or from the clock")
 	replay    = flag.Uint64("seed", 0, "the seed of TestReplay; 0: skip it")
 	watchKey  = flag.String("watch", "", "the name of the key whose life TestReplay tells")
 	updateAll = flag.Bool("update", false, "rewrite the golden hashes")
@@ -27,10 +27,7 @@ func TestSeeds(t *testing.T) {
 	for _, seed := range keptSeeds(t) {
 		judge(t, Run(DrawWeather(seed), Options{}))
 	}
-	seed := *fromSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano()) % 1e12
-	}
+	seed := freshSeed(t, *fromSeed)
 	t.Logf("fresh seeds from %d on", seed)
 	sum := newTally("seeds")
 	start := time.Now()
@@ -41,6 +38,23 @@ func TestSeeds(t *testing.T) {
 		return time.Since(start) < *simTime && !t.Failed()
 	})
 	sum.publish(t)
+}
+
+// freshSeed is the seed that a flag says, or else the one in TANODB_SEED, or else one from the clock.
+func freshSeed(t *testing.T, flag uint64) uint64 {
+	t.Helper()
+	text, ok := os.LookupEnv("TANODB_SEED")
+	switch {
+	case flag != 0:
+		return flag
+	case !ok:
+		return uint64(time.Now().UnixNano()) % 1e12
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("TANODB_SEED: %v", err)
+	}
+	return seed
 }
 
 // crowd calls work with 0, 1, 2 and so on, on all processors, each until it says false.

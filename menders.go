@@ -155,6 +155,9 @@ func (m *menders) changed(c membership.Sighting) {
 	m.feed(antientropy.NodeDown{Node: c.Node})
 }
 
+// restarted says that a node has begun anew, perhaps before anybody has noticed that it was away.
+func (m *menders) restarted(node string) { m.feed(antientropy.Restarted{Node: node}) }
+
 // pause stops anti-entropy on this node, or lets it go on. It does not outlive the
 // process.
 func (m *menders) pause(on bool) {

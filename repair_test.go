@@ -99,6 +99,22 @@ func TestScenario33ReplicasBecomeEqualUnread(t *testing.T) {
 	}
 }
 
+// With a node that has begun anew all that is shared is compared, though it was never held to
+// be down.
+func TestWhoHasBegunAnewIsComparedWith(t *testing.T) {
+	t.Parallel()
+	cluster, _ := NewTestCluster(t, 3, Options{Partitions: 8, RepairEvery: 24 * time.Hour})
+	allCompared(t, cluster[0])
+	before, _ := exchangesAndObjects(t, cluster)
+	for _, n := range cluster[:2] {
+		peerSide{n}.Restarted(cluster[2].Name())
+	}
+	waitFor(t, "their replicas are compared again", func() bool {
+		now, _ := exchangesAndObjects(t, cluster)
+		return now > before
+	})
+}
+
 // A home of which a replica has not confirmed a write is compared soon, and not only once
 // in a period.
 func TestWhatIsNotConfirmedIsCompared(t *testing.T) {

@@ -21,6 +21,12 @@ func (s peerSide) Heard(node string, epoch uint64) {
 	s.topology.heard(node, epoch)
 }
 
+// Restarted implements transport.Handler.
+func (s peerSide) Restarted(node string) {
+	<-s.joined
+	s.menders.restarted(node)
+}
+
 // Outdated implements transport.Handler.
 func (s peerSide) Outdated(node string, epoch uint64) error {
 	<-s.joined

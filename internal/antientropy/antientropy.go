@@ -102,6 +102,10 @@ type (
 	// NodeDown says that a node is now held to be down.
 	NodeDown struct{ Node string }
 
+	// Restarted says that a node has begun anew, though it may never have been held to be
+	// down: what was not durable it has lost. What is shared with it is compared soon.
+	Restarted struct{ Node string }
+
 	// Suspect says that a replica of a home may lack what another one has, such as a
 	// write that it has not confirmed. The replicas of this node are compared soon.
 	Suspect struct{ Home ring.Partition }
@@ -196,6 +200,7 @@ const (
 func (Adopted) event()   {}
 func (NodeUp) event()    {}
 func (NodeDown) event()  {}
+func (Restarted) event() {}
 func (Suspect) event()   {}
 func (Replied) event()   {}
 func (Lost) event()      {}

@@ -102,6 +102,8 @@ func (m *Manager) consume(ev Event) {
 		m.nodeUp(ev.Node)
 	case NodeDown:
 		m.nodeDown(ev.Node)
+	case Restarted:
+		m.recheck(ev.Node)
 	case Replied:
 		m.replied(ev.I, ev.Msg)
 	case Suspect:
@@ -235,9 +237,18 @@ func plain(r ring.Replica) ring.Replica { return ring.Replica{Partition: r.Parti
 // nodeUp makes what is shared with the node due: it may have missed something.
 func (m *Manager) nodeUp(node string) {
 	m.up[node] = true
+	m.recheck(node)
+}
+
+// recheck makes what is shared with the node due, and once more what is being compared.
+func (m *Manager) recheck(node string) {
 	for w := range m.all() {
-		if w.There.Node == node {
-			w.due, w.fails = min(w.due, m.now), 0
+		if w.There.Node != node {
+			continue
+		}
+		w.due, w.fails = min(w.due, m.now), 0
+		if m.compares(w) {
+			w.again = m.now
 		}
 	}
 }

@@ -251,12 +251,34 @@ func TestWorldsConverge(t *testing.T) {
 	}
 }
 
-// A node that comes back is compared with at once, long before the period is over.
+// A node that comes back is compared with at once, long before the period is over; and so is
+// one that was away so shortly that nobody held it to be down.
 func TestANodeThatIsBackIsComparedSoon(t *testing.T) {
+	t.Run("held to be down", func(t *testing.T) {
+		isComparedSoon(t, func(w *world, name string, back bool) {
+			if back {
+				w.step(name, NodeUp{"n3"})
+				w.step("n3", NodeUp{name})
+			} else {
+				w.step(name, NodeDown{"n3"})
+			}
+		})
+	})
+	t.Run("away unseen", func(t *testing.T) {
+		isComparedSoon(t, func(w *world, name string, back bool) {
+			if back {
+				w.step(name, Restarted{"n3"})
+				w.step("n3", Restarted{name})
+			}
+		})
+	})
+}
+
+func isComparedSoon(t *testing.T, sees func(w *world, name string, back bool)) {
 	w := newWorld(t, 2, 3, Limits{Every: 24 * time.Hour})
 	w.runFor(time.Minute)
 	for _, name := range []string{"n1", "n2"} {
-		w.step(name, NodeDown{"n3"})
+		sees(w, name, false)
 	}
 	w.nodes["n3"].down = true
 	for i := range 50 {
@@ -265,8 +287,7 @@ func TestANodeThatIsBackIsComparedSoon(t *testing.T) {
 	w.runFor(time.Minute)
 	w.nodes["n3"].down = false
 	for _, name := range []string{"n1", "n2"} {
-		w.step(name, NodeUp{"n3"})
-		w.step("n3", NodeUp{name})
+		sees(w, name, true)
 	}
 	before := len(w.notes)
 	w.runFor(time.Minute)

@@ -20,12 +20,13 @@ type mender struct {
 	stepping bool
 	wakes    int // so far; only the last one counts
 
-	expected map[uint64]bool // stores that a replica is still to confirm, by their asks
+	expected map[uint64]bool  // stores that a replica is still to confirm, by their asks
+	lives    map[*node]uint64 // the latest in which others were met
 }
 
 // start begins with nothing in hand.
 func (m *mender) start(n *node) {
-	*m = mender{n: n, expected: make(map[uint64]bool)}
+	*m = mender{n: n, expected: make(map[uint64]bool), lives: make(map[*node]uint64)}
 	w := &n.s.weather
 	if w.MendEvery == 0 {
 		return
@@ -53,6 +54,18 @@ func (m *mender) sighted(c membership.Sighting) {
 		return
 	}
 	m.feed(antientropy.NodeDown{Node: c.Node})
+}
+
+// met notes that another node is there in a life.
+func (m *mender) met(other *node, life uint64) {
+	before := m.lives[other]
+	if before >= life {
+		return
+	}
+	m.lives[other] = life
+	if before != 0 {
+		m.feed(antientropy.Restarted{Node: other.name})
+	}
 }
 
 // heard notes what a vnode has answered, if that makes its home suspect.

@@ -373,6 +373,7 @@ func (n *node) knows(other *node) bool {
 func (n *node) heard(from *node, life, epoch uint64) {
 	n.s.net.link(n, from).heard = n.s.now
 	n.changes(n.detector.Heard(n.s.now, from.name))
+	n.mender.met(from, life)
 	n.topology.heard(from, life, epoch)
 }
 

@@ -144,6 +144,8 @@ type recorder struct {
 	heard  map[string]int
 	epochs map[string][]uint64 // that were told
 
+	restarted []string // nodes that have begun another life
+
 	reaped   uint64 // the last reaping that another node has told of
 	outdated uint64 // the newest epoch that another node has heard of this one
 	outlived uint64 // the life in which another node has met this one
@@ -166,6 +168,13 @@ func (r *recorder) Heard(node string, epoch uint64) {
 	defer r.mu.Unlock()
 	r.heard[node]++
 	r.epochs[node] = append(r.epochs[node], epoch)
+	r.news()
+}
+
+func (r *recorder) Restarted(node string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restarted = append(r.restarted, node)
 	r.news()
 }
 

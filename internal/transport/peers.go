@@ -216,11 +216,17 @@ func (p *peer) gone() error {
 	return fmt.Errorf("%s is not a member any more", p.name)
 }
 
-// shows notes that the peer, with a hello, has shown an epoch in a life.
+// shows notes that the peer, with a hello, has shown an epoch in a life, and tells the
+// handler if it has begun another one.
 func (p *peer) shows(theirs *hello, epoch uint64) {
 	p.news.Lock()
-	defer p.news.Unlock()
+	met := p.lives.Now
 	p.lives.Hear(theirs.life, epoch, theirs.high >= orderedProtocol)
+	another := met != 0 && p.lives.Now != met
+	p.news.Unlock()
+	if another {
+		p.mesh.cfg.Handler.Restarted(p.name)
+	}
 }
 
 // tell tells the handler that the peer was heard, and its epoch. It does so not

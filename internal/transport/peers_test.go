@@ -342,6 +342,28 @@ func TestNodeBeginsWithAnOlderEpochThanItHasShown(t *testing.T) {
 	})
 }
 
+// That a node has begun anew is told once for each life, however soon it is back, and not for
+// the first life, nor for another connection in the same one.
+func TestANodeThatHasBegunAnewIsTold(t *testing.T) {
+	both(t, func(t *testing.T, j joiner) {
+		ra := newRecorder(silent)
+		member(t, j, "n1", Config{Timing: quick, Handler: ra})
+		for i, life := range []uint64{3, 3, 5, 9} {
+			ra.mu.Lock()
+			heard := ra.heard["n2"]
+			ra.mu.Unlock()
+			b := member(t, j, "n2", Config{Timing: quick, Handler: newRecorder(silent), Life: life})
+			ra.await(t, fmt.Sprintf("n1 hears n2 in life %d", life), func() bool { return ra.heard["n2"] > heard })
+			b.Close()
+			ra.mu.Lock()
+			if want := max(0, i-1); len(ra.restarted) != want {
+				t.Errorf("in life %d: told of %v", life, ra.restarted)
+			}
+			ra.mu.Unlock()
+		}
+	})
+}
+
 // A node that begins a life earlier than one in which another node has met it has no
 // connection with that node, whoever dials, and is told why.
 func TestNodeBeginsAnEarlierLife(t *testing.T) {

@@ -105,6 +105,10 @@ type Handler interface {
 	// and why. It is called after every failed attempt.
 	Refused(node string, err error)
 
+	// Restarted says that the node has begun another life than the one in which this mesh
+	// has met it, however short it was away.
+	Restarted(node string)
+
 	// Outdated says that the node has heard this one show an epoch, before this
 	// mesh began, that is newer than the one with which it began: its disk is
 	// older than it was. As long as the answer is an error there is no

@@ -1,8 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/kv"
@@ -80,6 +83,28 @@ func CodeOf(err error) Code {
 		}
 	}
 	return CodeInternal
+}
+
+// NumberAfter is the number that follows these words in the text of an error; 0: there is
+// none. Some errors tell their numbers only there, since they may have come from another
+// node.
+func NumberAfter(err error, words string) int {
+	_, rest, _ := strings.Cut(err.Error(), words)
+	end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(rest)
+	}
+	n, err := strconv.Atoi(rest[:end])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Replicas is how many replicas a request has to do with, as an error says that asks for
+// more of them; 0: it does not say.
+func Replicas(err error) int {
+	return cmp.Or(NumberAfter(err, "there are "), NumberAfter(err, "there is "), NumberAfter(err, "the bucket's "))
 }
 
 // Failure is a replica that did not grant a request, and why.

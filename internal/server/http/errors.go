@@ -95,8 +95,8 @@ func statusOfCluster(code api.Code) int {
 	return http.StatusConflict
 }
 
-// text is the body of an error on Riak's routes. Replicas is N of the bucket.
-func text(err error, replicas int) string {
+// text is the body of an error on Riak's routes.
+func text(err error) string {
 	var bad *requestError
 	if errors.As(err, &bad) {
 		return bad.text
@@ -107,7 +107,7 @@ func text(err error, replicas int) string {
 	}
 	var invalid *kv.InvalidError
 	if errors.As(err, &invalid) && isQuorum(invalid.What) {
-		return "Specified w/dw/pw/node_confirms values invalid for bucket n value of " + strconv.Itoa(replicas) + "\n"
+		return "Specified w/dw/pw/node_confirms values invalid for bucket n value of " + strconv.Itoa(api.Replicas(invalid)) + "\n"
 	}
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
@@ -161,7 +161,7 @@ func (h *handler) fail(w http.ResponseWriter, t target, err error, c kv.Context,
 	if errors.Is(err, kv.ErrInDoubt) {
 		head["X-Tanodb-In-Doubt"] = []string{"true"}
 	}
-	body := text(err, h.replicas(err))
+	body := text(err)
 	if errors.Is(err, kv.ErrBucketType) {
 		body = "Unknown bucket type: " + t.key.Type + "\n"
 	}
@@ -180,14 +180,6 @@ func retryAfter(err error) string {
 		wait = limit.RetryAfter()
 	}
 	return strconv.FormatInt(int64(max(1, math.Ceil(wait.Seconds()))), 10)
-}
-
-// replicas is N, for an error that names it.
-func (h *handler) replicas(err error) int {
-	if !errors.Is(err, kv.ErrInvalid) {
-		return 0 // a status is dear, and no text would name it
-	}
-	return h.node.Status().Replicas
 }
 
 // oneLine makes a text fit for a header.

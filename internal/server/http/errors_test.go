@@ -41,6 +41,8 @@ func TestErrorsOnRiaksRoutes(t *testing.T) {
 		{kv.ErrContext, 400, "invalid context\n", ""},
 		{&kv.InvalidError{What: "key", Problem: "cannot be zero-length"}, 400, "key cannot be zero-length\n", ""},
 		{&kv.InvalidError{What: "W", Problem: "is 4; there are 3 replicas"}, 400, "Specified w/dw/pw/node_confirms values invalid for bucket n value of 3\n", ""},
+		{&kv.InvalidError{What: "R", Problem: "is 2; there is 1 replica"}, 400, "Specified w/dw/pw/node_confirms values invalid for bucket n value of 1\n", ""},
+		{&kv.InvalidError{What: "N", Problem: "must be from 1 to the bucket's 5"}, 400, "Specified w/dw/pw/node_confirms values invalid for bucket n value of 5\n", ""},
 		{kv.ErrTooManySiblings, 409, "too many siblings\n", ""},
 		{kv.ErrTooLarge, 413, "object is too large\n", ""},
 		{kv.ErrInternal, 500, "Error:\ninternal error\n", ""},

@@ -30,7 +30,7 @@ func (c *conn) fetchData(r *request) error {
 		N: int(min(m.GetNVal(), maxQuorum)), Timeout: milliseconds(m.GetTimeout()), Linger: milliseconds(m.Ask.GetLinger()),
 	}
 	if m.NodeConfirms != nil {
-		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N)
+		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N, k)
 	}
 	d, err := c.server.o.Data.Fetch(c.context(), k, o)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
@@ -71,7 +71,7 @@ func (c *conn) updateData(r *request) error {
 		N: int(min(m.GetNVal(), maxQuorum)), Timeout: milliseconds(m.GetTimeout()),
 	}
 	if m.NodeConfirms != nil {
-		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N)
+		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N, k)
 	}
 	a := askOf(m.Ask)
 	if err := asked(&o, &a); err != nil {
@@ -117,7 +117,7 @@ func (c *conn) dataKey(p *place, ask *riakpb.TanoAsk) (kv.Key, error) {
 // dataReason is the answer to an error of a data type.
 func (c *conn) dataReason(err error, k kv.Key, d *kv.Data, n int, ask *riakpb.TanoAsk) error {
 	return reason(err, &story{
-		bucketType: k.Type, data: true, replies: d.Replies, n: n, replicas: c.replicas, own: ask != nil, context: d.Context,
+		bucketType: k.Type, data: true, replies: d.Replies, n: n, own: ask != nil, context: d.Context,
 	})
 }
 
@@ -142,7 +142,7 @@ func (c *conn) getCounter(r *request) error {
 	}
 	o := kv.ReadOptions{R: optional(m.R), PR: optional(m.Pr), BasicQuorum: toggle(m.BasicQuorum), NotFoundOK: toggle(m.NotfoundOk)}
 	if m.NodeConfirms != nil {
-		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0)
+		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0, k)
 	}
 	d, err := c.server.o.Data.Fetch(c.context(), k, o)
 	answer := &riakpb.RpbCounterGetResp{}
@@ -167,7 +167,7 @@ func (c *conn) updateCounter(r *request) error {
 	}
 	o := kv.WriteOptions{W: optional(m.W), DW: optional(m.Dw), PW: optional(m.Pw), ReturnBody: m.GetReturnvalue()}
 	if m.NodeConfirms != nil {
-		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0)
+		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0, k)
 	}
 	d, err := c.server.o.Data.Update(c.context(), k, kv.CounterOp(m.GetAmount()), o)
 	if err != nil {

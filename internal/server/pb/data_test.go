@@ -245,7 +245,7 @@ func TestEveryErrorOfADataTypeHasItsWords(t *testing.T) {
 		{quorumError("update", "W", 2, 1), "{w_val_unsatisfied,2,1}"},
 		{quorumError("update", "DW", 2, 1), "{dw_val_unsatisfied,2,1}"},
 		{quorumError("update", "PW", 2, 1), "{pw_val_unsatisfied,2,1}"},
-		{&kv.InvalidError{What: "W", Problem: "is 9"}, "{n_val_violation,3}"},
+		{&kv.InvalidError{What: "W", Problem: "is 9; there are 3 replicas"}, "{n_val_violation,3}"},
 		{kv.ErrBucketType, "Error no bucket type `<<\"sets\">>`"},
 		{fmt.Errorf("%w: it would be 52428900 bytes", kv.ErrTooLarge), "{too_large,52428900}"},
 		{&kv.DataError{Cause: kv.ErrPrecondition, Text: "{precondition,why}"}, "{precondition,why}"},

@@ -1,13 +1,13 @@
 package pb
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -70,7 +70,6 @@ type story struct {
 	data       bool   // it is about a data type, of which Riak has other words for an unknown type
 	replies    []kv.Reply
 	n          int        // the request's n_val; 0: it had none
-	replicas   func() int // N of the bucket
 	value      int        // bytes of the value that was to be written
 	own        bool       // our own client asks
 	context    kv.Context // that came with the error
@@ -103,9 +102,9 @@ func wording(err error, s *story) wireError {
 	}
 	switch {
 	case errors.Is(err, kv.ErrTooManySiblings):
-		return wireError(fmt.Sprintf("{too_many_siblings,%d}", max(kv.MaxSiblings+1, numberAfter(err, "would hold "))))
+		return wireError(fmt.Sprintf("{too_many_siblings,%d}", max(kv.MaxSiblings+1, api.NumberAfter(err, "would hold "))))
 	case errors.Is(err, kv.ErrTooLarge):
-		return wireError(tooLarge(int64(max(kv.MaxObject+1, s.value, numberAfter(err, "would be ")))))
+		return wireError(tooLarge(int64(max(kv.MaxObject+1, s.value, api.NumberAfter(err, "would be ")))))
 	case errors.Is(err, kv.ErrBucketType) && s.data:
 		return wireError("Error no bucket type `" + erlang(s.bucketType) + "`")
 	case errors.Is(err, kv.ErrBucketType):
@@ -171,7 +170,7 @@ func violation(e *kv.InvalidError, s *story) string {
 	case "N":
 		return fmt.Sprintf("{n_val_violation,%d}", s.n)
 	case "R", "PR", "W", "DW", "PW", "node_confirms":
-		return fmt.Sprintf("{n_val_violation,%d}", cmp.Or(s.n, s.replicas()))
+		return fmt.Sprintf("{n_val_violation,%d}", api.Replicas(e))
 	case "value":
 		return tooLarge(int64(s.value))
 	}
@@ -180,22 +179,6 @@ func violation(e *kv.InvalidError, s *story) string {
 
 // tooLarge is the answer to an object, or a frame, of n bytes.
 func tooLarge(n int64) string { return fmt.Sprintf("{too_large,%d}", n) }
-
-// numberAfter is the number that follows these words in the text of an error; 0:
-// there is none. The errors of siblings and sizes tell their number only there,
-// since they may have come from another node.
-func numberAfter(err error, words string) int {
-	_, rest, found := strings.Cut(err.Error(), words)
-	if !found {
-		return 0
-	}
-	digits, _, _ := strings.Cut(rest, " ")
-	n, err := strconv.Atoi(digits)
-	if err != nil {
-		return 0
-	}
-	return n
-}
 
 // erlang is a binary as Erlang prints it.
 func erlang(s string) string {

@@ -93,7 +93,7 @@ func (c *conn) pages(b kv.Bucket, q *indexQuery, page int, fn func([]kv.IndexMat
 		}
 		got, err := c.server.o.Indexes.Index(c.context(), b, q.IndexQuery)
 		if err != nil {
-			return "", reason(err, &story{bucketType: b.Type, replicas: c.replicas})
+			return "", reason(err, &story{bucketType: b.Type})
 		}
 		if err := fn(got.Matches); err != nil {
 			return "", err
@@ -150,7 +150,7 @@ func (c *conn) indexPage(b kv.Bucket, q *indexQuery, a *riakpb.TanoAsk) error {
 	q.Token, q.Limit = string(a.Token), int(min(a.GetLimit(), maxQuorum))
 	page, err := c.server.o.Indexes.Index(c.context(), b, q.IndexQuery)
 	if err != nil {
-		return reason(err, &story{bucketType: b.Type, replicas: c.replicas, own: true})
+		return reason(err, &story{bucketType: b.Type, own: true})
 	}
 	c.out.begin(riakpb.IndexResp)
 	c.out.matches(page.Matches, true)

@@ -27,7 +27,7 @@ func (c *conn) listKeys(r *request) error {
 	for {
 		page, err := c.server.node.Keys(c.context(), b, o)
 		if err != nil {
-			return reason(err, &story{bucketType: b.Type, replicas: c.replicas})
+			return reason(err, &story{bucketType: b.Type})
 		}
 		c.out.names(riakpb.ListKeysResp, page.Keys, page.Next == "")
 		if page.Next == "" {
@@ -45,7 +45,7 @@ func (c *conn) onePage(b kv.Bucket, o kv.ListOptions, a *riakpb.TanoAsk) error {
 	o.Token, o.Limit = string(a.Token), int(min(a.GetLimit(), maxQuorum))
 	page, err := c.server.node.Keys(c.context(), b, o)
 	if err != nil {
-		return reason(err, &story{bucketType: b.Type, replicas: c.replicas, own: true})
+		return reason(err, &story{bucketType: b.Type, own: true})
 	}
 	c.out.begin(riakpb.ListKeysResp)
 	for _, name := range page.Keys {
@@ -97,7 +97,7 @@ func (c *conn) listBuckets(r *request) error {
 	for size := 0; ; {
 		page, err := c.server.o.Buckets.Buckets(c.context(), bucketType, o)
 		if err != nil {
-			return reason(err, &story{bucketType: bucketType, replicas: c.replicas})
+			return reason(err, &story{bucketType: bucketType})
 		}
 		if m.GetStream() {
 			c.out.names(riakpb.ListBucketsResp, page.Buckets, page.Next == "")
@@ -137,7 +137,7 @@ func (c *conn) preflist(r *request) error {
 	}
 	k := c.key(&p)
 	if err := k.Validate(); err != nil {
-		return reason(err, &story{replicas: c.replicas})
+		return reason(err, &story{})
 	}
 	var list riakpb.RpbGetBucketKeyPreflistResp
 	for _, reply := range c.server.node.Explain(k) {

@@ -184,6 +184,11 @@ func (q *IndexQuery) Span() (field, start, end string, err error) {
 	return field, start, end, q.checkRegex(field)
 }
 
+// ListsKeys reports whether the query is a list of a bucket's keys by another name.
+func (q *IndexQuery) ListsKeys() bool {
+	return strings.EqualFold(q.Field, IndexBucket) || q.Range && strings.EqualFold(q.Field, IndexKey)
+}
+
 // checkRegex reports whether the terms of the field can be held against the expression.
 func (q *IndexQuery) checkRegex(field string) error {
 	if q.TermRegex == "" {

@@ -22,8 +22,7 @@ type indexQuery struct {
 // listsKeys reports whether the query is a list of a bucket's keys by another name, and of
 // more of them than a page.
 func (q *indexQuery) listsKeys() bool {
-	all := strings.EqualFold(q.Field, kv.IndexBucket) || strings.EqualFold(q.Field, kv.IndexKey)
-	return all && (q.most == 0 || q.most > kv.MaxPage)
+	return q.ListsKeys() && (q.most == 0 || q.most > kv.MaxPage)
 }
 
 // parseIndex reads a query. The terms are shown of ranges only, as in Riak.

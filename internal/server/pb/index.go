@@ -15,6 +15,12 @@ type indexQuery struct {
 	terms bool // tell by what terms keys were found
 }
 
+// listsKeys reports whether the query is a list of a bucket's keys by another name, and of
+// more of them than a page.
+func (q *indexQuery) listsKeys() bool {
+	return q.ListsKeys() && (q.most == 0 || q.most > kv.MaxPage)
+}
+
 // parseIndex reads a query. The terms are shown of ranges only, as in Riak.
 func parseIndex(m *riakpb.RpbIndexReq) (q indexQuery, err error) {
 	q.IndexQuery = kv.IndexQuery{
@@ -77,6 +83,11 @@ func (c *conn) index(r *request) error {
 	switch {
 	case m.Ask != nil:
 		return c.indexPage(b, &q, m.Ask)
+	case q.listsKeys() && !c.server.o.AllowsLists():
+		if m.GetStream() {
+			return forbidden("stream_secondary_index")
+		}
+		return forbidden("secondary_index")
 	case m.GetStream():
 		return c.indexStream(b, &q)
 	}

@@ -115,6 +115,29 @@ func TestListsThatAreNotAllowed(t *testing.T) {
 	c.ask(riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{}, riakpb.ListBucketsResp, &riakpb.RpbListBucketsResp{})
 }
 
+// An index of all keys is a list of them by another name.
+func TestListsByAnIndexThatAreNotAllowed(t *testing.T) {
+	f := &fake{}
+	allowed := false
+	c := dial(t, f, Options{Indexes: f, AllowsLists: func() bool { return allowed }})
+	for _, q := range []*riakpb.RpbIndexReq{equal("$bucket", "_"), between("$KEY", "a", "z")} {
+		allowed, q.Stream, q.MaxResults = false, nil, nil
+		c.fails(riakpb.IndexReq, q, "Operation '{riak_kv,secondary_index}' is not enabled")
+		q.MaxResults = proto.Uint32(kv.MaxPage + 1)
+		c.fails(riakpb.IndexReq, q, "Operation '{riak_kv,secondary_index}' is not enabled")
+		q.Stream = proto.Bool(true)
+		c.fails(riakpb.IndexReq, q, "Operation '{riak_kv,stream_secondary_index}' is not enabled")
+		q.Stream, q.MaxResults = nil, proto.Uint32(kv.MaxPage)
+		c.ask(riakpb.IndexReq, q, riakpb.IndexResp, &riakpb.RpbIndexResp{})
+		q.MaxResults, q.Ask = nil, &riakpb.TanoAsk{} // page by page, as our own client
+		c.ask(riakpb.IndexReq, q, riakpb.IndexResp, &riakpb.RpbIndexResp{})
+		q.Ask, allowed = nil, true
+		c.ask(riakpb.IndexReq, q, riakpb.IndexResp, &riakpb.RpbIndexResp{})
+	}
+	allowed = false
+	c.ask(riakpb.IndexReq, between("f_bin", "a", "z"), riakpb.IndexResp, &riakpb.RpbIndexResp{})
+}
+
 func TestThePatienceWithClientsIsThatOfTheOptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewServer(&fake{}, Options{ReadGrace: 3 * time.Second, WriteGrace: 4 * time.Second, Slowest: 1000})

@@ -39,6 +39,7 @@ func TestIndexQueries(t *testing.T) {
 		{"$key/k4/k9", `{"keys":["k4","k5"]}`},
 		{"$bucket/b", `{"keys":["k1","k2","k3","k4","k5"]}`},
 		{"$bucket/_/_?return_terms=true", `{"keys":["k1","k2","k3","k4","k5"]}`},
+		{"n_int/3?timeout=0", `{"keys":["k3"]}`}, // Python's client says so that it would wait for ever
 		{"w_bin/all?pagination_sort=true", `{"keys":["k1","k2","k3","k4","k5"]}`},
 	} {
 		c.body(c.want(200, "GET", "/buckets/b/index/"+tt.path, ""), tt.want+"\n")

@@ -16,7 +16,7 @@ import (
 //	r pr w dw pw rw a number, or one, quorum, all, default; rw stands for r and w of a delete
 //	node_confirms   a number of distinct nodes
 //	basic_quorum notfound_ok sloppy_quorum returnbody   true, false or default
-//	timeout         milliseconds for the whole request
+//	timeout         milliseconds for the whole request; 0: the default
 //	include_context true or false: show the context of a data type; true
 //
 // On Riak's routes, where others than these are ignored, as there:
@@ -240,10 +240,11 @@ func parseBool(name, value string) (bool, error) {
 	return t.Or(false), err
 }
 
-// parseTimeout reads milliseconds, at least one.
+// parseTimeout reads milliseconds. None are the default, as over Protocol Buffers: clients say
+// so that they would wait for ever.
 func parseTimeout(value string) (time.Duration, error) {
 	ms, err := strconv.ParseUint(value, 10, 64)
-	if err != nil || ms == 0 || ms > uint64(kv.MaxTimeout/time.Millisecond) {
+	if err != nil || ms > uint64(kv.MaxTimeout/time.Millisecond) {
 		return 0, badRequest("Bad timeout value " + strconv.Quote(value) + "\n")
 	}
 	return time.Duration(ms) * time.Millisecond, nil

@@ -29,6 +29,7 @@ func TestParametersOfARead(t *testing.T) {
 		"sloppy_quorum=default":                 {},
 		"timeout=1500":                          {Timeout: 1500 * time.Millisecond},
 		"timeout=86400000":                      {Timeout: kv.MaxTimeout},
+		"timeout=0":                             {},
 		"w=2&dw=2&pw=2&rw=2":                    {},
 		"something=else&asis=true&linger=5&r=2": {R: 2},
 	} {
@@ -120,7 +121,6 @@ func TestParametersThatCannotBeMeant(t *testing.T) {
 		"returnbody=x":          "returnbody query parameter must be true or false\n",
 		"timeout=x":             "Bad timeout value \"x\"\n",
 		"timeout=-1":            "Bad timeout value \"-1\"\n",
-		"timeout=0":             "Bad timeout value \"0\"\n",
 		"timeout=86400001":      "Bad timeout value \"86400001\"\n",
 		"timeout=1e3":           "Bad timeout value \"1e3\"\n",
 		"n_val=x":               "n_val query parameter must be an integer\n",

@@ -21,7 +21,7 @@ func (c *conn) fetchData(r *request) error {
 	if err := decode(r, &m); err != nil {
 		return err
 	}
-	k, err := c.dataKey(&place{m.Type, m.Bucket, m.Key}, m.Ask)
+	k, err := c.dataKey(&place{m.Type, m.Bucket, m.Key})
 	if err != nil {
 		return err
 	}
@@ -58,13 +58,16 @@ func (c *conn) updateData(r *request) error {
 	if made {
 		p.key = []byte(rand.Text())
 	}
-	k, err := c.dataKey(&p, m.Ask)
+	k, err := c.dataKey(&p)
 	if err != nil {
 		return err
 	}
 	op, err := m.Op.KVOp()
 	if err != nil {
 		return decodingError(err.Error())
+	}
+	if k.Type == "" && m.Ask == nil && (op == nil || op.Kind() != kv.Counter) {
+		return errNoCounter
 	}
 	o := kv.WriteOptions{
 		Context: m.Context, W: optional(m.W), DW: optional(m.Dw), PW: optional(m.Pw), ReturnBody: m.GetReturnBody(), SloppyQuorum: toggle(m.SloppyQuorum),
@@ -98,20 +101,16 @@ func (c *conn) updateData(r *request) error {
 	return c.out.messageTold(riakpb.DataUpdateResp, answer, &told{replies: d.Replies})
 }
 
-// dataKey is the key of a data type. One without a bucket type is none to Riak's
-// clients: a counter there has messages of its own.
-func (c *conn) dataKey(p *place, ask *riakpb.TanoAsk) (kv.Key, error) {
+// dataKey is the key of a data type. One of the bucket type "default" is a counter of
+// Riak 1.4, which has messages of its own too.
+func (c *conn) dataKey(p *place) (kv.Key, error) {
 	if err := p.check(); err != nil {
 		return kv.Key{}, err
 	}
-	k := c.key(p)
-	switch {
-	case c.server.o.Data == nil:
+	if c.server.o.Data == nil {
 		return kv.Key{}, errNoData
-	case k.Type == "" && ask == nil:
-		return kv.Key{}, errUntyped
 	}
-	return k, nil
+	return c.key(p), nil
 }
 
 // dataReason is the answer to an error of a data type.
@@ -136,7 +135,7 @@ func (c *conn) getCounter(r *request) error {
 	if err := decode(r, &m); err != nil {
 		return err
 	}
-	k, err := c.counterKey(m.Bucket, m.Key)
+	k, err := c.dataKey(&place{bucket: m.Bucket, key: m.Key})
 	if err != nil {
 		return err
 	}
@@ -161,7 +160,7 @@ func (c *conn) updateCounter(r *request) error {
 	if err := decode(r, &m); err != nil {
 		return err
 	}
-	k, err := c.counterKey(m.Bucket, m.Key)
+	k, err := c.dataKey(&place{bucket: m.Bucket, key: m.Key})
 	if err != nil {
 		return err
 	}
@@ -178,18 +177,6 @@ func (c *conn) updateCounter(r *request) error {
 		answer.Value = &d.Value.Counter
 	}
 	return c.out.message(riakpb.CounterUpdateResp, answer)
-}
-
-// counterKey is the key of a counter of a bucket without a type.
-func (c *conn) counterKey(bucket, key []byte) (kv.Key, error) {
-	p := place{bucket: bucket, key: key}
-	if err := p.check(); err != nil {
-		return kv.Key{}, err
-	}
-	if c.server.o.Data == nil {
-		return kv.Key{}, errNoData
-	}
-	return c.key(&p), nil
 }
 
 // decodeOp reads an operation by the generated code. What that makes of small pieces is

@@ -27,7 +27,7 @@ const (
 	errNoBuckets    = wireError("listing buckets is not supported by this server")
 	errManyBuckets  = wireError("the buckets are too many for one answer; list them with stream")
 	errNoData       = wireError("data types are not supported by this server")
-	errUntyped      = wireError("`undefined` is not a supported type")
+	errNoCounter    = wireError("non-counter operation on default bucket")
 	errNoIndexes    = wireError("secondary index queries are not supported by this server")
 	errEquality     = wireError("Invalid equality query undefined")
 	errNoResults    = wireError("Invalid \"max_results\". 0 is not a positive integer")

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -137,6 +138,9 @@ func (h *handler) pages(r *http.Request, t target, q indexQuery, page int, fn fu
 			q.Limit = min(left, page)
 		}
 		got, err := h.node.Index(r.Context(), t.bucket(), q.IndexQuery)
+		if errors.Is(err, kv.ErrInvalid) && q.Inverted() {
+			err = nil // and nothing is found
+		}
 		if err == nil {
 			err = fn(got.Matches)
 		}

@@ -1,6 +1,7 @@
 package pb
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -103,6 +104,9 @@ func (c *conn) pages(b kv.Bucket, q *indexQuery, page int, fn func([]kv.IndexMat
 			q.Limit = min(left, page)
 		}
 		got, err := c.server.o.Indexes.Index(c.context(), b, q.IndexQuery)
+		if errors.Is(err, kv.ErrInvalid) && q.Inverted() {
+			return "", fn(nil)
+		}
 		if err != nil {
 			return "", reason(err, &story{bucketType: b.Type})
 		}

@@ -37,6 +37,7 @@ var (
 	errNoRoute      = &requestError{http.StatusNotFound, "there is no such resource\n"}
 	errMethod       = &requestError{http.StatusMethodNotAllowed, "the resource does not have this method; see the Allow header\n"}
 	errContentType  = &requestError{http.StatusBadRequest, "Missing Content-Type request header"}
+	errAsIs         = badRequest("asis is not supported: a version is always made by the vnode that coordinates the write\n")
 	errBodyLarge    = &requestError{http.StatusRequestEntityTooLarge, "the value is too large; the limit is " + strconv.Itoa(kv.MaxObject) + " bytes\n"}
 	errBodyShort    = &requestError{http.StatusBadRequest, "the body ended before its Content-Length\n"}
 	errBodySlow     = &requestError{http.StatusRequestTimeout, "the body came too slowly\n"}

@@ -247,7 +247,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // object serves a key.
 func (h *handler) object(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return
@@ -268,7 +268,7 @@ func (h *handler) object(w http.ResponseWriter, r *http.Request, t target) {
 
 // bucket serves a bucket's keys.
 func (h *handler) bucket(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return

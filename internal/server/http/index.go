@@ -107,7 +107,7 @@ func (l *riakMatches) add(matches []kv.IndexMatch) {
 
 // index answers a query.
 func (h *handler) index(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return
@@ -234,7 +234,7 @@ func (l *riakBuckets) add(names []string) {
 
 // buckets lists the buckets of a type.
 func (h *handler) buckets(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	switch {
 	case err != nil:
 		h.refuse(w, t, err)

@@ -69,7 +69,7 @@ const defaultHot = 20
 
 // hot answers with the keys that stand out on this node.
 func (h *handler) hot(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return

@@ -123,8 +123,11 @@ func (h *handler) written(w http.ResponseWriter, r *http.Request, t target, p *p
 // write does what a PUT or POST asks for.
 func (h *handler) write(w http.ResponseWriter, r *http.Request, t target, p *params) (kv.Receipt, error) {
 	head := r.Header
-	if first(head, "Content-Type") == "" && !t.own {
+	switch {
+	case first(head, "Content-Type") == "" && !t.own:
 		return kv.Receipt{}, errContentType
+	case p.asIs:
+		return kv.Receipt{}, errAsIs
 	}
 	v, err := parseValue(head, nil)
 	if err != nil {

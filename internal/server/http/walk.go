@@ -84,7 +84,7 @@ func (t target) walkSteps() ([]step, error) {
 
 // walk answers with what the steps come to.
 func (h *handler) walk(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, false)
+	p, err := h.params(r, t)
 	var steps []step
 	if err == nil {
 		steps, err = t.walkSteps()

@@ -26,7 +26,8 @@ func (q *indexQuery) listsKeys() bool {
 	return q.ListsKeys() && (q.most == 0 || q.most > kv.MaxPage)
 }
 
-// parseIndex reads a query. The terms are shown of ranges only, as in Riak.
+// parseIndex reads a query. The terms are shown of ranges only, and not those that are the
+// keys or the bucket, as in Riak: its client for Java looks for the keys apart then.
 func parseIndex(t target, p *params) (q indexQuery, err error) {
 	q.IndexQuery = t.indexQuery()
 	q.TermRegex, q.Token, q.Timeout = p.query.Get("term_regex"), p.query.Get("continuation"), p.timeout
@@ -36,7 +37,7 @@ func parseIndex(t target, p *params) (q indexQuery, err error) {
 	if q.terms, err = parseFlag("return_terms", p.query.Get("return_terms")); err != nil {
 		return q, err
 	}
-	q.terms = q.terms && q.Range && !strings.EqualFold(q.Field, kv.IndexBucket)
+	q.terms = q.terms && q.Range && !q.ListsKeys()
 	q.stream = p.query.Get("stream") == "true"
 	if most := p.query.Get("max_results"); most != "" {
 		n, err := strconv.ParseInt(most, 10, 64)

@@ -3,7 +3,6 @@ package pb
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
@@ -22,7 +21,8 @@ func (q *indexQuery) listsKeys() bool {
 	return q.ListsKeys() && (q.most == 0 || q.most > kv.MaxPage)
 }
 
-// parseIndex reads a query. The terms are shown of ranges only, as in Riak.
+// parseIndex reads a query. The terms are shown of ranges only, and not those that are the
+// keys or the bucket, as in Riak: its client for Java looks for the keys apart then.
 func parseIndex(m *riakpb.RpbIndexReq) (q indexQuery, err error) {
 	q.IndexQuery = kv.IndexQuery{
 		Field: string(m.Index), TermRegex: string(m.TermRegex), Token: string(m.Continuation), Timeout: milliseconds(m.GetTimeout()),
@@ -51,7 +51,7 @@ func parseIndex(m *riakpb.RpbIndexReq) (q indexQuery, err error) {
 	}
 	q.most = int(min(m.GetMaxResults(), maxResults))
 	q.Sort = m.GetPaginationSort() || q.most > 0 || q.Token != "" // a page is of something in order
-	q.terms = m.GetReturnTerms() && q.Range && !strings.EqualFold(q.Field, kv.IndexBucket)
+	q.terms = m.GetReturnTerms() && q.Range && !q.ListsKeys()
 	return q, nil
 }
 

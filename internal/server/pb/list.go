@@ -5,8 +5,9 @@ import (
 	"github.com/tanodb/tanodb/kv"
 )
 
-// listKeys serves RpbListKeysReq: messages of keys, and a last one that says
-// done. An error ends the listing.
+// listKeys serves RpbListKeysReq: messages of keys, and a last one that says done and
+// nothing else: Riak's client for Ruby would not look at keys beside it. An error ends
+// the listing.
 func (c *conn) listKeys(r *request) error {
 	var m riakpb.RpbListKeysReq
 	if err := decode(r, &m); err != nil {
@@ -29,8 +30,9 @@ func (c *conn) listKeys(r *request) error {
 		if err != nil {
 			return reason(err, &story{bucketType: b.Type})
 		}
-		c.out.names(riakpb.ListKeysResp, page.Keys, page.Next == "")
+		c.out.names(riakpb.ListKeysResp, page.Keys)
 		if page.Next == "" {
+			c.out.listed(riakpb.ListKeysResp)
 			return nil
 		}
 		if err := c.flush(); err != nil {
@@ -57,15 +59,22 @@ func (c *conn) onePage(b kv.Bucket, o kv.ListOptions, a *riakpb.TanoAsk) error {
 	return nil
 }
 
-// names makes a message of a listing: of keys or of buckets.
-func (f *frame) names(code riakpb.Code, names []string, done bool) {
+// names makes a message of a listing: of keys or of buckets. Of none there is no message.
+func (f *frame) names(code riakpb.Code, names []string) {
+	if len(names) == 0 {
+		return
+	}
 	f.begin(code)
 	for _, name := range names {
 		f.text(1, name)
 	}
-	if done {
-		f.varint(2, 1)
-	}
+	f.end()
+}
+
+// listed makes the last message of a listing.
+func (f *frame) listed(code riakpb.Code) {
+	f.begin(code)
+	f.varint(2, 1)
 	f.end()
 }
 
@@ -100,7 +109,7 @@ func (c *conn) listBuckets(r *request) error {
 			return reason(err, &story{bucketType: bucketType})
 		}
 		if m.GetStream() {
-			c.out.names(riakpb.ListBucketsResp, page.Buckets, page.Next == "")
+			c.out.names(riakpb.ListBucketsResp, page.Buckets)
 			if err := c.flush(); err != nil {
 				return err
 			}
@@ -118,8 +127,13 @@ func (c *conn) listBuckets(r *request) error {
 		}
 		o.Token = page.Next
 	}
-	if !m.GetStream() {
-		c.out.names(riakpb.ListBucketsResp, all, false)
+	switch {
+	case m.GetStream():
+		c.out.listed(riakpb.ListBucketsResp)
+	case len(all) == 0:
+		c.out.empty(riakpb.ListBucketsResp)
+	default:
+		c.out.names(riakpb.ListBucketsResp, all)
 	}
 	return nil
 }

@@ -39,9 +39,13 @@ type step struct {
 	keep        bool
 }
 
-// walks makes the path of a key, and what follows it, one of a walk. What has no commas is
-// none.
+// walks makes the path of a key, and what follows it, one of a walk, or of the key's
+// preference list. What has no commas is no walk.
 func (t target) walks(steps string) (target, error) {
+	if steps == "preflist" && !t.old {
+		t.resource = preflist
+		return t, nil
+	}
 	if !strings.Contains(steps, ",") {
 		return target{own: t.own}, errNoRoute
 	}

@@ -35,6 +35,7 @@ func TestParametersOfARead(t *testing.T) {
 	} {
 		f := newFake()
 		newClient(t, f).do("GET", k1+"?"+query, "")
+		want.Tombstones = true
 		if diff := cmp.Diff(want, f.read); diff != "" {
 			t.Errorf("?%s: %s", query, diff)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -34,13 +35,22 @@ func (c *conn) bucketOf(bucketType, bucket []byte) kv.Bucket {
 	return kv.Bucket{Type: c.bucketType, Name: c.bucket}
 }
 
-// replicas is the n_val of a bucket; where it cannot be known, that of the cluster.
-func (c *conn) replicas(b kv.Bucket) int {
-	if c.server.o.Properties != nil {
-		ps, err := c.server.o.Properties.BucketProps(c.context(), b)
-		if n, isNumber := strconv.Atoi(ps.Lookup("n_val")); err == nil && isNumber == nil {
-			return n
-		}
+// propsOfKey are the properties of a key's bucket; none: they cannot be known.
+func (c *conn) propsOfKey(k kv.Key) kv.Properties {
+	if c.server.o.Properties == nil {
+		return nil
+	}
+	ps, err := c.server.o.Properties.BucketProps(c.context(), kv.Bucket{Type: k.Type, Name: k.Bucket})
+	if err != nil {
+		return nil
+	}
+	return ps
+}
+
+// replicas is the n_val of a key's bucket; where it cannot be known, that of the cluster.
+func (c *conn) replicas(k kv.Key) int {
+	if n, err := strconv.Atoi(c.propsOfKey(k).Lookup("n_val")); err == nil {
+		return n
 	}
 	return c.server.node.Status().Replicas
 }
@@ -52,7 +62,7 @@ func (c *conn) confirms(field uint32, n int, k kv.Key) int {
 		if n > 0 {
 			return n
 		}
-		return c.replicas(kv.Bucket{Type: k.Type, Name: k.Bucket})
+		return c.replicas(k)
 	}
 	switch q := quorum(field); q {
 	case kv.None, kv.Default:
@@ -81,7 +91,7 @@ func (c *conn) get(r *request) error {
 	if q.confirms != 0 {
 		q.o.NodeConfirms = c.confirms(q.confirms, q.o.N, k)
 	}
-	q.o.Tombstones = !q.ask.own || q.ask.tombstones // that are siblings of live values: Riak shows them always
+	q.o.Tombstones = !q.ask.own || q.ask.tombstones // that are siblings of live values
 	q.o.Linger = milliseconds(q.ask.linger)
 	obj, err := c.server.node.Get(c.context(), k, q.o)
 	switch {
@@ -97,7 +107,11 @@ func (c *conn) get(r *request) error {
 		out.end()
 		return nil
 	}
-	out.contents(obj.Values, q.o.Head, q.ask.own)
+	values := obj.Values
+	if !q.ask.own {
+		values = api.Shown(values, func() kv.Properties { return c.propsOfKey(k) })
+	}
+	out.contents(values, q.o.Head, q.ask.own)
 	out.bytes(2, obj.Context)
 	c.finish(q.ask.own, obj.Replies)
 	return nil

@@ -185,6 +185,26 @@ func (e Error) quorum() error {
 	return q
 }
 
+// Standing is how many replicas are up, how many of them are primaries, and
+// whether any was asked at all.
+func Standing(replies []kv.Reply) (up, primaries int, asked bool) {
+	asked = len(replies) == 0 // nothing is known: not that it could not have been
+	for _, r := range replies {
+		switch r.Result {
+		case kv.Down:
+			continue
+		case kv.Pending:
+		default:
+			asked = true
+		}
+		up++
+		if r.Role == kv.Primary {
+			primaries++
+		}
+	}
+	return up, primaries, asked
+}
+
 // remote is an error that a server has told of.
 type remote struct {
 	text    string

@@ -97,14 +97,18 @@ func statusOfCluster(code api.Code) int {
 }
 
 // text is the body of an error on Riak's routes.
-func text(err error) string {
+func text(err error, replies []kv.Reply) string {
 	var bad *requestError
 	if errors.As(err, &bad) {
 		return bad.text
 	}
 	var q *kv.QuorumError
 	if errors.As(err, &q) && !q.Timeout {
-		return q.Need + "-value unsatisfied: " + strconv.Itoa(q.Got) + "/" + strconv.Itoa(q.Want) + "\n"
+		got := q.Got
+		if _, primaries, asked := api.Standing(replies); !asked && (q.Need == "PR" || q.Need == "PW") {
+			got = primaries
+		}
+		return q.Need + "-value unsatisfied: " + strconv.Itoa(got) + "/" + strconv.Itoa(q.Want) + "\n"
 	}
 	var invalid *kv.InvalidError
 	if errors.As(err, &invalid) && isQuorum(invalid.What) {
@@ -162,7 +166,7 @@ func (h *handler) fail(w http.ResponseWriter, t target, err error, c kv.Context,
 	if errors.Is(err, kv.ErrInDoubt) {
 		head["X-Tanodb-In-Doubt"] = []string{"true"}
 	}
-	body := text(err)
+	body := text(err, replies)
 	if errors.Is(err, kv.ErrBucketType) {
 		body = "Unknown bucket type: " + t.key.Type + "\n"
 	}

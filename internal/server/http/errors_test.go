@@ -60,6 +60,23 @@ func TestErrorsOnRiaksRoutes(t *testing.T) {
 	}
 }
 
+// A put or get that could not have been granted asks no replica: what Riak counts
+// then are the primaries that are up, as over Protocol Buffers.
+func TestPrimariesThatAreUpAreCounted(t *testing.T) {
+	f := newFake()
+	f.replies = []kv.Reply{
+		{Role: kv.Primary, Result: kv.Pending}, {Role: kv.Primary, Result: kv.Down}, {Role: kv.Primary, Result: kv.Down},
+		{Role: kv.Fallback, Result: kv.Pending},
+	}
+	for _, method := range []string{"GET", "PUT", "POST", "DELETE"} {
+		for _, need := range []string{"PR", "PW"} {
+			f.fail = &kv.QuorumError{Op: "put", Need: need, Want: 2}
+			c := newClient(t, f)
+			c.body(c.want(503, method, k1, "1", plain), need+"-value unsatisfied: 1/2\n")
+		}
+	}
+}
+
 func TestTheWholeErrorStandsInAHeader(t *testing.T) {
 	f := newFake()
 	f.fail = &kv.QuorumError{Op: "get", Need: "R", Want: 2, Got: 1, Failures: []kv.Failure{{Node: "n2", Why: "down\r\nfor good"}}}

@@ -17,7 +17,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request, t target, p *param
 	o.Head = r.Method == http.MethodHead
 	obj, err := h.read(r, t, o)
 	if err != nil {
-		h.fail(w, t, err, obj.Context, nil)
+		h.fail(w, t, err, obj.Context, obj.Replies)
 		return
 	}
 	if conditional(r.Header) {

@@ -104,7 +104,7 @@ func (h *handler) walk(w http.ResponseWriter, r *http.Request, t target) {
 	head.Head = true
 	from, err := h.node.Get(ctx, t.key, head)
 	if err != nil {
-		h.fail(w, t, err, from.Context, nil)
+		h.fail(w, t, err, from.Context, from.Replies)
 		return
 	}
 	out := newParts(w)

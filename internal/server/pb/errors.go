@@ -123,7 +123,7 @@ func wording(err error, s *story) wireError {
 // unsatisfied is a quorum that was not reached, in Riak's words. One that could
 // not have been, since too many nodes are down, has others.
 func unsatisfied(q *kv.QuorumError, replies []kv.Reply) string {
-	up, primaries, asked := standing(replies)
+	up, primaries, asked := api.Standing(replies)
 	got := q.Got
 	switch q.Need {
 	case "R", "W":
@@ -141,26 +141,6 @@ func unsatisfied(q *kv.QuorumError, replies []kv.Reply) string {
 		return fmt.Sprintf("{node_confirms_val_unsatisfied,%d,%d}", q.Want, q.Got)
 	}
 	return fmt.Sprintf("{%s_val_unsatisfied,%d,%d}", strings.ToLower(q.Need), q.Want, got)
-}
-
-// standing is how many replicas are up, how many of them are primaries, and
-// whether any was asked at all.
-func standing(replies []kv.Reply) (up, primaries int, asked bool) {
-	asked = len(replies) == 0 // nothing is known: not that it could not have been
-	for _, r := range replies {
-		switch r.Result {
-		case kv.Down:
-			continue
-		case kv.Pending:
-		default:
-			asked = true
-		}
-		up++
-		if r.Role == kv.Primary {
-			primaries++
-		}
-	}
-	return up, primaries, asked
 }
 
 // violation is an argument that cannot be meant, in Riak's words where it has

@@ -39,6 +39,9 @@ var (
 	// ErrLogin: the nodes do not take the client for who it says it is.
 	ErrLogin = errors.New("the nodes do not let this user in")
 
+	// ErrPermission: the user may not do that; nothing was done.
+	ErrPermission = errors.New("the user may not do that")
+
 	// ErrSiblings: a key holds several values, and Options.Resolve is not there.
 	ErrSiblings = errors.New("the key holds several values")
 )

@@ -489,6 +489,12 @@ func TestRiaksWords(t *testing.T) {
 		{"Invalid vclock: of another key", kv.ErrContext, false, false},
 		{"{insufficient_vnodes,1,need,2}", kv.ErrQuorum, false, true},
 		{"{w_val_unsatisfied,2,1}", kv.ErrQuorum, true, false},
+		{"Permission denied: User 'shop' does not have 'riak_kv.put' on default/b", client.ErrPermission, false, false},
+		{"Security is enabled, please authenticate first", client.ErrLogin, false, false},
+		{"Security is not set up yet: until it is, this node serves its own machine alone", client.ErrLogin, false, false},
+		{"Authentication failed", client.ErrLogin, false, false},
+		{"Bucket cannot be zero-length", kv.ErrInvalid, false, false},
+		{"data types are not supported by this server", kv.ErrInvalid, false, false},
 		{"something new", kv.ErrInternal, true, false},
 	} {
 		err := client.Worded("put", true, tc.text)

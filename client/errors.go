@@ -71,6 +71,11 @@ var (
 		{"Unknown message code", kv.ErrInvalid},
 		{"Unknown field type", kv.ErrInvalid},
 		{"Could not parse field", kv.ErrInvalid},
+		{"Bucket cannot be", kv.ErrInvalid},
+		{"data types are not supported", kv.ErrInvalid},
+		{"Permission denied", ErrPermission},
+		{"Security is ", ErrLogin}, // enabled, or not set up yet
+		{"Authentication failed", ErrLogin},
 	}
 )
 

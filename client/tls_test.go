@@ -70,8 +70,12 @@ func TestUsers(t *testing.T) {
 	if _, err := c.Get(t.Context(), key, kv.ReadOptions{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.Delete(t.Context(), key, kv.WriteOptions{}); err == nil {
-		t.Error("it may delete")
+	// A delete that it may not make is certainly not made.
+	if _, err := c.Delete(t.Context(), key, kv.WriteOptions{}); !errors.Is(err, client.ErrPermission) || errors.Is(err, kv.ErrInDoubt) {
+		t.Errorf("a delete that it may not make: %v", err)
+	}
+	if _, err := c.Get(t.Context(), kv.Key{Bucket: "another", Name: "k"}, kv.ReadOptions{}); !errors.Is(err, client.ErrPermission) {
+		t.Errorf("a get that it may not make: %v", err)
 	}
 	wrong := patient
 	wrong.Password = "wrong"

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"regexp"
@@ -178,10 +177,27 @@ func (q *IndexQuery) Span() (field, start, end string, err error) {
 			return "", "", "", err
 		}
 	}
-	if cmp.Compare(start, end) > 0 {
+	if start > end {
 		return "", "", "", &InvalidError{What: "Invalid range query:", Problem: "it ends before it begins"}
 	}
 	return field, start, end, q.checkRegex(field)
+}
+
+// Inverted reports whether the query is of a range that ends before it begins. Span refuses
+// it; Riak's clients expect that it finds nothing.
+func (q *IndexQuery) Inverted() bool {
+	field, err := parseField(q.Field)
+	if err != nil || !q.Range || field == IndexBucket {
+		return false
+	}
+	start, errStart := SortIndexTerm(field, q.Start)
+	end, errEnd := SortIndexTerm(field, q.End)
+	return errStart == nil && errEnd == nil && start > end
+}
+
+// ListsKeys reports whether the query is a list of a bucket's keys by another name.
+func (q *IndexQuery) ListsKeys() bool {
+	return strings.EqualFold(q.Field, IndexBucket) || q.Range && strings.EqualFold(q.Field, IndexKey)
 }
 
 // checkRegex reports whether the terms of the field can be held against the expression.

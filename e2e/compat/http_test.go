@@ -136,6 +136,10 @@ var asked = map[string][]step{
 		{line: "GET /riak/walk/k/_,next,_", status: 200, has: "Location: /riak/walk/other\r\n"},
 		{line: "GET /buckets/walk/keys/none/_,_,_", status: 404, has: "not found"},
 	},
+	"preference lists": {
+		{line: "GET /buckets/kv/keys/k/preflist", status: 200, has: `"node":"n1","primary":true}`},
+		{line: "GET /", status: 200, has: `"riak_kv_wm_preflist":"/buckets"`},
+	},
 }
 
 // numbers is a phase of MapReduce: the values, as numbers.

@@ -164,6 +164,9 @@ func parseSource(raw json.RawMessage) (inputs, error) {
 			return in, err
 		}
 	}
+	if in.query.Inverted() {
+		return inputs{}, nil // no keys
+	}
 	if _, _, _, err := in.query.Span(); err != nil {
 		return in, invalid(at, "is no query of an index: "+err.Error())
 	}

@@ -258,6 +258,7 @@ func TestInputs(t *testing.T) {
 		`{"bucket":"n","index":"age_int","key":"2","end":null}`:                                 `[["n","k2"]]`,
 		`{"bucket":"n","index":"age_int","start":1,"end":"2"}`:                                  `[["n","k1"],["n","k2"]]`,
 		`{"bucket":"n","index":"$key","start":"k1","end":"k9"}`:                                 `[["n","k1"],["n","k2"]]`,
+		`{"bucket":"n","index":"age_int","start":2,"end":1}`:                                    `[]`,
 		`{"bucket":"n","index":"$bucket"}`:                                                      `[["n","k0"],["n","k1"],["n","k2"]]`,
 		`{"bucket":"n","key_filters":[["eq","k1"]]}`:                                            `[["n","k1"]]`,
 		`[["x","1"],["x","2","d"],["x","3",{},"t"],["x","4",1,"default"],[["t","x"],"5",null]]`: `[[["t","x"],"3"],[["t","x"],"5"],["x","1"],["x","2"],["x","4"]]`,

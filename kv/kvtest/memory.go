@@ -421,13 +421,14 @@ func checkWrite(o kv.WriteOptions) error {
 }
 
 func checkOptions(n, nodes int, timeout, linger time.Duration, quorums map[string]kv.Quorum) error {
-	err := firstError(
-		between("N", n, memoryReplicas),
-		between("node_confirms", nodes, memoryReplicas),
-		between("timeout", timeout, kv.MaxTimeout),
-		between("linger", linger, kv.MaxLinger))
-	if err != nil {
+	err := firstError(between("timeout", timeout, kv.MaxTimeout), between("linger", linger, kv.MaxLinger))
+	switch {
+	case err != nil:
 		return err
+	case n < 0 || n > memoryReplicas:
+		return &kv.InvalidError{What: "N", Problem: fmt.Sprintf("must be from 1 to the bucket's %d", memoryReplicas)}
+	case nodes < 0 || nodes > cmp.Or(n, memoryReplicas):
+		return &kv.InvalidError{What: "node_confirms", Problem: fmt.Sprintf("is %d; there are %d replicas", nodes, cmp.Or(n, memoryReplicas))}
 	}
 	n = cmp.Or(n, memoryReplicas)
 	for _, name := range slices.Sorted(maps.Keys(quorums)) {

@@ -25,8 +25,9 @@ import (
 //	          operation {"update":{"n_counter":5,"s_set":{"add":"a"},"r_register":{"assign":"v"},
 //	                     "f_flag":"enable","m_map":{…}},"remove":["x_set"]}
 //
-// An operation that is an object may have a "context" beside, in base64. What is not
-// UTF-8 is {"base64":"…"} instead of a string; a field whose name is not cannot be named.
+// An operation that is an object may be empty: what is not there is made. It may have a
+// "context" beside, in base64. What is not UTF-8 is {"base64":"…"} instead of a string; a
+// field whose name is not cannot be named.
 
 // Data is the answer to a GET of a data type, and to an operation that asks for the
 // value.
@@ -233,7 +234,10 @@ func parseCounter(v any) (kv.Op, error) {
 
 // parseElems reads what an operation adds and removes.
 func parseElems(k kv.Kind, v any) (adds, removes [][]byte, err error) {
-	f, _ := v.(fields)
+	f, isObject := v.(fields)
+	if !isObject {
+		return nil, nil, badOp(k, v)
+	}
 	for _, verb := range slices.Sorted(maps.Keys(f)) {
 		all, isList := f[verb].([]any)
 		to := &adds
@@ -256,9 +260,6 @@ func parseElems(k kv.Kind, v any) (adds, removes [][]byte, err error) {
 			return nil, nil, badOp(k, v)
 		}
 	}
-	if len(f) == 0 {
-		return nil, nil, badOp(k, v)
-	}
 	return adds, removes, nil
 }
 
@@ -266,7 +267,10 @@ func parseMap(v any, depth int) (kv.Op, error) {
 	if depth > kv.MaxMapDepth {
 		return nil, &OpError{fmt.Sprintf("there are more than %d maps within each other", kv.MaxMapDepth)}
 	}
-	f, _ := v.(fields)
+	f, isObject := v.(fields)
+	if !isObject {
+		return nil, badOp(kv.Map, v)
+	}
 	var op kv.MapOp
 	for _, verb := range slices.Sorted(maps.Keys(f)) {
 		var err error
@@ -281,9 +285,6 @@ func parseMap(v any, depth int) (kv.Op, error) {
 		if err != nil {
 			return nil, err
 		}
-	}
-	if len(f) == 0 {
-		return nil, badOp(kv.Map, v)
 	}
 	return op, nil
 }

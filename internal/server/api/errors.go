@@ -1,8 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/kv"
@@ -82,6 +85,28 @@ func CodeOf(err error) Code {
 	return CodeInternal
 }
 
+// NumberAfter is the number that follows these words in the text of an error; 0: there is
+// none. Some errors tell their numbers only there, since they may have come from another
+// node.
+func NumberAfter(err error, words string) int {
+	_, rest, _ := strings.Cut(err.Error(), words)
+	end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(rest)
+	}
+	n, err := strconv.Atoi(rest[:end])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Replicas is how many replicas a request has to do with, as an error says that asks for
+// more of them; 0: it does not say.
+func Replicas(err error) int {
+	return cmp.Or(NumberAfter(err, "there are "), NumberAfter(err, "there is "), NumberAfter(err, "the bucket's "))
+}
+
 // Failure is a replica that did not grant a request, and why.
 type Failure struct {
 	Partition string `json:"partition"` // decimal position on the ring
@@ -158,6 +183,26 @@ func (e Error) quorum() error {
 		q.Failures = append(q.Failures, kv.Failure{Partition: p, Node: f.Node, Why: f.Why})
 	}
 	return q
+}
+
+// Standing is how many replicas are up, how many of them are primaries, and
+// whether any was asked at all.
+func Standing(replies []kv.Reply) (up, primaries int, asked bool) {
+	asked = len(replies) == 0 // nothing is known: not that it could not have been
+	for _, r := range replies {
+		switch r.Result {
+		case kv.Down:
+			continue
+		case kv.Pending:
+		default:
+			asked = true
+		}
+		up++
+		if r.Role == kv.Primary {
+			primaries++
+		}
+	}
+	return up, primaries, asked
 }
 
 // remote is an error that a server has told of.

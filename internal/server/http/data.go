@@ -28,7 +28,7 @@ var (
 
 // dataType serves a data type.
 func (h *handler) dataType(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	if err == nil && !acceptsJSON(r.Header["Accept"]) {
 		err = errDataAccept
 	}
@@ -172,7 +172,7 @@ func acceptsJSON(accept []string) bool {
 
 // counter serves a counter as Riak 1.4 has them: its value is text.
 func (h *handler) counter(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, false)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return

@@ -78,6 +78,9 @@ func TestDatatypeOperationsThatCannotBeMeant(t *testing.T) {
 		{countersK, `null`, "Invalid operation on datatype 'counter'"},
 		{countersK, `{`, "Couldn't decode JSON"},
 		{countersK, ``, "Couldn't decode JSON"},
+		{setsK, `null`, "Invalid operation on datatype 'set'"},
+		{setsK, `[]`, "Invalid operation on datatype 'set'"},
+		{mapsK, `null`, "Invalid operation on datatype 'map'"},
 		{setsK, `"x"`, "Invalid operation on datatype 'set'"},
 		{setsK, `{"add":1}`, "Invalid operation on datatype 'set'"},
 		{setsK, `{"add":null}`, "Invalid operation on datatype 'set'"},
@@ -251,5 +254,21 @@ func TestErrorsOfDataTypes(t *testing.T) {
 		if got := statusOf(&kv.DataError{Cause: err, Text: "text"}); got != status {
 			t.Errorf("%v: status %d, want %d", err, got, status)
 		}
+	}
+}
+
+// An operation that does nothing makes what is not there, as in Riak: an empty set, or an
+// empty map, or one with an empty set in it.
+func TestOperationsThatDoNothing(t *testing.T) {
+	c := dataClient(t)
+	for _, tt := range []struct{ path, op, want string }{
+		{setsK, `{}`, `[]`},
+		{"/types/gsets/buckets/b/datatypes/k", `{}`, `[]`},
+		{"/types/hlls/buckets/b/datatypes/k", `{"add_all":[]}`, `0`},
+		{mapsK, `{}`, `{}`},
+		{mapsK, `{"update":{"s_set":{},"m_map":{}}}`, `{"m_map":{},"s_set":[]}`},
+	} {
+		c.want(204, "POST", tt.path, tt.op, asJSON)
+		c.value(tt.path, tt.want)
 	}
 }

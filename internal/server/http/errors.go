@@ -37,6 +37,7 @@ var (
 	errNoRoute      = &requestError{http.StatusNotFound, "there is no such resource\n"}
 	errMethod       = &requestError{http.StatusMethodNotAllowed, "the resource does not have this method; see the Allow header\n"}
 	errContentType  = &requestError{http.StatusBadRequest, "Missing Content-Type request header"}
+	errAsIs         = badRequest("asis is not supported: a version is always made by the vnode that coordinates the write\n")
 	errBodyLarge    = &requestError{http.StatusRequestEntityTooLarge, "the value is too large; the limit is " + strconv.Itoa(kv.MaxObject) + " bytes\n"}
 	errBodyShort    = &requestError{http.StatusBadRequest, "the body ended before its Content-Length\n"}
 	errBodySlow     = &requestError{http.StatusRequestTimeout, "the body came too slowly\n"}
@@ -95,19 +96,23 @@ func statusOfCluster(code api.Code) int {
 	return http.StatusConflict
 }
 
-// text is the body of an error on Riak's routes. Replicas is N of the bucket.
-func text(err error, replicas int) string {
+// text is the body of an error on Riak's routes.
+func text(err error, replies []kv.Reply) string {
 	var bad *requestError
 	if errors.As(err, &bad) {
 		return bad.text
 	}
 	var q *kv.QuorumError
 	if errors.As(err, &q) && !q.Timeout {
-		return q.Need + "-value unsatisfied: " + strconv.Itoa(q.Got) + "/" + strconv.Itoa(q.Want) + "\n"
+		got := q.Got
+		if _, primaries, asked := api.Standing(replies); !asked && (q.Need == "PR" || q.Need == "PW") {
+			got = primaries
+		}
+		return q.Need + "-value unsatisfied: " + strconv.Itoa(got) + "/" + strconv.Itoa(q.Want) + "\n"
 	}
 	var invalid *kv.InvalidError
 	if errors.As(err, &invalid) && isQuorum(invalid.What) {
-		return "Specified w/dw/pw/node_confirms values invalid for bucket n value of " + strconv.Itoa(replicas) + "\n"
+		return "Specified w/dw/pw/node_confirms values invalid for bucket n value of " + strconv.Itoa(api.Replicas(invalid)) + "\n"
 	}
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
@@ -161,7 +166,7 @@ func (h *handler) fail(w http.ResponseWriter, t target, err error, c kv.Context,
 	if errors.Is(err, kv.ErrInDoubt) {
 		head["X-Tanodb-In-Doubt"] = []string{"true"}
 	}
-	body := text(err, h.replicas(err))
+	body := text(err, replies)
 	if errors.Is(err, kv.ErrBucketType) {
 		body = "Unknown bucket type: " + t.key.Type + "\n"
 	}
@@ -180,14 +185,6 @@ func retryAfter(err error) string {
 		wait = limit.RetryAfter()
 	}
 	return strconv.FormatInt(int64(max(1, math.Ceil(wait.Seconds()))), 10)
-}
-
-// replicas is N, for an error that names it.
-func (h *handler) replicas(err error) int {
-	if !errors.Is(err, kv.ErrInvalid) {
-		return 0 // a status is dear, and no text would name it
-	}
-	return h.node.Status().Replicas
 }
 
 // oneLine makes a text fit for a header.

@@ -41,6 +41,8 @@ func TestErrorsOnRiaksRoutes(t *testing.T) {
 		{kv.ErrContext, 400, "invalid context\n", ""},
 		{&kv.InvalidError{What: "key", Problem: "cannot be zero-length"}, 400, "key cannot be zero-length\n", ""},
 		{&kv.InvalidError{What: "W", Problem: "is 4; there are 3 replicas"}, 400, "Specified w/dw/pw/node_confirms values invalid for bucket n value of 3\n", ""},
+		{&kv.InvalidError{What: "R", Problem: "is 2; there is 1 replica"}, 400, "Specified w/dw/pw/node_confirms values invalid for bucket n value of 1\n", ""},
+		{&kv.InvalidError{What: "N", Problem: "must be from 1 to the bucket's 5"}, 400, "Specified w/dw/pw/node_confirms values invalid for bucket n value of 5\n", ""},
 		{kv.ErrTooManySiblings, 409, "too many siblings\n", ""},
 		{kv.ErrTooLarge, 413, "object is too large\n", ""},
 		{kv.ErrInternal, 500, "Error:\ninternal error\n", ""},
@@ -54,6 +56,23 @@ func TestErrorsOnRiaksRoutes(t *testing.T) {
 			cl.body(w, c.body)
 			cl.header(w, "Content-Type", "text/plain")
 			cl.header(w, "X-Tanodb-In-Doubt", c.inDoubt)
+		}
+	}
+}
+
+// A put or get that could not have been granted asks no replica: what Riak counts
+// then are the primaries that are up, as over Protocol Buffers.
+func TestPrimariesThatAreUpAreCounted(t *testing.T) {
+	f := newFake()
+	f.replies = []kv.Reply{
+		{Role: kv.Primary, Result: kv.Pending}, {Role: kv.Primary, Result: kv.Down}, {Role: kv.Primary, Result: kv.Down},
+		{Role: kv.Fallback, Result: kv.Pending},
+	}
+	for _, method := range []string{"GET", "PUT", "POST", "DELETE"} {
+		for _, need := range []string{"PR", "PW"} {
+			f.fail = &kv.QuorumError{Op: "put", Need: need, Want: 2}
+			c := newClient(t, f)
+			c.body(c.want(503, method, k1, "1", plain), need+"-value unsatisfied: 1/2\n")
 		}
 	}
 }

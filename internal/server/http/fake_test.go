@@ -101,6 +101,11 @@ func (f *fake) Buckets(ctx context.Context, bucketType string, o kv.ListOptions)
 	return f.Memory.Buckets(ctx, bucketType, o)
 }
 
+// BucketProps say that a key which is written anew has no tombstone beside it.
+func (f *fake) BucketProps(context.Context, kv.Bucket) (kv.Properties, error) {
+	return kv.Properties{{Name: "delete_mode", Value: "0"}}, nil
+}
+
 func (f *fake) Ping(context.Context) (kv.Reply, error) {
 	return kv.Reply{Partition: kv.Partition{Index: 1, Of: 64}, Node: "n1", Result: kv.OK, Elapsed: 1500}, f.fail
 }

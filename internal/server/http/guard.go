@@ -94,6 +94,7 @@ var rules = map[resource]rule{
 	buckets:     {read: tanodb.PermListBuckets},
 	index:       {read: tanodb.PermIndex},
 	explain:     {read: tanodb.PermPreflist},
+	preflist:    {read: tanodb.PermPreflist},
 	bucketProps: {read: tanodb.PermGetBucket, write: tanodb.PermSetBucket, remove: tanodb.PermSetBucket},
 	typeProps:   {read: tanodb.PermGetType, write: tanodb.PermSetType},
 

@@ -87,7 +87,7 @@ func everyRoute(t *testing.T) map[resource]string {
 	all := map[resource]string{
 		bucket: "/buckets/b/keys", object: "/buckets/b/keys/k", explain: "/_tanodb/explain/buckets/b/keys/k", oldBucket: "/riak/b",
 		data: "/types/t/buckets/b/datatypes/k", counter: "/buckets/b/counters/k", buckets: "/buckets", index: "/buckets/b/index/f_bin/1",
-		walk: "/buckets/b/keys/k/_,_,1", bucketProps: "/buckets/b/props", typeProps: "/types/t/props",
+		walk: "/buckets/b/keys/k/_,_,1", preflist: "/buckets/b/keys/k/preflist", bucketProps: "/buckets/b/props", typeProps: "/types/t/props",
 	}
 	for path, r := range simple {
 		all[r] = "/" + path

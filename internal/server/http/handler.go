@@ -9,6 +9,7 @@
 //	POST                   /buckets/B/keys                  a write whose key the server chooses
 //	GET HEAD PUT POST DEL  /buckets/B/keys/K
 //	GET HEAD               /buckets/B/keys/K/BUCKET,TAG,KEEP/…   a link walk; see walk.go
+//	GET HEAD               /buckets/B/keys/K/preflist   who would be asked for the key
 //	GET HEAD POST          /mapred                          MapReduce; see mapred.go
 //	GET HEAD POST          /types/T/buckets/B/datatypes/K, and /buckets/B/counters/K; see data.go
 //	GET PUT DELETE         /buckets/B/props, and /types/T/props; see props.go
@@ -214,6 +215,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.mapReduce(w, r)
 	case explain:
 		h.explain(w, t)
+	case preflist:
+		h.preflist(w, r, t)
 	case bucketProps:
 		h.bucketProps(w, r, t)
 	case typeProps:
@@ -247,7 +250,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // object serves a key.
 func (h *handler) object(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return
@@ -268,7 +271,7 @@ func (h *handler) object(w http.ResponseWriter, r *http.Request, t target) {
 
 // bucket serves a bucket's keys.
 func (h *handler) bucket(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return

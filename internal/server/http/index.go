@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,11 +23,11 @@ type indexQuery struct {
 // listsKeys reports whether the query is a list of a bucket's keys by another name, and of
 // more of them than a page.
 func (q *indexQuery) listsKeys() bool {
-	all := strings.EqualFold(q.Field, kv.IndexBucket) || strings.EqualFold(q.Field, kv.IndexKey)
-	return all && (q.most == 0 || q.most > kv.MaxPage)
+	return q.ListsKeys() && (q.most == 0 || q.most > kv.MaxPage)
 }
 
-// parseIndex reads a query. The terms are shown of ranges only, as in Riak.
+// parseIndex reads a query. The terms are shown of ranges only, and not those that are the
+// keys or the bucket, as in Riak: its client for Java looks for the keys apart then.
 func parseIndex(t target, p *params) (q indexQuery, err error) {
 	q.IndexQuery = t.indexQuery()
 	q.TermRegex, q.Token, q.Timeout = p.query.Get("term_regex"), p.query.Get("continuation"), p.timeout
@@ -36,7 +37,7 @@ func parseIndex(t target, p *params) (q indexQuery, err error) {
 	if q.terms, err = parseFlag("return_terms", p.query.Get("return_terms")); err != nil {
 		return q, err
 	}
-	q.terms = q.terms && q.Range && !strings.EqualFold(q.Field, kv.IndexBucket)
+	q.terms = q.terms && q.Range && !q.ListsKeys()
 	q.stream = p.query.Get("stream") == "true"
 	if most := p.query.Get("max_results"); most != "" {
 		n, err := strconv.ParseInt(most, 10, 64)
@@ -107,7 +108,7 @@ func (l *riakMatches) add(matches []kv.IndexMatch) {
 
 // index answers a query.
 func (h *handler) index(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return
@@ -138,6 +139,9 @@ func (h *handler) pages(r *http.Request, t target, q indexQuery, page int, fn fu
 			q.Limit = min(left, page)
 		}
 		got, err := h.node.Index(r.Context(), t.bucket(), q.IndexQuery)
+		if errors.Is(err, kv.ErrInvalid) && q.Inverted() {
+			err = nil // and nothing is found
+		}
 		if err == nil {
 			err = fn(got.Matches)
 		}
@@ -231,7 +235,7 @@ func (l *riakBuckets) add(names []string) {
 
 // buckets lists the buckets of a type.
 func (h *handler) buckets(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	switch {
 	case err != nil:
 		h.refuse(w, t, err)

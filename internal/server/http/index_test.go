@@ -39,6 +39,10 @@ func TestIndexQueries(t *testing.T) {
 		{"$key/k4/k9", `{"keys":["k4","k5"]}`},
 		{"$bucket/b", `{"keys":["k1","k2","k3","k4","k5"]}`},
 		{"$bucket/_/_?return_terms=true", `{"keys":["k1","k2","k3","k4","k5"]}`},
+		{"n_int/3?timeout=0", `{"keys":["k3"]}`},                 // Python's client says so that it would wait for ever
+		{"n_int/3/-2", `{"keys":[]}`},                            // nothing is between them, as in Riak
+		{"$key/k4/k9?return_terms=true", `{"keys":["k4","k5"]}`}, // of keys there are no terms, as in Riak
+		{"w_bin/w9/w1?return_terms=true&max_results=3", `{"results":[]}`},
 		{"w_bin/all?pagination_sort=true", `{"keys":["k1","k2","k3","k4","k5"]}`},
 	} {
 		c.body(c.want(200, "GET", "/buckets/b/index/"+tt.path, ""), tt.want+"\n")

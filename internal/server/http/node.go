@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/tanodb/tanodb/internal/server/api"
+	"github.com/tanodb/tanodb/kv"
 )
 
 // getExplained answers GET of a key on our own routes, with all replies.
@@ -20,6 +21,26 @@ func (h *handler) getExplained(w http.ResponseWriter, r *http.Request, t target,
 // explain answers with the preference list of a key.
 func (h *handler) explain(w http.ResponseWriter, t target) {
 	writeJSON(w, http.StatusOK, api.NewExplanation(h.node.Explain(t.key)))
+}
+
+// preflist answers with those vnodes that would be asked for a key now, as Riak shows them.
+func (h *handler) preflist(w http.ResponseWriter, r *http.Request, t target) {
+	if _, err := h.node.BucketProps(r.Context(), t.bucket()); err != nil {
+		h.refuse(w, t, err) // there is no such type
+		return
+	}
+	type vnode struct {
+		Partition int    `json:"partition"`
+		Node      string `json:"node"`
+		Primary   bool   `json:"primary"`
+	}
+	list := []vnode{}
+	for _, reply := range h.node.Explain(t.key) {
+		if reply.Result != kv.Down && reply.Role != kv.Incoming {
+			list = append(list, vnode{reply.Partition.Index, reply.Node, reply.Role == kv.Primary})
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"preflist": list})
 }
 
 // ping answers that this node serves; on our own routes, that a partition does.
@@ -69,7 +90,7 @@ const defaultHot = 20
 
 // hot answers with the keys that stand out on this node.
 func (h *handler) hot(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, t.own)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return
@@ -89,12 +110,13 @@ var resources = map[string]string{
 	"riak_kv_wm_link_walker": "/buckets",
 	"riak_kv_wm_mapred":      "/mapred",
 	"riak_kv_wm_ping":        "/ping",
+	"riak_kv_wm_preflist":    "/buckets",
 	"riak_kv_wm_props":       "/buckets",
 	"riak_kv_wm_stats":       "/stats",
 }
 
 // root answers with the resources.
 func (h *handler) root(w http.ResponseWriter) {
-	w.Header()["Link"] = []string{`</buckets>; rel="riak_kv_wm_object", </buckets>; rel="riak_kv_wm_keylist", </buckets>; rel="riak_kv_wm_link_walker", </mapred>; rel="riak_kv_wm_mapred", </ping>; rel="riak_kv_wm_ping", </stats>; rel="riak_kv_wm_stats", </buckets>; rel="riak_kv_wm_counter", </types>; rel="riak_kv_wm_crdt", </types>; rel="riak_kv_wm_bucket_type", </buckets>; rel="riak_kv_wm_props", </buckets>; rel="riak_kv_wm_index", </buckets>; rel="riak_kv_wm_buckets"`}
+	w.Header()["Link"] = []string{`</buckets>; rel="riak_kv_wm_object", </buckets>; rel="riak_kv_wm_keylist", </buckets>; rel="riak_kv_wm_link_walker", </mapred>; rel="riak_kv_wm_mapred", </ping>; rel="riak_kv_wm_ping", </stats>; rel="riak_kv_wm_stats", </buckets>; rel="riak_kv_wm_counter", </types>; rel="riak_kv_wm_crdt", </types>; rel="riak_kv_wm_bucket_type", </buckets>; rel="riak_kv_wm_props", </buckets>; rel="riak_kv_wm_index", </buckets>; rel="riak_kv_wm_preflist", </buckets>; rel="riak_kv_wm_buckets"`}
 	writeJSON(w, http.StatusOK, resources)
 }

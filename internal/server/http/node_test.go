@@ -139,3 +139,30 @@ func TestARealNode(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 }
+
+// Python's client looks for it by its name, and reads these fields.
+func TestThePreferenceListInRiaksWords(t *testing.T) {
+	c := &client{t, New(openNode(t), Options{})}
+	w := c.want(200, "GET", "/buckets/b/keys/k%2F1/preflist", "")
+	c.header(w, "Content-Type", "application/json")
+	var got struct {
+		Preflist []struct {
+			Partition *int
+			Node      string
+			Primary   bool
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Preflist) != 3 {
+		t.Fatalf("%s, %v", w.Body, err)
+	}
+	home := kv.Key{Bucket: "b", Name: "k/1"}.Home(64).Index
+	for i, v := range got.Preflist {
+		if v.Partition == nil || *v.Partition != (home+i)%64 || v.Node == "" || !v.Primary {
+			t.Errorf("vnode %d of %s", i, w.Body)
+		}
+	}
+	c.body(c.want(404, "GET", "/types/nope/buckets/b/keys/k/preflist", ""), "Unknown bucket type: nope\n")
+	c.want(405, "PUT", "/buckets/b/keys/k/preflist", "")
+	c.want(404, "GET", "/_tanodb/buckets/b/keys/k/preflist", "")
+	c.want(404, "GET", "/riak/b/k/preflist", "")
+}

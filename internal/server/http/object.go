@@ -15,9 +15,9 @@ import (
 func (h *handler) get(w http.ResponseWriter, r *http.Request, t target, p *params) {
 	o := p.read()
 	o.Head = r.Method == http.MethodHead
-	obj, err := h.node.Get(r.Context(), t.key, o)
+	obj, err := h.read(r, t, o)
 	if err != nil {
-		h.fail(w, t, err, obj.Context, nil)
+		h.fail(w, t, err, obj.Context, obj.Replies)
 		return
 	}
 	if conditional(r.Header) {
@@ -27,6 +27,25 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request, t target, p *param
 		}
 	}
 	h.show(w, r, t, p, &obj, http.StatusOK)
+}
+
+// read reads a key as Riak's routes show it: with the tombstones that Riak would still have
+// beside its values.
+func (h *handler) read(r *http.Request, t target, o kv.ReadOptions) (kv.Object, error) {
+	o.Tombstones = true
+	obj, err := h.node.Get(r.Context(), t.key, o)
+	if err != nil {
+		obj.Values = nil
+		return obj, err
+	}
+	obj.Values = api.Shown(obj.Values, func() kv.Properties {
+		props, err := h.node.BucketProps(r.Context(), t.bucket())
+		if err != nil {
+			return nil // the type is gone since the read
+		}
+		return props
+	})
+	return obj, nil
 }
 
 // conditionFailed answers a request whose precondition does not hold.
@@ -123,8 +142,11 @@ func (h *handler) written(w http.ResponseWriter, r *http.Request, t target, p *p
 // write does what a PUT or POST asks for.
 func (h *handler) write(w http.ResponseWriter, r *http.Request, t target, p *params) (kv.Receipt, error) {
 	head := r.Header
-	if first(head, "Content-Type") == "" && !t.own {
+	switch {
+	case first(head, "Content-Type") == "" && !t.own:
 		return kv.Receipt{}, errContentType
+	case p.asIs:
+		return kv.Receipt{}, errAsIs
 	}
 	v, err := parseValue(head, nil)
 	if err != nil {
@@ -172,7 +194,7 @@ func (h *handler) condition(r *http.Request, t target, p *params, o *kv.WriteOpt
 	}
 	read := p.read()
 	read.Head, read.Linger = true, 0
-	obj, err := h.node.Get(r.Context(), t.key, read)
+	obj, err := h.read(r, t, read)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
 		return err
 	}

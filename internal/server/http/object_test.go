@@ -293,3 +293,31 @@ func TestAConditionThatCannotBeReadFailsTheWrite(t *testing.T) {
 		t.Error("it was written")
 	}
 }
+
+// A tombstone beside a value is a sibling, as long as Riak would have it; a key that is
+// written anew later is one value.
+func TestATombstoneBesideAValue(t *testing.T) {
+	n := openNode(t)
+	c := &client{t, New(n, Options{})}
+	for _, tc := range []struct {
+		mode   string
+		status int
+	}{{"0", 200}, {"3600000", 300}} {
+		if err := n.SetBucketProps(t.Context(), kv.Bucket{Name: "b"}, kv.Properties{{Name: "allow_mult", Value: "true"}, {Name: "delete_mode", Value: tc.mode}}); err != nil {
+			t.Fatal(err)
+		}
+		path := "/buckets/b/keys/k" + tc.mode
+		c.want(204, "PUT", path, "1", plain)
+		c.want(204, "DELETE", path, "")
+		c.want(204, "PUT", path, "2", plain)
+		w := c.want(tc.status, "GET", path, "", "Accept: multipart/mixed, */*")
+		tag := w.Header().Get("Etag")
+		if deleted := strings.Contains(w.Body.String(), "X-Riak-Deleted: true"); deleted != (tc.status == 300) {
+			t.Errorf("%s: %s", tc.mode, w.Body)
+		}
+		c.want(tc.status, "HEAD", path, "")
+		c.want(304, "GET", path, "", "If-None-Match: "+tag)
+		c.want(204, "PUT", path, "3", plain, "If-Match: "+tag) // the condition sees the same, and the write resolves it
+		c.want(200, "GET", path, "")
+	}
+}

@@ -43,7 +43,7 @@ func oldNames(path string) (target, error) {
 
 // oldBucket serves a bucket under its old name.
 func (h *handler) oldBucket(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, false)
+	p, err := h.params(r, t)
 	if err != nil {
 		h.refuse(w, t, err)
 		return

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -14,9 +15,9 @@ import (
 //
 //	n_val           use only this many replicas
 //	r pr w dw pw rw a number, or one, quorum, all, default; rw stands for r and w of a delete
-//	node_confirms   a number of distinct nodes
+//	node_confirms   the same, of distinct nodes
 //	basic_quorum notfound_ok sloppy_quorum returnbody   true, false or default
-//	timeout         milliseconds for the whole request
+//	timeout         milliseconds for the whole request; 0: the default
 //	include_context true or false: show the context of a data type; true
 //
 // On Riak's routes, where others than these are ignored, as there:
@@ -24,6 +25,7 @@ import (
 //	vtag            choose this sibling
 //	keys            true or stream: how a bucket is listed
 //	props           false: a bucket's old name does not show its properties
+//	asis            true: is refused; versions are made here
 //	returnvalue     true: answer an increment of a counter with its value
 //	buckets         true or stream: how the buckets of a type are listed
 //	max_results continuation return_terms stream term_regex pagination_sort   a query of an index
@@ -43,12 +45,14 @@ type params struct {
 	r, pr          kv.Quorum
 	w, dw, pw      kv.Quorum
 	rw             kv.Quorum
-	nodeConfirms   int
+	confirms       kv.Quorum // node_confirms as it was given
+	nodeConfirms   int       // and in numbers; see handler.params
 	basicQuorum    kv.Toggle
 	notFoundOK     kv.Toggle
 	sloppyQuorum   kv.Toggle
 	returnBody     bool
 	returnValue    bool
+	asIs           bool
 	includeContext kv.Toggle
 	timeout        time.Duration
 	linger         time.Duration
@@ -77,6 +81,38 @@ const (
 // errKeysParam answers a listing that does not say how.
 var errKeysParam = badRequest("keys query parameter must be true or stream\n")
 
+// params reads the query of a request about the target.
+func (h *handler) params(r *http.Request, t target) (*params, error) {
+	p, err := parseParams(r.URL.RawQuery, t.own)
+	if err != nil {
+		return nil, err
+	}
+	switch p.confirms {
+	case kv.Default, kv.None:
+	case kv.One:
+		p.nodeConfirms = 1
+	case kv.Majority:
+		p.nodeConfirms = h.replicas(r, t, p)/2 + 1
+	case kv.All:
+		p.nodeConfirms = h.replicas(r, t, p)
+	default:
+		p.nodeConfirms = int(p.confirms)
+	}
+	return p, nil
+}
+
+// replicas is how many replicas a request has to do with.
+func (h *handler) replicas(r *http.Request, t target, p *params) int {
+	if p.n > 0 {
+		return p.n
+	}
+	props, err := h.node.BucketProps(r.Context(), t.bucket())
+	if n, isNumber := strconv.Atoi(props.Lookup("n_val")); err == nil && isNumber == nil {
+		return n
+	}
+	return h.node.Status().Replicas // whatever it is, the request fails for another reason
+}
+
 // parseParams reads the query of a request. Strict is for our own routes.
 func parseParams(query string, strict bool) (*params, error) {
 	p := &params{}
@@ -99,7 +135,7 @@ func parseParams(query string, strict bool) (*params, error) {
 		case !known && strict:
 			err = p.setOwn(name, value)
 		case !known:
-			p.setRiak(name, value)
+			err = p.setRiak(name, value)
 		}
 		if err != nil {
 			return nil, err
@@ -126,7 +162,7 @@ func (p *params) set(name, value string) (known bool, err error) {
 	case "n_val":
 		p.n, err = parseCount(name, value)
 	case "node_confirms":
-		p.nodeConfirms, err = parseCount(name, value)
+		p.confirms, err = parseQuorum(name, value)
 	case "basic_quorum":
 		p.basicQuorum, err = parseToggle(name, value)
 	case "notfound_ok":
@@ -146,8 +182,10 @@ func (p *params) set(name, value string) (known bool, err error) {
 }
 
 // setRiak takes one of the parameters that only Riak's routes know.
-func (p *params) setRiak(name, value string) {
+func (p *params) setRiak(name, value string) (err error) {
 	switch name {
+	case "asis":
+		p.asIs, err = parseBool(name, value)
 	case "vtag":
 		p.vtag = value
 	case "keys":
@@ -164,6 +202,7 @@ func (p *params) setRiak(name, value string) {
 		}
 		p.query.Set(name, value)
 	}
+	return err
 }
 
 // setOwn takes one of the parameters that only our own routes know.
@@ -240,10 +279,11 @@ func parseBool(name, value string) (bool, error) {
 	return t.Or(false), err
 }
 
-// parseTimeout reads milliseconds, at least one.
+// parseTimeout reads milliseconds. None are the default, as over Protocol Buffers: clients say
+// so that they would wait for ever.
 func parseTimeout(value string) (time.Duration, error) {
 	ms, err := strconv.ParseUint(value, 10, 64)
-	if err != nil || ms == 0 || ms > uint64(kv.MaxTimeout/time.Millisecond) {
+	if err != nil || ms > uint64(kv.MaxTimeout/time.Millisecond) {
 		return 0, badRequest("Bad timeout value " + strconv.Quote(value) + "\n")
 	}
 	return time.Duration(ms) * time.Millisecond, nil

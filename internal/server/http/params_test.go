@@ -29,11 +29,13 @@ func TestParametersOfARead(t *testing.T) {
 		"sloppy_quorum=default":                 {},
 		"timeout=1500":                          {Timeout: 1500 * time.Millisecond},
 		"timeout=86400000":                      {Timeout: kv.MaxTimeout},
+		"timeout=0":                             {},
 		"w=2&dw=2&pw=2&rw=2":                    {},
 		"something=else&asis=true&linger=5&r=2": {R: 2},
 	} {
 		f := newFake()
 		newClient(t, f).do("GET", k1+"?"+query, "")
+		want.Tombstones = true
 		if diff := cmp.Diff(want, f.read); diff != "" {
 			t.Errorf("?%s: %s", query, diff)
 		}
@@ -53,6 +55,8 @@ func TestParametersOfAWrite(t *testing.T) {
 		"timeout=1":           {Timeout: time.Millisecond},
 		"returnbody=TRUE":     {ReturnBody: true},
 		"returnbody=false":    {},
+		"asis=false":          {},
+		"asis=default":        {},
 		"r=2&pr=2&rw=2":       {},
 	} {
 		f := newFake()
@@ -120,11 +124,10 @@ func TestParametersThatCannotBeMeant(t *testing.T) {
 		"returnbody=x":          "returnbody query parameter must be true or false\n",
 		"timeout=x":             "Bad timeout value \"x\"\n",
 		"timeout=-1":            "Bad timeout value \"-1\"\n",
-		"timeout=0":             "Bad timeout value \"0\"\n",
 		"timeout=86400001":      "Bad timeout value \"86400001\"\n",
 		"timeout=1e3":           "Bad timeout value \"1e3\"\n",
 		"n_val=x":               "n_val query parameter must be an integer\n",
-		"node_confirms=-1":      "node_confirms query parameter must be an integer\n",
+		"node_confirms=-1":      quorum("node_confirms"),
 		"n_val=4294967296":      "n_val query parameter is too large\n",
 		"r=%zz":                 "r query parameter has a percent sign that begins no escape\n",
 		"%=1":                   "query parameter has a percent sign that begins no escape\n",
@@ -143,4 +146,32 @@ func TestParametersThatCannotBeMeant(t *testing.T) {
 			c.want(404, "GET", k1, "")
 		}
 	}
+}
+
+// What is not done as it was asked for is refused, as over Protocol Buffers.
+func TestAVersionIsNeverStoredAsItIs(t *testing.T) {
+	f := newFake()
+	c := newClient(t, f)
+	c.body(c.want(400, "PUT", k1+"?asis=true", "1", plain), "asis is not supported: a version is always made by the vnode that coordinates the write\n")
+	c.want(400, "POST", "/buckets/b/keys?asis=TRUE", "1", plain)
+	c.body(c.want(400, "PUT", k1+"?asis=x", "1", plain), "asis query parameter must be true or false\n")
+	if f.writes != 0 {
+		t.Errorf("%d writes were made", f.writes)
+	}
+}
+
+// The words of node_confirms go by the bucket's n_val.
+func TestNodesThatConfirmInWords(t *testing.T) {
+	n := openNode(t)
+	if err := n.SetBucketProps(t.Context(), kv.Bucket{Name: "b"}, kv.Properties{{Name: "n_val", Value: "1"}}); err != nil {
+		t.Fatal(err)
+	}
+	c := &client{t, New(n, Options{})}
+	for _, word := range []string{"one", "quorum", "all"} {
+		c.want(204, "PUT", "/buckets/b/keys/k?node_confirms="+word, "1", plain)
+		c.want(200, "GET", "/buckets/b/keys/k?node_confirms="+word, "")
+	}
+	c.body(c.want(503, "PUT", "/buckets/c/keys/k?node_confirms=all", "1", plain), "node_confirms-value unsatisfied: 0/3\n") // one node holds all replicas
+	c.body(c.want(503, "PUT", "/buckets/c/keys/k?n_val=2&node_confirms=all", "1", plain), "node_confirms-value unsatisfied: 0/2\n")
+	c.want(204, "PUT", "/buckets/c/keys/k?node_confirms=one", "1", plain)
 }

@@ -24,6 +24,7 @@ const (
 	bucket    // the keys of a bucket
 	object    // a key
 	explain   // a key's preference list
+	preflist  // the same in Riak's words
 	oldBucket // a bucket by its old name
 	data      // a data type; of a bucket, without a name
 	counter   // a counter as in Riak 1.4

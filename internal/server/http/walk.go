@@ -39,9 +39,13 @@ type step struct {
 	keep        bool
 }
 
-// walks makes the path of a key, and what follows it, one of a walk. What has no commas is
-// none.
+// walks makes the path of a key, and what follows it, one of a walk, or of the key's
+// preference list. What has no commas is no walk.
 func (t target) walks(steps string) (target, error) {
+	if steps == "preflist" && !t.old {
+		t.resource = preflist
+		return t, nil
+	}
 	if !strings.Contains(steps, ",") {
 		return target{own: t.own}, errNoRoute
 	}
@@ -84,7 +88,7 @@ func (t target) walkSteps() ([]step, error) {
 
 // walk answers with what the steps come to.
 func (h *handler) walk(w http.ResponseWriter, r *http.Request, t target) {
-	p, err := parseParams(r.URL.RawQuery, false)
+	p, err := h.params(r, t)
 	var steps []step
 	if err == nil {
 		steps, err = t.walkSteps()
@@ -100,7 +104,7 @@ func (h *handler) walk(w http.ResponseWriter, r *http.Request, t target) {
 	head.Head = true
 	from, err := h.node.Get(ctx, t.key, head)
 	if err != nil {
-		h.fail(w, t, err, from.Context, nil)
+		h.fail(w, t, err, from.Context, from.Replies)
 		return
 	}
 	out := newParts(w)

@@ -21,7 +21,7 @@ func (c *conn) fetchData(r *request) error {
 	if err := decode(r, &m); err != nil {
 		return err
 	}
-	k, err := c.dataKey(&place{m.Type, m.Bucket, m.Key}, m.Ask)
+	k, err := c.dataKey(&place{m.Type, m.Bucket, m.Key})
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (c *conn) fetchData(r *request) error {
 		N: int(min(m.GetNVal(), maxQuorum)), Timeout: milliseconds(m.GetTimeout()), Linger: milliseconds(m.Ask.GetLinger()),
 	}
 	if m.NodeConfirms != nil {
-		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N)
+		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N, k)
 	}
 	d, err := c.server.o.Data.Fetch(c.context(), k, o)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
@@ -58,7 +58,7 @@ func (c *conn) updateData(r *request) error {
 	if made {
 		p.key = []byte(rand.Text())
 	}
-	k, err := c.dataKey(&p, m.Ask)
+	k, err := c.dataKey(&p)
 	if err != nil {
 		return err
 	}
@@ -66,12 +66,15 @@ func (c *conn) updateData(r *request) error {
 	if err != nil {
 		return decodingError(err.Error())
 	}
+	if k.Type == "" && m.Ask == nil && (op == nil || op.Kind() != kv.Counter) {
+		return errNoCounter
+	}
 	o := kv.WriteOptions{
 		Context: m.Context, W: optional(m.W), DW: optional(m.Dw), PW: optional(m.Pw), ReturnBody: m.GetReturnBody(), SloppyQuorum: toggle(m.SloppyQuorum),
 		N: int(min(m.GetNVal(), maxQuorum)), Timeout: milliseconds(m.GetTimeout()),
 	}
 	if m.NodeConfirms != nil {
-		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N)
+		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), o.N, k)
 	}
 	a := askOf(m.Ask)
 	if err := asked(&o, &a); err != nil {
@@ -98,26 +101,22 @@ func (c *conn) updateData(r *request) error {
 	return c.out.messageTold(riakpb.DataUpdateResp, answer, &told{replies: d.Replies})
 }
 
-// dataKey is the key of a data type. One without a bucket type is none to Riak's
-// clients: a counter there has messages of its own.
-func (c *conn) dataKey(p *place, ask *riakpb.TanoAsk) (kv.Key, error) {
+// dataKey is the key of a data type. One of the bucket type "default" is a counter of
+// Riak 1.4, which has messages of its own too.
+func (c *conn) dataKey(p *place) (kv.Key, error) {
 	if err := p.check(); err != nil {
 		return kv.Key{}, err
 	}
-	k := c.key(p)
-	switch {
-	case c.server.o.Data == nil:
+	if c.server.o.Data == nil {
 		return kv.Key{}, errNoData
-	case k.Type == "" && ask == nil:
-		return kv.Key{}, errUntyped
 	}
-	return k, nil
+	return c.key(p), nil
 }
 
 // dataReason is the answer to an error of a data type.
 func (c *conn) dataReason(err error, k kv.Key, d *kv.Data, n int, ask *riakpb.TanoAsk) error {
 	return reason(err, &story{
-		bucketType: k.Type, data: true, replies: d.Replies, n: n, replicas: c.replicas, own: ask != nil, context: d.Context,
+		bucketType: k.Type, data: true, replies: d.Replies, n: n, own: ask != nil, context: d.Context,
 	})
 }
 
@@ -136,13 +135,13 @@ func (c *conn) getCounter(r *request) error {
 	if err := decode(r, &m); err != nil {
 		return err
 	}
-	k, err := c.counterKey(m.Bucket, m.Key)
+	k, err := c.dataKey(&place{bucket: m.Bucket, key: m.Key})
 	if err != nil {
 		return err
 	}
 	o := kv.ReadOptions{R: optional(m.R), PR: optional(m.Pr), BasicQuorum: toggle(m.BasicQuorum), NotFoundOK: toggle(m.NotfoundOk)}
 	if m.NodeConfirms != nil {
-		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0)
+		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0, k)
 	}
 	d, err := c.server.o.Data.Fetch(c.context(), k, o)
 	answer := &riakpb.RpbCounterGetResp{}
@@ -161,13 +160,13 @@ func (c *conn) updateCounter(r *request) error {
 	if err := decode(r, &m); err != nil {
 		return err
 	}
-	k, err := c.counterKey(m.Bucket, m.Key)
+	k, err := c.dataKey(&place{bucket: m.Bucket, key: m.Key})
 	if err != nil {
 		return err
 	}
 	o := kv.WriteOptions{W: optional(m.W), DW: optional(m.Dw), PW: optional(m.Pw), ReturnBody: m.GetReturnvalue()}
 	if m.NodeConfirms != nil {
-		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0)
+		o.NodeConfirms = c.confirms(m.GetNodeConfirms(), 0, k)
 	}
 	d, err := c.server.o.Data.Update(c.context(), k, kv.CounterOp(m.GetAmount()), o)
 	if err != nil {
@@ -178,18 +177,6 @@ func (c *conn) updateCounter(r *request) error {
 		answer.Value = &d.Value.Counter
 	}
 	return c.out.message(riakpb.CounterUpdateResp, answer)
-}
-
-// counterKey is the key of a counter of a bucket without a type.
-func (c *conn) counterKey(bucket, key []byte) (kv.Key, error) {
-	p := place{bucket: bucket, key: key}
-	if err := p.check(); err != nil {
-		return kv.Key{}, err
-	}
-	if c.server.o.Data == nil {
-		return kv.Key{}, errNoData
-	}
-	return c.key(&p), nil
 }
 
 // decodeOp reads an operation by the generated code. What that makes of small pieces is

@@ -187,7 +187,8 @@ func TestWordsOfDataTypes(t *testing.T) {
 		{updateOf("sets", "k", incrementOf(1)), "Operation type is `counter` but  bucket type is `set`."},
 		{updateOf("sets", "k", &riakpb.DtOp{}), "Operation type is `undefined` but  bucket type is `set`."},
 		{updateOf("t", "k", incrementOf(1)), "`undefined` is not a supported type"},
-		{updateOf("default", "k", incrementOf(1)), "`undefined` is not a supported type"},
+		{updateOf("default", "k", addOf("a")), "non-counter operation on default bucket"},
+		{updateOf("default", "k", &riakpb.DtOp{}), "non-counter operation on default bucket"},
 		{updateOf(kvtest.Latest, "k", incrementOf(1)), "Bucket must be allow_mult=true"},
 		{updateOf("nosuch", "k", incrementOf(1)), "Error no bucket type `<<\"nosuch\">>`"},
 		{updateOf("", "k", incrementOf(1)), string(errType)},
@@ -206,7 +207,6 @@ func TestWordsOfDataTypes(t *testing.T) {
 	}
 	c.update(updateOf("maps", "deep", nested(kv.MaxMapDepth)))
 	c.fails(riakpb.DataFetchReq, fetchOf("t", "k"), "`undefined` is not a supported type")
-	c.fails(riakpb.DataFetchReq, fetchOf("default", "k"), string(errUntyped))
 	c.fails(riakpb.DataFetchReq, fetchOf("nosuch", "k"), "Error no bucket type `<<\"nosuch\">>`")
 	q := fetchOf("sets", "k")
 	q.R = proto.Uint32(4)
@@ -245,7 +245,7 @@ func TestEveryErrorOfADataTypeHasItsWords(t *testing.T) {
 		{quorumError("update", "W", 2, 1), "{w_val_unsatisfied,2,1}"},
 		{quorumError("update", "DW", 2, 1), "{dw_val_unsatisfied,2,1}"},
 		{quorumError("update", "PW", 2, 1), "{pw_val_unsatisfied,2,1}"},
-		{&kv.InvalidError{What: "W", Problem: "is 9"}, "{n_val_violation,3}"},
+		{&kv.InvalidError{What: "W", Problem: "is 9; there are 3 replicas"}, "{n_val_violation,3}"},
 		{kv.ErrBucketType, "Error no bucket type `<<\"sets\">>`"},
 		{fmt.Errorf("%w: it would be 52428900 bytes", kv.ErrTooLarge), "{too_large,52428900}"},
 		{&kv.DataError{Cause: kv.ErrPrecondition, Text: "{precondition,why}"}, "{precondition,why}"},
@@ -323,7 +323,29 @@ func TestCountersOfRiak14(t *testing.T) {
 	if value.GetValue() != -2 || got.GetValue() != -2 {
 		t.Errorf("the update says %v, the get %v", &value, &got)
 	}
+	// The messages of data types have them in the type "default".
+	var data riakpb.DtFetchResp
+	c.ask(riakpb.DataFetchReq, fetchOf("default", "k"), riakpb.DataFetchResp, &data)
+	if data.KVKind() != kv.Counter || data.Value.GetCounterValue() != -2 || data.Context != nil {
+		t.Errorf("as a data type it is %v", &data)
+	}
+	c.update(updateOf("default", "k", incrementOf(4)))
+	update := updateOf("default", "k", &riakpb.DtOp{CounterOp: &riakpb.CounterOp{}})
+	update.ReturnBody = proto.Bool(true)
+	var updated riakpb.DtUpdateResp
+	c.ask(riakpb.DataUpdateReq, update, riakpb.DataUpdateResp, &updated)
+	c.ask(riakpb.CounterGetReq, get, riakpb.CounterGetResp, &got)
+	if updated.CounterValue == nil || *updated.CounterValue != 3 || got.GetValue() != 3 {
+		t.Errorf("after an update of the data type it says %v, the get %v", &updated, &got)
+	}
+	data.Reset()
+	c.ask(riakpb.DataFetchReq, fetchOf("default", "nope"), riakpb.DataFetchResp, &data)
+	if data.KVKind() != kv.Counter || data.Value != nil {
+		t.Errorf("a data type that is not there is %v", &data)
+	}
 	c.ask(riakpb.SetBucketReq, &riakpb.RpbSetBucketReq{Bucket: []byte("b"), Props: &riakpb.RpbBucketProps{AllowMult: proto.Bool(false)}}, riakpb.SetBucketResp, nil)
+	c.fails(riakpb.DataFetchReq, fetchOf("default", "k"), "Counters require bucket property 'allow_mult=true'")
+	c.fails(riakpb.DataUpdateReq, update, "Counters require bucket property 'allow_mult=true'")
 	c.fails(riakpb.CounterUpdateReq, add, "Counters require bucket property 'allow_mult=true'")
 	c.fails(riakpb.CounterGetReq, get, "Counters require bucket property 'allow_mult=true'") // as over HTTP
 	add.Key = []byte{}

@@ -1,13 +1,13 @@
 package pb
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -27,7 +27,7 @@ const (
 	errNoBuckets    = wireError("listing buckets is not supported by this server")
 	errManyBuckets  = wireError("the buckets are too many for one answer; list them with stream")
 	errNoData       = wireError("data types are not supported by this server")
-	errUntyped      = wireError("`undefined` is not a supported type")
+	errNoCounter    = wireError("non-counter operation on default bucket")
 	errNoIndexes    = wireError("secondary index queries are not supported by this server")
 	errEquality     = wireError("Invalid equality query undefined")
 	errNoResults    = wireError("Invalid \"max_results\". 0 is not a positive integer")
@@ -70,7 +70,6 @@ type story struct {
 	data       bool   // it is about a data type, of which Riak has other words for an unknown type
 	replies    []kv.Reply
 	n          int        // the request's n_val; 0: it had none
-	replicas   func() int // N of the bucket
 	value      int        // bytes of the value that was to be written
 	own        bool       // our own client asks
 	context    kv.Context // that came with the error
@@ -103,9 +102,9 @@ func wording(err error, s *story) wireError {
 	}
 	switch {
 	case errors.Is(err, kv.ErrTooManySiblings):
-		return wireError(fmt.Sprintf("{too_many_siblings,%d}", max(kv.MaxSiblings+1, numberAfter(err, "would hold "))))
+		return wireError(fmt.Sprintf("{too_many_siblings,%d}", max(kv.MaxSiblings+1, api.NumberAfter(err, "would hold "))))
 	case errors.Is(err, kv.ErrTooLarge):
-		return wireError(tooLarge(int64(max(kv.MaxObject+1, s.value, numberAfter(err, "would be ")))))
+		return wireError(tooLarge(int64(max(kv.MaxObject+1, s.value, api.NumberAfter(err, "would be ")))))
 	case errors.Is(err, kv.ErrBucketType) && s.data:
 		return wireError("Error no bucket type `" + erlang(s.bucketType) + "`")
 	case errors.Is(err, kv.ErrBucketType):
@@ -124,7 +123,7 @@ func wording(err error, s *story) wireError {
 // unsatisfied is a quorum that was not reached, in Riak's words. One that could
 // not have been, since too many nodes are down, has others.
 func unsatisfied(q *kv.QuorumError, replies []kv.Reply) string {
-	up, primaries, asked := standing(replies)
+	up, primaries, asked := api.Standing(replies)
 	got := q.Got
 	switch q.Need {
 	case "R", "W":
@@ -144,26 +143,6 @@ func unsatisfied(q *kv.QuorumError, replies []kv.Reply) string {
 	return fmt.Sprintf("{%s_val_unsatisfied,%d,%d}", strings.ToLower(q.Need), q.Want, got)
 }
 
-// standing is how many replicas are up, how many of them are primaries, and
-// whether any was asked at all.
-func standing(replies []kv.Reply) (up, primaries int, asked bool) {
-	asked = len(replies) == 0 // nothing is known: not that it could not have been
-	for _, r := range replies {
-		switch r.Result {
-		case kv.Down:
-			continue
-		case kv.Pending:
-		default:
-			asked = true
-		}
-		up++
-		if r.Role == kv.Primary {
-			primaries++
-		}
-	}
-	return up, primaries, asked
-}
-
 // violation is an argument that cannot be meant, in Riak's words where it has
 // some.
 func violation(e *kv.InvalidError, s *story) string {
@@ -171,7 +150,7 @@ func violation(e *kv.InvalidError, s *story) string {
 	case "N":
 		return fmt.Sprintf("{n_val_violation,%d}", s.n)
 	case "R", "PR", "W", "DW", "PW", "node_confirms":
-		return fmt.Sprintf("{n_val_violation,%d}", cmp.Or(s.n, s.replicas()))
+		return fmt.Sprintf("{n_val_violation,%d}", api.Replicas(e))
 	case "value":
 		return tooLarge(int64(s.value))
 	}
@@ -180,22 +159,6 @@ func violation(e *kv.InvalidError, s *story) string {
 
 // tooLarge is the answer to an object, or a frame, of n bytes.
 func tooLarge(n int64) string { return fmt.Sprintf("{too_large,%d}", n) }
-
-// numberAfter is the number that follows these words in the text of an error; 0:
-// there is none. The errors of siblings and sizes tell their number only there,
-// since they may have come from another node.
-func numberAfter(err error, words string) int {
-	_, rest, found := strings.Cut(err.Error(), words)
-	if !found {
-		return 0
-	}
-	digits, _, _ := strings.Cut(rest, " ")
-	n, err := strconv.Atoi(digits)
-	if err != nil {
-		return 0
-	}
-	return n
-}
 
 // erlang is a binary as Erlang prints it.
 func erlang(s string) string {

@@ -129,6 +129,34 @@ func TestErrorsOfARealNode(t *testing.T) {
 	}
 }
 
+// A bucket may have fewer replicas than the cluster.
+func TestReplicasAreThoseOfTheBucket(t *testing.T) {
+	node, err := tanodb.Open("", tanodb.Options{Storage: tanodb.MemoryStorage(), Partitions: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { node.Close() })
+	c := dial(t, node, Options{Properties: node, Data: node})
+	set := func(n uint32) {
+		c.ask(riakpb.SetBucketReq, &riakpb.RpbSetBucketReq{Bucket: []byte("b"), Props: &riakpb.RpbBucketProps{NVal: &n, AllowMult: proto.Bool(true)}}, riakpb.SetBucketResp, nil)
+	}
+	set(1)
+	p, q := putOf("k", "v"), getOf("k")
+	p.NodeConfirms, q.NodeConfirms = proto.Uint32(riakpb.QuorumAll), proto.Uint32(riakpb.QuorumMajority)
+	c.ask(riakpb.PutReq, p, riakpb.PutResp, &riakpb.RpbPutResp{})
+	c.ask(riakpb.GetReq, q, riakpb.GetResp, &riakpb.RpbGetResp{})
+	count := &riakpb.RpbCounterUpdateReq{Bucket: []byte("b"), Key: []byte("n"), Amount: proto.Int64(1), NodeConfirms: proto.Uint32(riakpb.QuorumAll)}
+	c.ask(riakpb.CounterUpdateReq, count, riakpb.CounterUpdateResp, &riakpb.RpbCounterUpdateResp{})
+	p.W, q.R, count.W = proto.Uint32(2), proto.Uint32(2), proto.Uint32(2)
+	c.fails(riakpb.PutReq, p, "{n_val_violation,1}")
+	c.fails(riakpb.GetReq, q, "{n_val_violation,1}")
+	c.fails(riakpb.CounterUpdateReq, count, "{n_val_violation,1}")
+	set(2)
+	c.fails(riakpb.PutReq, p, "{node_confirms_val_unsatisfied,2,0}") // both are on one node
+	p.W = proto.Uint32(3)
+	c.fails(riakpb.PutReq, p, "{n_val_violation,2}")
+}
+
 func scan(s, format string, into *int) bool {
 	_, err := fmt.Sscanf(s, format, into)
 	return err == nil

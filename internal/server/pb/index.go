@@ -1,8 +1,8 @@
 package pb
 
 import (
+	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
@@ -15,7 +15,14 @@ type indexQuery struct {
 	terms bool // tell by what terms keys were found
 }
 
-// parseIndex reads a query. The terms are shown of ranges only, as in Riak.
+// listsKeys reports whether the query is a list of a bucket's keys by another name, and of
+// more of them than a page.
+func (q *indexQuery) listsKeys() bool {
+	return q.ListsKeys() && (q.most == 0 || q.most > kv.MaxPage)
+}
+
+// parseIndex reads a query. The terms are shown of ranges only, and not those that are the
+// keys or the bucket, as in Riak: its client for Java looks for the keys apart then.
 func parseIndex(m *riakpb.RpbIndexReq) (q indexQuery, err error) {
 	q.IndexQuery = kv.IndexQuery{
 		Field: string(m.Index), TermRegex: string(m.TermRegex), Token: string(m.Continuation), Timeout: milliseconds(m.GetTimeout()),
@@ -44,7 +51,7 @@ func parseIndex(m *riakpb.RpbIndexReq) (q indexQuery, err error) {
 	}
 	q.most = int(min(m.GetMaxResults(), maxResults))
 	q.Sort = m.GetPaginationSort() || q.most > 0 || q.Token != "" // a page is of something in order
-	q.terms = m.GetReturnTerms() && q.Range && !strings.EqualFold(q.Field, kv.IndexBucket)
+	q.terms = m.GetReturnTerms() && q.Range && !q.ListsKeys()
 	return q, nil
 }
 
@@ -77,6 +84,11 @@ func (c *conn) index(r *request) error {
 	switch {
 	case m.Ask != nil:
 		return c.indexPage(b, &q, m.Ask)
+	case q.listsKeys() && !c.server.o.AllowsLists():
+		if m.GetStream() {
+			return forbidden("stream_secondary_index")
+		}
+		return forbidden("secondary_index")
 	case m.GetStream():
 		return c.indexStream(b, &q)
 	}
@@ -92,8 +104,11 @@ func (c *conn) pages(b kv.Bucket, q *indexQuery, page int, fn func([]kv.IndexMat
 			q.Limit = min(left, page)
 		}
 		got, err := c.server.o.Indexes.Index(c.context(), b, q.IndexQuery)
+		if errors.Is(err, kv.ErrInvalid) && q.Inverted() {
+			return "", fn(nil)
+		}
 		if err != nil {
-			return "", reason(err, &story{bucketType: b.Type, replicas: c.replicas})
+			return "", reason(err, &story{bucketType: b.Type})
 		}
 		if err := fn(got.Matches); err != nil {
 			return "", err
@@ -150,7 +165,7 @@ func (c *conn) indexPage(b kv.Bucket, q *indexQuery, a *riakpb.TanoAsk) error {
 	q.Token, q.Limit = string(a.Token), int(min(a.GetLimit(), maxQuorum))
 	page, err := c.server.o.Indexes.Index(c.context(), b, q.IndexQuery)
 	if err != nil {
-		return reason(err, &story{bucketType: b.Type, replicas: c.replicas, own: true})
+		return reason(err, &story{bucketType: b.Type, own: true})
 	}
 	c.out.begin(riakpb.IndexResp)
 	c.out.matches(page.Matches, true)

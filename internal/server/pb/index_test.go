@@ -75,7 +75,7 @@ func TestIndexQueries(t *testing.T) {
 		{with(between("n_int", "6", "9"), terms), ""},
 		{with(between("w_bin", "a", "w4"), regex), "k3 k4"},
 		{between("$key", "k4", "k9"), "k4 k5"},
-		{with(between("$key", "k4", "k9"), terms), "k4:k4 k5:k5"},
+		{with(between("$KEY", "k4", "k9"), terms), "k4 k5"}, // Riak's client for Java expects no terms there
 		{equal("$bucket", "b"), "k1 k2 k3 k4 k5"},
 		{with(between("$bucket", "_", "_"), terms), "k1 k2 k3 k4 k5"},
 		{with(equal("w_bin", "all"), func(q *riakpb.RpbIndexReq) { q.PaginationSort = proto.Bool(true) }), "k1 k2 k3 k4 k5"},
@@ -109,7 +109,8 @@ func TestWordsOfIndexQueries(t *testing.T) {
 		{with(equal("n_int", "1"), func(q *riakpb.RpbIndexReq) { q.Type = []byte("nope") }), "No bucket-type named 'nope'"},
 		{equal("n", "3"), "Unknown field type for field: 'n'."},
 		{equal("n_int", "three"), "Could not parse field 'n_int', value 'three'."},
-		{between("n_int", "3", "2"), "Invalid range query: it ends before it begins"},
+		{with(between("n_int", "3", "2"), func(q *riakpb.RpbIndexReq) { q.Type = []byte("nope") }), "No bucket-type named 'nope'"},
+		{between("n_int", "3", "two"), "Could not parse field 'n_int', value 'two'."},
 	} {
 		c.fails(riakpb.IndexReq, tc.q, tc.want)
 		tc.q.Stream = proto.Bool(true)
@@ -124,6 +125,27 @@ func TestWordsOfIndexQueries(t *testing.T) {
 	put.Content.Indexes = []*riakpb.RpbPair{{Key: []byte("n"), Value: []byte("1")}}
 	c.fails(riakpb.PutReq, put, "Unknown field type for field: 'n'.")
 	dial(t, &fake{}, Options{}).fails(riakpb.IndexReq, equal("n_int", "1"), string(errNoIndexes))
+}
+
+// Nothing is between two terms in the wrong order, as in Riak.
+func TestARangeThatEndsBeforeItBegins(t *testing.T) {
+	c, _ := indexed(t)
+	for _, q := range []*riakpb.RpbIndexReq{between("n_int", "3", "-2"), between("w_bin", "w3", "w2"), between("$key", "k2", "k1")} {
+		q.ReturnTerms = proto.Bool(true)
+		var m riakpb.RpbIndexResp
+		c.ask(riakpb.IndexReq, q, riakpb.IndexResp, &m)
+		if found(&m) != "" || m.Continuation != nil {
+			t.Errorf("%v finds %v", q, &m)
+		}
+		q.Stream, q.MaxResults = proto.Bool(true), proto.Uint32(2)
+		m.Reset()
+		c.ask(riakpb.IndexReq, q, riakpb.IndexResp, &m)
+		if found(&m) != "" || !m.GetDone() {
+			t.Errorf("%v finds %v", q, &m)
+		}
+		q.Ask = &riakpb.TanoAsk{} // our own client is told that it cannot be meant
+		c.fails(riakpb.IndexReq, q, "Invalid range query: it ends before it begins")
+	}
 }
 
 func TestIndexOptionsReachTheStore(t *testing.T) {

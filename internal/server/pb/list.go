@@ -5,8 +5,9 @@ import (
 	"github.com/tanodb/tanodb/kv"
 )
 
-// listKeys serves RpbListKeysReq: messages of keys, and a last one that says
-// done. An error ends the listing.
+// listKeys serves RpbListKeysReq: messages of keys, and a last one that says done and
+// nothing else: Riak's client for Ruby would not look at keys beside it. An error ends
+// the listing.
 func (c *conn) listKeys(r *request) error {
 	var m riakpb.RpbListKeysReq
 	if err := decode(r, &m); err != nil {
@@ -27,10 +28,11 @@ func (c *conn) listKeys(r *request) error {
 	for {
 		page, err := c.server.node.Keys(c.context(), b, o)
 		if err != nil {
-			return reason(err, &story{bucketType: b.Type, replicas: c.replicas})
+			return reason(err, &story{bucketType: b.Type})
 		}
-		c.out.names(riakpb.ListKeysResp, page.Keys, page.Next == "")
+		c.out.names(riakpb.ListKeysResp, page.Keys)
 		if page.Next == "" {
+			c.out.listed(riakpb.ListKeysResp)
 			return nil
 		}
 		if err := c.flush(); err != nil {
@@ -45,7 +47,7 @@ func (c *conn) onePage(b kv.Bucket, o kv.ListOptions, a *riakpb.TanoAsk) error {
 	o.Token, o.Limit = string(a.Token), int(min(a.GetLimit(), maxQuorum))
 	page, err := c.server.node.Keys(c.context(), b, o)
 	if err != nil {
-		return reason(err, &story{bucketType: b.Type, replicas: c.replicas, own: true})
+		return reason(err, &story{bucketType: b.Type, own: true})
 	}
 	c.out.begin(riakpb.ListKeysResp)
 	for _, name := range page.Keys {
@@ -57,15 +59,22 @@ func (c *conn) onePage(b kv.Bucket, o kv.ListOptions, a *riakpb.TanoAsk) error {
 	return nil
 }
 
-// names makes a message of a listing: of keys or of buckets.
-func (f *frame) names(code riakpb.Code, names []string, done bool) {
+// names makes a message of a listing: of keys or of buckets. Of none there is no message.
+func (f *frame) names(code riakpb.Code, names []string) {
+	if len(names) == 0 {
+		return
+	}
 	f.begin(code)
 	for _, name := range names {
 		f.text(1, name)
 	}
-	if done {
-		f.varint(2, 1)
-	}
+	f.end()
+}
+
+// listed makes the last message of a listing.
+func (f *frame) listed(code riakpb.Code) {
+	f.begin(code)
+	f.varint(2, 1)
 	f.end()
 }
 
@@ -97,10 +106,10 @@ func (c *conn) listBuckets(r *request) error {
 	for size := 0; ; {
 		page, err := c.server.o.Buckets.Buckets(c.context(), bucketType, o)
 		if err != nil {
-			return reason(err, &story{bucketType: bucketType, replicas: c.replicas})
+			return reason(err, &story{bucketType: bucketType})
 		}
 		if m.GetStream() {
-			c.out.names(riakpb.ListBucketsResp, page.Buckets, page.Next == "")
+			c.out.names(riakpb.ListBucketsResp, page.Buckets)
 			if err := c.flush(); err != nil {
 				return err
 			}
@@ -118,8 +127,13 @@ func (c *conn) listBuckets(r *request) error {
 		}
 		o.Token = page.Next
 	}
-	if !m.GetStream() {
-		c.out.names(riakpb.ListBucketsResp, all, false)
+	switch {
+	case m.GetStream():
+		c.out.listed(riakpb.ListBucketsResp)
+	case len(all) == 0:
+		c.out.empty(riakpb.ListBucketsResp)
+	default:
+		c.out.names(riakpb.ListBucketsResp, all)
 	}
 	return nil
 }
@@ -137,7 +151,7 @@ func (c *conn) preflist(r *request) error {
 	}
 	k := c.key(&p)
 	if err := k.Validate(); err != nil {
-		return reason(err, &story{replicas: c.replicas})
+		return reason(err, &story{})
 	}
 	var list riakpb.RpbGetBucketKeyPreflistResp
 	for _, reply := range c.server.node.Explain(k) {

@@ -26,12 +26,17 @@ func TestListingKeysIsStreamed(t *testing.T) {
 		for {
 			var m riakpb.RpbListKeysResp
 			c.await(riakpb.ListKeysResp, &m)
-			messages++
+			if messages++; m.GetDone() {
+				if len(m.Keys) > 0 {
+					t.Error("there are keys beside done, which Riak's client for Ruby throws away")
+				}
+				return keys, messages
+			}
+			if len(m.Keys) == 0 {
+				t.Error("a message has no keys, which Riak's client for Ruby does not expect")
+			}
 			for _, k := range m.Keys {
 				keys = append(keys, string(k))
-			}
-			if m.GetDone() {
-				return keys, messages
 			}
 		}
 	}
@@ -48,8 +53,8 @@ func TestListingKeysIsStreamed(t *testing.T) {
 	}
 	keys, messages := list("b")
 	slices.Sort(keys)
-	if !slices.Equal(keys, want) || messages != 3 {
-		t.Errorf("%d keys in %d messages, want %d in 3", len(keys), messages, len(want))
+	if !slices.Equal(keys, want) || messages != 4 {
+		t.Errorf("%d keys in %d messages, want %d in 4", len(keys), messages, len(want))
 	}
 	c.alive()
 }
@@ -86,11 +91,12 @@ func TestListingBuckets(t *testing.T) {
 	}
 	q.Stream, q.Type = proto.Bool(true), []byte("t")
 	c.send(frameOf(t, riakpb.ListBucketsReq, q))
-	var first, last riakpb.RpbListBucketsResp
+	var first, second, last riakpb.RpbListBucketsResp
 	c.await(riakpb.ListBucketsResp, &first)
+	c.await(riakpb.ListBucketsResp, &second)
 	c.await(riakpb.ListBucketsResp, &last)
-	if got := fmt.Sprintf("%s %s", first.Buckets, last.Buckets); got != "[ta tb] [tc]" || first.Done != nil || !last.GetDone() {
-		t.Errorf("buckets %s, done %v and %v", got, first.Done, last.Done)
+	if got := fmt.Sprintf("%s %s %s", first.Buckets, second.Buckets, last.Buckets); got != "[ta tb] [tc] []" || first.Done != nil || second.Done != nil || !last.GetDone() {
+		t.Errorf("buckets %s, done %v, %v and %v", got, first.Done, second.Done, last.Done)
 	}
 	f.buckets = []string{strings.Repeat("x", maxBuckets), "y"}
 	q.Stream = nil
@@ -113,6 +119,29 @@ func TestListsThatAreNotAllowed(t *testing.T) {
 	keys.Ask, allowed = nil, true
 	c.ask(riakpb.ListKeysReq, keys, riakpb.ListKeysResp, &riakpb.RpbListKeysResp{})
 	c.ask(riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{}, riakpb.ListBucketsResp, &riakpb.RpbListBucketsResp{})
+}
+
+// An index of all keys is a list of them by another name.
+func TestListsByAnIndexThatAreNotAllowed(t *testing.T) {
+	f := &fake{}
+	allowed := false
+	c := dial(t, f, Options{Indexes: f, AllowsLists: func() bool { return allowed }})
+	for _, q := range []*riakpb.RpbIndexReq{equal("$bucket", "_"), between("$KEY", "a", "z")} {
+		allowed, q.Stream, q.MaxResults = false, nil, nil
+		c.fails(riakpb.IndexReq, q, "Operation '{riak_kv,secondary_index}' is not enabled")
+		q.MaxResults = proto.Uint32(kv.MaxPage + 1)
+		c.fails(riakpb.IndexReq, q, "Operation '{riak_kv,secondary_index}' is not enabled")
+		q.Stream = proto.Bool(true)
+		c.fails(riakpb.IndexReq, q, "Operation '{riak_kv,stream_secondary_index}' is not enabled")
+		q.Stream, q.MaxResults = nil, proto.Uint32(kv.MaxPage)
+		c.ask(riakpb.IndexReq, q, riakpb.IndexResp, &riakpb.RpbIndexResp{})
+		q.MaxResults, q.Ask = nil, &riakpb.TanoAsk{} // page by page, as our own client
+		c.ask(riakpb.IndexReq, q, riakpb.IndexResp, &riakpb.RpbIndexResp{})
+		q.Ask, allowed = nil, true
+		c.ask(riakpb.IndexReq, q, riakpb.IndexResp, &riakpb.RpbIndexResp{})
+	}
+	allowed = false
+	c.ask(riakpb.IndexReq, between("f_bin", "a", "z"), riakpb.IndexResp, &riakpb.RpbIndexResp{})
 }
 
 func TestThePatienceWithClientsIsThatOfTheOptions(t *testing.T) {

@@ -50,7 +50,7 @@ func (c *conn) mapRed(r *request) error {
 
 // jobFailed is the answer to a job that failed: JSON, as Riak's, if a phase did.
 func (c *conn) jobFailed(j *mapreduce.Job, err error) error {
-	text := reason(err, &story{bucketType: j.BucketType(), replicas: c.replicas})
+	text := reason(err, &story{bucketType: j.BucketType()})
 	if at, ok := errors.AsType[*mapreduce.Error](err); ok && at.Function != "" {
 		return wireError(mapreduce.ErrorJSON(err))
 	}

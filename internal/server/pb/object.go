@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"strconv"
 
+	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -33,17 +35,34 @@ func (c *conn) bucketOf(bucketType, bucket []byte) kv.Bucket {
 	return kv.Bucket{Type: c.bucketType, Name: c.bucket}
 }
 
-// replicas is N, for what needs it: a status is dear.
-func (c *conn) replicas() int { return c.server.node.Status().Replicas }
+// propsOfKey are the properties of a key's bucket; none: they cannot be known.
+func (c *conn) propsOfKey(k kv.Key) kv.Properties {
+	if c.server.o.Properties == nil {
+		return nil
+	}
+	ps, err := c.server.o.Properties.BucketProps(c.context(), kv.Bucket{Type: k.Type, Name: k.Bucket})
+	if err != nil {
+		return nil
+	}
+	return ps
+}
+
+// replicas is the n_val of a key's bucket; where it cannot be known, that of the cluster.
+func (c *conn) replicas(k kv.Key) int {
+	if n, err := strconv.Atoi(c.propsOfKey(k).Lookup("n_val")); err == nil {
+		return n
+	}
+	return c.server.node.Status().Replicas
+}
 
 // confirms is how many nodes a node_confirms asks for, of so many replicas (0:
 // of the bucket's).
-func (c *conn) confirms(field uint32, n int) int {
+func (c *conn) confirms(field uint32, n int, k kv.Key) int {
 	all := func() int {
 		if n > 0 {
 			return n
 		}
-		return c.replicas()
+		return c.replicas(k)
 	}
 	switch q := quorum(field); q {
 	case kv.None, kv.Default:
@@ -68,17 +87,18 @@ func (c *conn) get(r *request) error {
 	if err := q.check(); err != nil {
 		return err
 	}
+	k := c.key(&q.place)
 	if q.confirms != 0 {
-		q.o.NodeConfirms = c.confirms(q.confirms, q.o.N)
+		q.o.NodeConfirms = c.confirms(q.confirms, q.o.N, k)
 	}
-	q.o.Tombstones = !q.ask.own || q.ask.tombstones // that are siblings of live values: Riak shows them always
+	q.o.Tombstones = !q.ask.own || q.ask.tombstones // that are siblings of live values
 	q.o.Linger = milliseconds(q.ask.linger)
-	obj, err := c.server.node.Get(c.context(), c.key(&q.place), q.o)
+	obj, err := c.server.node.Get(c.context(), k, q.o)
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
 		return c.absent(&q, &obj)
 	case err != nil:
-		return reason(err, &story{bucketType: string(q.place.bucketType), replies: obj.Replies, n: q.o.N, replicas: c.replicas, own: q.ask.own, context: obj.Context})
+		return reason(err, &story{bucketType: string(q.place.bucketType), replies: obj.Replies, n: q.o.N, own: q.ask.own, context: obj.Context})
 	}
 	out := c.out
 	out.begin(riakpb.GetResp)
@@ -87,7 +107,11 @@ func (c *conn) get(r *request) error {
 		out.end()
 		return nil
 	}
-	out.contents(obj.Values, q.o.Head, q.ask.own)
+	values := obj.Values
+	if !q.ask.own {
+		values = api.Shown(values, func() kv.Properties { return c.propsOfKey(k) })
+	}
+	out.contents(values, q.o.Head, q.ask.own)
 	out.bytes(2, obj.Context)
 	c.finish(q.ask.own, obj.Replies)
 	return nil
@@ -147,7 +171,7 @@ func (c *conn) put(r *request) error {
 func (c *conn) write(q *putReq, made bool) error {
 	k := c.key(&q.place)
 	if q.confirms != 0 {
-		q.o.NodeConfirms = c.confirms(q.confirms, q.o.N)
+		q.o.NodeConfirms = c.confirms(q.confirms, q.o.N, k)
 	}
 	q.o.Context = q.vclock
 	q.o.IfNoneMatch, q.o.IfNotModified = q.ifNoneMatch, q.ifNotModified && (!q.ifNoneMatch || q.ask.own)
@@ -157,7 +181,7 @@ func (c *conn) write(q *putReq, made bool) error {
 	q.o.ReturnBody = q.o.ReturnBody || q.returnHead
 	receipt, err := c.server.node.Put(c.context(), k, q.content.v, q.o)
 	if err != nil {
-		return reason(err, &story{bucketType: k.Type, replies: receipt.Replies, n: q.o.N, replicas: c.replicas, value: len(q.content.v.Data), own: q.ask.own, context: receipt.Context})
+		return reason(err, &story{bucketType: k.Type, replies: receipt.Replies, n: q.o.N, value: len(q.content.v.Data), own: q.ask.own, context: receipt.Context})
 	}
 	c.out.begin(riakpb.PutResp)
 	if q.o.ReturnBody {
@@ -191,7 +215,7 @@ func (c *conn) del(r *request) error {
 	receipt, err := c.server.node.Delete(c.context(), c.key(&p), o)
 	own := a.own
 	if err != nil && (own || !errors.Is(err, kv.ErrNotFound)) {
-		return reason(err, &story{bucketType: string(m.Type), replies: receipt.Replies, n: o.N, replicas: c.replicas, own: own, context: receipt.Context})
+		return reason(err, &story{bucketType: string(m.Type), replies: receipt.Replies, n: o.N, own: own, context: receipt.Context})
 	}
 	c.out.begin(riakpb.DelResp)
 	if own {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tanodb/tanodb"
 	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/internal/server/riakpb"
 	"github.com/tanodb/tanodb/kv"
@@ -261,6 +262,39 @@ func TestNotFoundAndTombstones(t *testing.T) {
 	r := get(false)
 	if len(r.Content) != 2 || !r.Content[0].GetDeleted() || len(r.Content[0].Value) > 0 || r.Content[1].Deleted != nil {
 		t.Errorf("a tombstone beside a value: %v", r)
+	}
+}
+
+// A key that is written anew, without a vclock, is one value to Riak's clients, once Riak would
+// have reaped the tombstone; our own client sees it where it asks for it.
+func TestAKeyThatIsWrittenAnew(t *testing.T) {
+	node, err := tanodb.Open("", tanodb.Options{Storage: tanodb.MemoryStorage(), Partitions: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { node.Close() })
+	c := dial(t, node, Options{Properties: node})
+	for _, tc := range []struct {
+		mode string
+		want int
+	}{{"0", 1}, {"3600000", 2}, {"keep", 2}} {
+		if err := node.SetBucketProps(t.Context(), kv.Bucket{Name: "b"}, kv.Properties{{Name: "allow_mult", Value: "true"}, {Name: "delete_mode", Value: tc.mode}}); err != nil {
+			t.Fatal(err)
+		}
+		c.ask(riakpb.PutReq, putOf(tc.mode, "v"), riakpb.PutResp, &riakpb.RpbPutResp{})
+		c.ask(riakpb.DelReq, &riakpb.RpbDelReq{Bucket: []byte("b"), Key: []byte(tc.mode)}, riakpb.DelResp, nil)
+		c.ask(riakpb.PutReq, putOf(tc.mode, "w"), riakpb.PutResp, &riakpb.RpbPutResp{})
+		q := getOf(tc.mode)
+		var r riakpb.RpbGetResp
+		c.ask(riakpb.GetReq, q, riakpb.GetResp, &r)
+		if len(r.Content) != tc.want {
+			t.Errorf("delete_mode %s: it holds %v", tc.mode, r.Content)
+		}
+		q.Ask = &riakpb.TanoAsk{Tombstones: proto.Bool(true)}
+		r.Reset()
+		if c.ask(riakpb.GetReq, q, riakpb.GetResp, &r); len(r.Content) != 2 {
+			t.Errorf("delete_mode %s: our own client is shown %v", tc.mode, r.Content)
+		}
 	}
 }
 

@@ -361,7 +361,7 @@ func propsReason(err error) error {
 	if errors.Is(err, kv.ErrInvalid) || errors.As(err, &refused) && refused.Code == "invalid" {
 		return badProps(err)
 	}
-	return reason(err, &story{replicas: func() int { return 0 }})
+	return reason(err, &story{})
 }
 
 func badProps(err error) error { return wireError("Invalid bucket properties: " + err.Error()) }

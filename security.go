@@ -153,7 +153,7 @@ func (n *Node) ChangeSecurity(ctx context.Context, c SecurityChange) error {
 			return fmt.Errorf("tanodb: no randomness: %w", err)
 		}
 		var err error
-		if set.Verifier, err = membership.MakeVerifier(c.Password, salt, membership.PasswordIterations); err != nil {
+		if set.Verifier, err = membership.MakeVerifier(c.Password, salt, n.o.passwordIterations); err != nil {
 			return &ClusterError{Code: "invalid", Text: err.Error()}
 		}
 	}
@@ -359,13 +359,14 @@ type trial struct {
 	err   error
 }
 
-func newLogins() *logins {
+// newLogins has nobody's password hashed so often, as new ones are.
+func newLogins(iterations int) *logins {
 	l := &logins{hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), good: map[[sha256.Size]byte]goodLogin{}, tried: map[attempt]*trial{}, from: map[netip.Prefix]int{}}
 	salt := freshActor()
 	if _, err := crand.Read(l.key[:]); err != nil {
 		panic("tanodb: no randomness: " + err.Error()) // crypto/rand never fails on the systems we run on
 	}
-	l.nobody = membership.VerifierOfNobody(append(salt[:], l.key[:16]...))
+	l.nobody = membership.VerifierOfNobody(append(salt[:], l.key[:16]...), iterations)
 	return l
 }
 

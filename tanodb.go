@@ -116,7 +116,7 @@ func Open(dir string, o Options) (*Node, error) {
 		return nil, err // before anything is made on disk
 	}
 	n := &Node{
-		o: o, log: o.Logger, begun: time.Now(), logins: newLogins(), gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
+		o: o, log: o.Logger, begun: time.Now(), logins: newLogins(o.passwordIterations), gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
 	}
 	if o.Traces != nil {
 		n.tracer = o.Traces.Tracer(tracerName)

@@ -7,14 +7,19 @@ import (
 	"time"
 )
 
+// testIterations is how often a test cluster hashes a password: often enough to be the same
+// work, and not so often that tests of who may do what do little else.
+const testIterations = 1000
+
 // NewTestCluster opens a cluster of nodes n1, n2, … in this process, in memory
 // and connected by the network that it returns, waits until all see each other,
 // and closes it when the test ends. The options are those of every node; what
-// makes them a cluster is filled in.
+// makes them a cluster is filled in. New passwords are hashed with less work than elsewhere.
 func NewTestCluster(t testing.TB, nodes int, o Options) ([]*Node, *MemoryNetwork) {
 	t.Helper()
 	network := NewMemoryNetwork()
 	o.Network = network
+	o.passwordIterations = testIterations
 	if o.Storage == nil {
 		o.Storage = MemoryStorage()
 	}

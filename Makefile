@@ -84,18 +84,21 @@ reliability-report: ## run seeds for SIMTIME, lives and planted bugs, and write 
 	rm "$$report"
 	exit "$$failed"
 
-# Each package with targets is built once, with what guides the fuzzing, and each
-# target is given one core. What one finds is in the testdata of its package.
-.PHONY: fuzz
-fuzz: ## fuzz every target for FUZZTIME (5s), two at a time
-	targets=$$(grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sort)
-	test -n "$$targets" || { echo "no fuzz target found" >&2; exit 1; }
-	export out=$$(mktemp -d) cache=$$(go env GOCACHE)/fuzz
-	trap 'rm -rf "$$out"' EXIT
+# Each package with targets is built once, with what guides the fuzzing. What is in
+# bin/fuzz and up to date already stays.
+.PHONY: fuzz-build
+fuzz-build: ## build what "make fuzz" runs, into bin/fuzz
+	dirs=$$(grep -rlE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u)
+	test -n "$$dirs" || { echo "no fuzz target found" >&2; exit 1; }
 	while IFS= read -r dir; do
-		mkdir -p "$$out/$$dir"
-		go test -c -fuzz=. -ldflags="-s -w" -o "$$out/$$dir/fuzz.test" "$$dir"
-	done < <(sed 's|/[^/]*$$||' <<<"$$targets" | sort -u)
+		go test -c -fuzz=. -ldflags="-s -w" -o "bin/fuzz/$$dir/fuzz.test" "$$dir"
+	done <<<"$$dirs"
+
+# Each target is given one core. What one finds is in the testdata of its package.
+.PHONY: fuzz
+fuzz: fuzz-build ## fuzz every target for FUZZTIME (5s), two at a time
+	targets=$$(grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sort)
+	export out=$$PWD/bin/fuzz cache=$$(go env GOCACHE)/fuzz
 	one() {
 		local dir=$${1%/*} func=$${1##*:func } said
 		said=$$(cd "$$dir" && "$$out/$$dir/fuzz.test" -test.run='^$$' -test.fuzz="^$$func\$$" -test.fuzztime=$(FUZZTIME) \

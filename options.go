@@ -151,10 +151,6 @@ type Options struct {
 
 	// Clock is the wall clock. Nil: time.Now. For tests.
 	Clock func() time.Time
-
-	// passwordIterations is how often a new password is hashed. 0:
-	// membership.PasswordIterations. Only NewTestCluster asks for less.
-	passwordIterations int
 }
 
 // The defaults of Options, and the limits of what a node does at once.
@@ -225,7 +221,6 @@ func (o *Options) limitDefaults() error {
 	o.MaxObject = cmp.Or(o.MaxObject, kv.MaxObject)
 	o.MaxSiblings = cmp.Or(o.MaxSiblings, kv.MaxSiblings)
 	o.MaxClockOffset = cmp.Or(o.MaxClockOffset, membership.MaxClockOffset)
-	o.passwordIterations = cmp.Or(o.passwordIterations, membership.PasswordIterations)
 	return nil
 }
 

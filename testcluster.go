@@ -19,7 +19,6 @@ func NewTestCluster(t testing.TB, nodes int, o Options) ([]*Node, *MemoryNetwork
 	t.Helper()
 	network := NewMemoryNetwork()
 	o.Network = network
-	o.passwordIterations = testIterations
 	if o.Storage == nil {
 		o.Storage = MemoryStorage()
 	}
@@ -30,7 +29,7 @@ func NewTestCluster(t testing.TB, nodes int, o Options) ([]*Node, *MemoryNetwork
 	cluster := make([]*Node, nodes)
 	for i := range cluster {
 		o.Name = o.Bootstrap[i].Name
-		n, err := Open("", o)
+		n, err := openWith("", o, newLogins(testIterations))
 		if err != nil {
 			t.Fatalf("opening node %s: %v", o.Name, err)
 		}

@@ -15,6 +15,7 @@ LIVES ?= 2
 LIFETIME ?= 0
 LIFEOPS ?= 1000000
 FUZZTIME ?= 5s
+FUZZDIR ?=
 PACKAGES ?= ./...
 COSTROUNDS ?= 5
 
@@ -84,21 +85,31 @@ reliability-report: ## run seeds for SIMTIME, lives and planted bugs, and write 
 	rm "$$report"
 	exit "$$failed"
 
-# Each package with targets is built once, with what guides the fuzzing. What is in
-# bin/fuzz and up to date already stays.
+# Each package with targets is built once, with what guides the fuzzing. What is in FUZZDIR
+# is of the same sources and whole, so that this can be stopped, and goes on where it was.
 .PHONY: fuzz-build
-fuzz-build: ## build what "make fuzz" runs, into bin/fuzz
+fuzz-build: ## build what "make fuzz FUZZDIR=..." runs, into FUZZDIR
+	test -n "$(FUZZDIR)" || { echo "it needs FUZZDIR, a directory" >&2; exit 1; }
 	dirs=$$(grep -rlE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u)
 	test -n "$$dirs" || { echo "no fuzz target found" >&2; exit 1; }
 	while IFS= read -r dir; do
-		go test -c -fuzz=. -ldflags="-s -w" -o "bin/fuzz/$$dir/fuzz.test" "$$dir"
+		built="$(FUZZDIR)/$$dir/fuzz.test"
+		if [[ -e $$built ]]; then continue; fi
+		mkdir -p "$$(dirname "$$built")"
+		go test -c -fuzz=. -ldflags="-s -w" -o "$$built.new" "$$dir"
+		mv "$$built.new" "$$built"
 	done <<<"$$dirs"
 
 # Each target is given one core. What one finds is in the testdata of its package.
 .PHONY: fuzz
-fuzz: fuzz-build ## fuzz every target for FUZZTIME (5s), two at a time
+fuzz: ## fuzz every target for FUZZTIME (5s), two at a time
+	export out="$(FUZZDIR)" cache=$$(go env GOCACHE)/fuzz
+	if [[ -z $$out ]]; then
+		out=$$(mktemp -d)
+		trap 'rm -rf "$$out"' EXIT
+	fi
+	$(MAKE) --no-print-directory fuzz-build FUZZDIR="$$out"
 	targets=$$(grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sort)
-	export out=$$PWD/bin/fuzz cache=$$(go env GOCACHE)/fuzz
 	one() {
 		local dir=$${1%/*} func=$${1##*:func } said
 		said=$$(cd "$$dir" && "$$out/$$dir/fuzz.test" -test.run='^$$' -test.fuzz="^$$func\$$" -test.fuzztime=$(FUZZTIME) \

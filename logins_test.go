@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -33,7 +35,7 @@ func shopFrom(from, password string) Login {
 // that can let them in, since what they would hash is no verifier.
 func TestOnePasswordIsHashedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLogins()
+		l := newLogins(membership.PasswordIterations)
 		free := l.busy()
 		const many = 3 * maxAtOnce
 		let := make(chan bool, 2*many)
@@ -67,7 +69,7 @@ func TestOnePasswordIsHashedOnce(t *testing.T) {
 // Who guesses from one address cannot have all others wait.
 func TestOneAddressHasFewLoginsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLogins()
+		l := newLogins(membership.PasswordIterations)
 		free := l.busy()
 		ends := make(chan error, 2*maxAtOnce+1)
 		guess := func(from string, i int) {
@@ -98,7 +100,7 @@ func TestOneAddressHasFewLoginsAtOnce(t *testing.T) {
 // A password that is used is not hashed again, however long; one that is not, is.
 func TestPasswordsAreRememberedWhileUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLogins()
+		l := newLogins(membership.PasswordIterations)
 		l.remember(l.id("shop", "secret"), "no verifier")
 		in := func() bool {
 			in, err := l.check(t.Context(), shopFrom("10.0.0.1", "secret"), "no verifier")
@@ -115,4 +117,23 @@ func TestPasswordsAreRememberedWhileUsed(t *testing.T) {
 			t.Error("it is never forgotten")
 		}
 	})
+}
+
+// Only a test cluster hashes with less work: what is opened in any other way takes all of
+// it, for a password and for who has none.
+func TestPasswordsAreHashedOftenEnough(t *testing.T) {
+	n, err := Open("", Options{Storage: MemoryStorage(), Partitions: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := n.ChangeSecurity(t.Context(), SecurityChange{Do: "add-user", Names: []string{"shop"}, Password: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("SCRAM-SHA-256$%d:", membership.PasswordIterations)
+	for _, v := range []string{n.state().Security().Roles[0].Verifier, n.logins.nobody} {
+		if !strings.HasPrefix(v, want) {
+			t.Errorf("%s; want %s…", v, want)
+		}
+	}
 }

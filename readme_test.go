@@ -11,6 +11,9 @@ import (
 // TestReadmeProgram compiles and runs the program of the README.
 func TestReadmeProgram(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("compiles the whole program, without the race detector whatever the test has")
+	}
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -153,7 +153,7 @@ func (n *Node) ChangeSecurity(ctx context.Context, c SecurityChange) error {
 			return fmt.Errorf("tanodb: no randomness: %w", err)
 		}
 		var err error
-		if set.Verifier, err = membership.MakeVerifier(c.Password, salt, membership.PasswordIterations); err != nil {
+		if set.Verifier, err = membership.MakeVerifier(c.Password, salt, n.logins.iterations); err != nil {
 			return &ClusterError{Code: "invalid", Text: err.Error()}
 		}
 	}
@@ -328,8 +328,9 @@ const (
 // logins checks passwords. To hash one costs a good part of a second, so that few can be
 // tried; those that were right are remembered, by a sum that nobody outside can make.
 type logins struct {
-	hashing chan struct{} // room for those that are hashed at once
-	nobody  string        // a verifier, for those who have none
+	iterations int           // how often a new password is hashed
+	hashing    chan struct{} // room for those that are hashed at once
+	nobody     string        // a verifier, for those who have none
 
 	mu    sync.Mutex
 	key   [sha256.Size]byte
@@ -359,13 +360,14 @@ type trial struct {
 	err   error
 }
 
-func newLogins() *logins {
-	l := &logins{hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), good: map[[sha256.Size]byte]goodLogin{}, tried: map[attempt]*trial{}, from: map[netip.Prefix]int{}}
+// newLogins has new passwords hashed so often, and those of nobody.
+func newLogins(iterations int) *logins {
+	l := &logins{iterations: iterations, hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), good: map[[sha256.Size]byte]goodLogin{}, tried: map[attempt]*trial{}, from: map[netip.Prefix]int{}}
 	salt := freshActor()
 	if _, err := crand.Read(l.key[:]); err != nil {
 		panic("tanodb: no randomness: " + err.Error()) // crypto/rand never fails on the systems we run on
 	}
-	l.nobody = membership.VerifierOfNobody(append(salt[:], l.key[:16]...))
+	l.nobody = membership.VerifierOfNobody(append(salt[:], l.key[:16]...), iterations)
 	return l
 }
 

@@ -66,11 +66,8 @@ func TestSecurityOfACluster(t *testing.T) {
 // Who has to wait too long for others to be let in is told that it is too much; and from
 // where no password lets anybody in, none is hashed, whoever it is that asks.
 func TestLoginsAreNotHashedWithoutEnd(t *testing.T) {
-	n, err := tanodb.Open("", tanodb.Options{Storage: tanodb.MemoryStorage(), Partitions: 8})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	nodes, _ := tanodb.NewTestCluster(t, 1, tanodb.Options{Partitions: 8})
+	n := nodes[0]
 	for _, c := range []tanodb.SecurityChange{
 		{Do: "add-user", Names: []string{"anna"}, Password: "right"},
 		{Do: "add-source", Names: []string{"anna"}, CIDR: netip.MustParsePrefix("10.0.0.0/8"), Method: "password"},

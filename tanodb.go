@@ -109,6 +109,10 @@ var (
 // at once; those that need other nodes may fail until these are reached. A new
 // directory with Options.Join waits until a node of the cluster is reached, for two minutes at most.
 func Open(dir string, o Options) (*Node, error) {
+	return openWith(dir, o, newLogins(membership.PasswordIterations))
+}
+
+func openWith(dir string, o Options, l *logins) (*Node, error) {
 	if err := o.ensure(); err != nil {
 		return nil, err
 	}
@@ -116,7 +120,7 @@ func Open(dir string, o Options) (*Node, error) {
 		return nil, err // before anything is made on disk
 	}
 	n := &Node{
-		o: o, log: o.Logger, begun: time.Now(), logins: newLogins(), gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
+		o: o, log: o.Logger, begun: time.Now(), logins: l, gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
 	}
 	if o.Traces != nil {
 		n.tracer = o.Traces.Tracer(tracerName)

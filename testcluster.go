@@ -7,10 +7,14 @@ import (
 	"time"
 )
 
+// testIterations is how often a test cluster hashes a password: often enough to be the same
+// work, and not so often that tests of who may do what do little else.
+const testIterations = 1000
+
 // NewTestCluster opens a cluster of nodes n1, n2, … in this process, in memory
 // and connected by the network that it returns, waits until all see each other,
 // and closes it when the test ends. The options are those of every node; what
-// makes them a cluster is filled in.
+// makes them a cluster is filled in. New passwords are hashed with less work than elsewhere.
 func NewTestCluster(t testing.TB, nodes int, o Options) ([]*Node, *MemoryNetwork) {
 	t.Helper()
 	network := NewMemoryNetwork()
@@ -25,7 +29,7 @@ func NewTestCluster(t testing.TB, nodes int, o Options) ([]*Node, *MemoryNetwork
 	cluster := make([]*Node, nodes)
 	for i := range cluster {
 		o.Name = o.Bootstrap[i].Name
-		n, err := Open("", o)
+		n, err := openWith("", o, newLogins(testIterations))
 		if err != nil {
 			t.Fatalf("opening node %s: %v", o.Name, err)
 		}

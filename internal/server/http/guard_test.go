@@ -33,11 +33,8 @@ const (
 // no grant, and shop may read and write the bucket b of the default type.
 func guarded(t *testing.T) *tanodb.Node {
 	t.Helper()
-	node, err := tanodb.Open("", tanodb.Options{Storage: tanodb.MemoryStorage(), Partitions: 8})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { node.Close() })
+	nodes, _ := tanodb.NewTestCluster(t, 1, tanodb.Options{Partitions: 8})
+	node := nodes[0]
 	for _, c := range []tanodb.SecurityChange{
 		{Do: "add-user", Names: []string{"admin"}, Password: theirPassword},
 		{Do: "add-user", Names: []string{"nobody"}, Password: theirPassword},

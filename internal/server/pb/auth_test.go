@@ -26,11 +26,8 @@ const theirPassword = "correct horse"
 // in the bucket b of the default type, nobody has no grant, and boss administers.
 func guarded(t *testing.T) (*tanodb.Node, Options, *tls.Config) {
 	t.Helper()
-	node, err := tanodb.Open("", tanodb.Options{Storage: tanodb.MemoryStorage(), Partitions: 8})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { node.Close() })
+	nodes, _ := tanodb.NewTestCluster(t, 1, tanodb.Options{Partitions: 8})
+	node := nodes[0]
 	here := netip.MustParsePrefix("127.0.0.0/8")
 	for _, c := range []tanodb.SecurityChange{
 		{Do: "add-user", Names: []string{"boss"}},

@@ -15,7 +15,6 @@ LIVES ?= 2
 LIFETIME ?= 0
 LIFEOPS ?= 1000000
 FUZZTIME ?= 5s
-FUZZDIR ?=
 PACKAGES ?= ./...
 COSTROUNDS ?= 5
 
@@ -85,31 +84,17 @@ reliability-report: ## run seeds for SIMTIME, lives and planted bugs, and write 
 	rm "$$report"
 	exit "$$failed"
 
-# Each package with targets is built once, with what guides the fuzzing. What is in FUZZDIR
-# is of the same sources and whole, so that this can be stopped, and goes on where it was.
-.PHONY: fuzz-build
-fuzz-build: ## build what "make fuzz FUZZDIR=..." runs, into FUZZDIR
-	test -n "$(FUZZDIR)" || { echo "it needs FUZZDIR, a directory" >&2; exit 1; }
-	dirs=$$(grep -rlE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u)
-	test -n "$$dirs" || { echo "no fuzz target found" >&2; exit 1; }
-	while IFS= read -r dir; do
-		built="$(FUZZDIR)/$$dir/fuzz.test"
-		if [[ -e $$built ]]; then continue; fi
-		mkdir -p "$$(dirname "$$built")"
-		go test -c -fuzz=. -ldflags="-s -w" -o "$$built.new" "$$dir"
-		mv "$$built.new" "$$built"
-	done <<<"$$dirs"
-
-# Each target is given one core. What one finds is in the testdata of its package.
+# Each package with targets is built once, with what guides the fuzzing, and each
+# target is given one core. What one finds is in the testdata of its package.
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME (5s), two at a time
-	export out="$(FUZZDIR)" cache=$$(go env GOCACHE)/fuzz
-	if [[ -z $$out ]]; then
-		out=$$(mktemp -d)
-		trap 'rm -rf "$$out"' EXIT
-	fi
-	$(MAKE) --no-print-directory fuzz-build FUZZDIR="$$out"
 	targets=$$(grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sort)
+	test -n "$$targets" || { echo "no fuzz target found" >&2; exit 1; }
+	export out=$$(mktemp -d) cache=$$(go env GOCACHE)/fuzz
+	trap 'rm -rf "$$out"' EXIT
+	built() { mkdir -p "$$out/$$1" && go test -c -fuzz=. -ldflags="-s -w" -o "$$out/$$1/fuzz.test" "$$1"; }
+	export -f built
+	sed 's|/[^/]*$$||' <<<"$$targets" | sort -u | xargs -n 1 -P 2 bash -c 'built "$$1"' built
 	one() {
 		local dir=$${1%/*} func=$${1##*:func } said
 		said=$$(cd "$$dir" && "$$out/$$dir/fuzz.test" -test.run='^$$' -test.fuzz="^$$func\$$" -test.fuzztime=$(FUZZTIME) \

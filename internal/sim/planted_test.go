@@ -72,7 +72,7 @@ var budgets = []struct {
 	{planted.TreeKeepsDropped, 20, 1, standing},
 	{planted.ReapAtOnce, 400, 13, reaping},
 	{planted.ReapUnasked, 400, 17, reaping},
-	{planted.ReapStrays, 400, 73, reaping},
+	{planted.ReapStrays, 1000, 504, reaping},
 	{planted.ReapWithoutDown, 400, 74, reaping},
 	{planted.ReapUnfenced, 400, 13, reaping},
 	{planted.ReapChanged, 400, 49, reaping},

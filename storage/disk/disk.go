@@ -182,6 +182,12 @@ func Open(dir string, o Options) (*Engine, error) {
 	}
 	o = o.withDefaults()
 	fs, closeFS := o.FS, func() error { return nil }
+	if fs == nil {
+		var err error
+		if dir, err = trueName(dir); err != nil {
+			return nil, fmt.Errorf("storage/disk: finding directory %s: %w", dir, err)
+		}
+	}
 	e := &Engine{
 		dir: dir, options: o,
 		idle:     make(chan struct{}, 1),

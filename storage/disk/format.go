@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -50,6 +51,28 @@ func claim(files vfs.FS, dir string) (*pebble.Lock, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return lock, nil
+}
+
+// trueName is the path of a directory without links, or of one that is to be made. The lock
+// of a process on a file keeps out other processes, but not this one, which only
+// remembers the names of what it has locked: so there must be one name for each.
+func trueName(dir string) (string, error) {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return dir, err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return real, err
+	}
+	above := filepath.Dir(path)
+	if above == path {
+		return path, nil
+	}
+	if above, err = trueName(above); err != nil {
+		return dir, err
+	}
+	return filepath.Join(above, filepath.Base(path)), nil
 }
 
 // lockError says who has the directory.

@@ -8,12 +8,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
@@ -329,6 +331,56 @@ func TestRepairsDoNotCountAsRequests(t *testing.T) {
 	}
 	if most <= 4 {
 		t.Errorf("only %d reads waited: the test shows nothing", most)
+	}
+}
+
+// panicking is an engine whose next write panics, when that is asked for.
+type panicking struct {
+	storage.Engine
+	next atomic.Bool
+}
+
+func (p *panicking) Apply(b *storage.Batch, sync bool) (storage.Commit, error) {
+	if p.next.CompareAndSwap(true, false) {
+		panic("a planted one")
+	}
+	return p.Engine.Apply(b, sync)
+}
+
+// TestAWorkerThatPanicsAnswersAndBeginsAnew: whether the batch was applied is not known, so who
+// waits for it is told, and its vnodes may not go on from what they believe to have stored.
+func TestAWorkerThatPanicsAnswersAndBeginsAnew(t *testing.T) {
+	e := &panicking{Engine: storage.NewMemory()}
+	n := open(t, "", Options{Storage: func(string) (storage.Engine, error) { return e, nil }})
+	home := n.state().Ring().Home(key)
+	coordinate := func(value string) vnode.Message {
+		answered := make(chan vnode.Message, 3) // the new version, that it is stored, and what a panic makes of it
+		n.vnodes.submit(command{
+			to: home, msg: &vnode.Coordinate{Home: home, Key: key, Write: vnode.Write{Body: object.AppendBody(nil, &kv.Value{Data: []byte(value)})}},
+			epoch: n.state().Epoch(), reply: func(m vnode.Message) { answered <- m },
+		})
+		select {
+		case m := <-answered:
+			return m
+		case <-time.After(20 * time.Second):
+			t.Fatal("a command is never answered")
+			return nil
+		}
+	}
+	if _, ok := coordinate("before").(*vnode.Minted); !ok {
+		t.Fatal("the first write has failed")
+	}
+	e.next.Store(true)
+	if m, ok := coordinate("lost").(*vnode.Failure); !ok || m.Code != vnode.CodeInternal {
+		t.Errorf("the write that was lost in a panic is answered by %v", m)
+	}
+	minted, ok := coordinate("after").(*vnode.Minted)
+	if !ok {
+		t.Fatal("the write after the panic has failed")
+	}
+	o, err := object.Decode(minted.Object)
+	if err != nil || len(o.Siblings) != 2 || o.Siblings[0].Dot.Actor == o.Siblings[1].Dot.Actor {
+		t.Errorf("after the panic the vnode holds %v (%v); want two values, of two actors", o, err)
 	}
 }
 

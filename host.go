@@ -419,9 +419,9 @@ func sizeOfItems(items []vnode.Item) int {
 }
 
 // handle lets each vnode handle its commands, applies what they have written,
-// and releases the early answers. It returns the others; nil: there are none.
+// and releases the early answers. It returns the others; nil: there are none. A panic in it
+// leaves the batch at hand to recover.
 func (w *worker) handle() *unsynced {
-	defer w.forget()
 	wall := w.node.o.Clock().UnixMilli()
 	for _, t := range w.turn {
 		w.protect(t, wall)
@@ -432,6 +432,7 @@ func (w *worker) handle() *unsynced {
 	commit, err := w.node.engine.Apply(&w.batch, sync)
 	if err != nil {
 		w.notApplied(err, w.untrack(u))
+		w.forget()
 		return nil
 	}
 	w.node.metrics.applied()
@@ -469,6 +470,7 @@ func (w *worker) handle() *unsynced {
 		}
 	}
 	w.node.metrics.stored(len(u.answers))
+	w.forget()
 	return u
 }
 

@@ -57,6 +57,30 @@ func TestAPanicEndsOneRequest(t *testing.T) {
 	}
 }
 
+// TestAPanicAfterTheAnswerEndsOneRequest: a machine goes on after its answer, to repair. What it
+// panics at then is no answer, and its caller has gone.
+func TestAPanicAfterTheAnswerEndsOneRequest(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	m := &faulty{func(ev coordinator.Event) []coordinator.Effect {
+		if _, ok := ev.(coordinator.Tick); ok {
+			panic("a planted one")
+		}
+		return []coordinator.Effect{coordinator.Answer{}}
+	}}
+	answers := 0
+	r, err := n.start(m, nil, nil, func() { answers++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.feed(coordinator.Tick{})
+	if answers != 1 || r.panicked != nil {
+		t.Errorf("the caller was answered %d times, at last with %v", answers, r.panicked)
+	}
+	if c := n.requests.count(); c != 0 {
+		t.Errorf("%d requests are in progress", c)
+	}
+}
+
 func TestAdmissionIsLimited(t *testing.T) {
 	n := open(t, "", Options{Storage: MemoryStorage(), MaxRequests: 2})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
@@ -238,6 +239,35 @@ func TestAFullDiskRefusesWritesAndRecovers(t *testing.T) {
 	}
 	if changed == 0 {
 		t.Error("vnodes whose batch was refused go on as the same actors")
+	}
+}
+
+// TestARecoveredLogIsNotWrittenOver: what a full disk has refused of the topology log is tried
+// again, but not once another log stands in its place.
+func TestARecoveredLogIsNotWrittenOver(t *testing.T) {
+	n, f := openFragile(t)
+	waitFor(t, "the log has a leader", func() bool { return n.topology.status().led })
+	f.fail(fmt.Errorf("%w: 12 bytes free", storage.ErrFull), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := n.Stage(ctx, Change{Kind: ChangeSet, Node: n.Name(), Zone: "z"}); err == nil {
+		t.Error("the topology changes on a full disk")
+	}
+	done := make(chan error, 1)
+	n.topology.order(t.Context(), func() {
+		f.fail(nil, nil) // there is room, and the log is not told before it is recovered
+		done <- n.topology.restart([]string{n.Name()})
+		n.topology.retry()
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the recovered log has a leader", func() bool { return n.topology.status().led })
+	if err := n.Stage(t.Context(), Change{Kind: ChangeSet, Node: n.Name(), Zone: "z"}); err != nil {
+		t.Errorf("a change of the recovered topology: %v", err)
+	}
+	if _, err := membership.OpenLog(membership.LogOptions{Self: n.Name()}, f.Engine, nil); err != nil {
+		t.Errorf("the next start: %v", err)
 	}
 }
 

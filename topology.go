@@ -712,6 +712,7 @@ func (t *topology) reopen() error {
 			return fmt.Errorf("tanodb: beginning the topology log: %w", err)
 		}
 	}
+	t.held = nil // what the full disk has refused is the former log's
 	t.mu.Lock()
 	t.log = log
 	t.mu.Unlock()

@@ -399,7 +399,7 @@ func (q *requests) init() { q.set = make(map[*request]struct{}) }
 func (q *requests) admit(r *request, n *Node) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if n.closing.Load() {
+	if n.refuses() {
 		return kv.ErrClosed
 	}
 	if open := len(q.set) - q.repairing; open >= n.tuning().MaxRequests {

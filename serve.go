@@ -46,7 +46,7 @@ func (s peerSide) Moved(node, address string) {
 
 // Knocked implements transport.Handler.
 func (s peerSide) Knocked(f transport.Frame, reply func(vnode.Message)) {
-	if s.closing.Load() {
+	if s.refuses() {
 		reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "node " + s.self + " is shutting down"})
 		return
 	}
@@ -63,7 +63,7 @@ func (s peerSide) Refused(node string, err error) {
 // carries it out.
 func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message)) {
 	<-s.joined
-	if s.closing.Load() {
+	if s.refuses() {
 		reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "node " + s.self + " is shutting down"})
 		return
 	}

@@ -83,7 +83,8 @@ type Node struct {
 	tree     *supervision
 	stop     context.CancelFunc
 	stopped  <-chan error
-	closing  atomic.Bool
+	closing  atomic.Bool // it ends, and never takes requests again
+	aside    atomic.Bool // it takes none, since it is to be opened again in another cluster
 	closed   sync.Once
 	closeErr error
 	gone     chan struct{} // closed when requests that are still there get no answer any more
@@ -268,6 +269,9 @@ func (n *Node) Metrics() prometheus.Gatherer { return n.metrics.registry }
 // Failed is closed when the node has met an error after which it serves no
 // more, such as a disk that fails; Close then returns that error.
 func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// refuses reports whether the node takes no requests.
+func (n *Node) refuses() bool { return n.closing.Load() || n.aside.Load() }
 
 // fail records a fatal error. The node answers nothing from then on. What finds the
 // engine closed, since the node was closed meanwhile, is no failure.

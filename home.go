@@ -277,7 +277,20 @@ func (h *home) forgetCluster() error {
 	if err := h.keep(noCluster, "0", "0", "no"); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(h.engineDir()); err != nil {
+	return h.dropEngine()
+}
+
+// dropEngine removes the engine of a directory whose NODE names no cluster. It holds nothing:
+// until NODE names one, nobody but the start itself has written into it.
+func (h *home) dropEngine() error {
+	if h.dir == "" || h.begun || h.kept["cluster"] != noCluster {
+		return nil
+	}
+	err := os.RemoveAll(h.engineDir())
+	if err == nil {
+		err = syncDir(h.dir)
+	}
+	if err != nil {
 		return fmt.Errorf("tanodb: removing the empty engine of a node that joins others: %w", err)
 	}
 	return nil

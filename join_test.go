@@ -131,6 +131,44 @@ func TestANodeThatWasAloneJoins(t *testing.T) {
 	}
 }
 
+// TestACrashWhileAClusterIsGivenUp: a node that joins others removes the engine of the cluster that
+// it was alone in. Whatever of it is left by a crash, the next start goes on.
+func TestACrashWhileAClusterIsGivenUp(t *testing.T) {
+	network := NewMemoryNetwork()
+	n1 := openOn(t, network, t.TempDir(), "n1", Options{})
+	for name, left := range map[string]func(engine string) error{
+		"all":     func(string) error { return nil },
+		"a part":  func(engine string) error { return os.Remove(filepath.Join(engine, "FORMAT")) },
+		"nothing": os.RemoveAll,
+	} {
+		dir := t.TempDir()
+		n2 := openOn(t, network, dir, "n2", Options{})
+		if err := n2.Join(t.Context(), "n1", JoinOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		shut(t, n2)
+		h := &home{dir: dir, name: n2.home.name, id: n2.home.id}
+		if err := h.keep(noCluster, "0", "0", "no"); err != nil {
+			t.Fatal(err)
+		}
+		if err := left(h.engineDir()); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Open(dir, Options{Name: "n2", Network: network})
+		if err != nil {
+			t.Errorf("%s of the engine is left: %v", name, err)
+		} else {
+			if got := again.Status().Cluster; got != n1.Status().Cluster {
+				t.Errorf("%s of the engine is left: the node is of cluster %s", name, got)
+			}
+			shut(t, again)
+		}
+		if err := n1.ClusterClear(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestADirectoryOfAnotherClusterSaysThatItStays: a node that is told to join, but
 // whose directory is of a cluster already, does not let that pass in silence.
 func TestADirectoryOfAnotherClusterSaysThatItStays(t *testing.T) {

@@ -185,6 +185,9 @@ func (n *Node) open(dir string) (err error) {
 // first is the topology that a node begins with whose engine knows none; nil:
 // it must know one.
 func (n *Node) first() (*membership.State, error) {
+	if err := n.home.dropEngine(); err != nil {
+		return nil, err // a start before this one may not have come to its end
+	}
 	j, err := n.joins()
 	if err != nil {
 		return nil, err

@@ -167,6 +167,35 @@ func TestCloseAnswersEveryone(t *testing.T) {
 	}
 }
 
+// TestACommandAfterTheEndIsRefused: a request that nobody waits for any more may still ask a vnode
+// while the node writes down how its vnodes ended. It gets an answer, and begins no vnode.
+func TestACommandAfterTheEndIsRefused(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	shut(t, n)
+	size := n.state().Ring().Size()
+	refused := make(chan vnode.Message, size)
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for p := range size {
+			n.vnodes.submit(command{to: ring.Partition(p), msg: &vnode.Fence{}, reply: func(m vnode.Message) { refused <- m }})
+		}
+	})
+	n.vnodes.incarnations() // as Shutdown calls it
+	asking.Wait()
+	close(refused)
+	if len(refused) != size {
+		t.Errorf("%d of %d commands are answered", len(refused), size)
+	}
+	for m := range refused {
+		if r, ok := m.(*vnode.Refusal); !ok || r.Code != vnode.CodeClosing {
+			t.Errorf("a command is answered by %v", m)
+		}
+	}
+	if all := n.vnodes.incarnations(); len(all) != 0 {
+		t.Errorf("%d vnodes have begun", len(all))
+	}
+}
+
 // fragile is an engine whose writes can be made to fail.
 type fragile struct {
 	storage.Engine

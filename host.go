@@ -119,11 +119,13 @@ func (h *host) submit(c command) {
 func (h *host) incarnations() map[ring.Partition]incarnation {
 	all := make(map[ring.Partition]incarnation)
 	for _, w := range h.workers {
+		w.mu.Lock()
 		maps.Copy(all, w.resume)
 		for p, t := range w.vnodes {
 			actor, counter := t.vnode.Incarnation()
 			all[p] = incarnation{actor, counter}
 		}
+		w.mu.Unlock()
 	}
 	return all
 }
@@ -170,6 +172,7 @@ type worker struct {
 	orders    chan func() // what is to be done between two batches
 
 	mu       sync.Mutex
+	ended    bool        // it takes no commands, since it runs no more
 	inflight []*unsynced // batches whose commands are not all answered
 
 	vnodes map[ring.Partition]*tenant     // those that have begun
@@ -197,6 +200,11 @@ func (w *worker) submit(c command) {
 		return
 	}
 	w.mu.Lock()
+	if w.ended {
+		w.mu.Unlock()
+		c.answer(closing())
+		return
+	}
 	t := w.tenant(c.to)
 	if t.queued >= maxMailbox {
 		w.mu.Unlock()
@@ -604,12 +612,20 @@ func (w *worker) forget() {
 	}
 }
 
-// refuseAll answers what is still in the mailboxes of a node that closes.
+func closing() vnode.Message {
+	return &vnode.Refusal{Code: vnode.CodeClosing, Text: "the node is shutting down"}
+}
+
+// refuseAll answers what is still in the mailboxes of a node that closes. What comes later is
+// refused.
 func (w *worker) refuseAll() {
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
 	for w.take() {
 		for _, t := range w.turn {
 			for _, c := range t.cmds {
-				c.answer(&vnode.Refusal{Code: vnode.CodeClosing, Text: "the node is shutting down"})
+				c.answer(closing())
 			}
 		}
 		w.forget()

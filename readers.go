@@ -61,7 +61,7 @@ func (r *readers) submit(t readTask) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.closed {
-		t.reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "the node is shutting down"})
+		t.reply(closing())
 		return
 	}
 	select {

@@ -300,6 +300,30 @@ func TestARecoveredLogIsNotWrittenOver(t *testing.T) {
 	}
 }
 
+// TestAProposalWaitsNoLongerThanItsContext: the topology log stands still with the disk, and what others
+// send fills the queue before it.
+func TestAProposalWaitsNoLongerThanItsContext(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	still, goOn := make(chan struct{}), make(chan struct{})
+	var standing sync.WaitGroup
+	standing.Go(func() { n.topology.order(t.Context(), func() { close(still); <-goOn }) })
+	<-still
+	for len(n.topology.events) < maxLogEvents {
+		n.topology.events <- membership.LogUnreachable{Node: "n2"}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	var ce *ClusterError
+	if err := n.Stage(ctx, Change{Kind: ChangeSet, Node: n.Name(), Zone: "z"}); !errors.As(err, &ce) || ce.Code != codeWaiting {
+		t.Errorf("a change while the log stands still: %v", err)
+	}
+	close(goOn)
+	standing.Wait()
+	if err := n.Stage(t.Context(), Change{Kind: ChangeSet, Node: n.Name(), Zone: "z"}); err != nil {
+		t.Errorf("a change when the log goes on: %v", err)
+	}
+}
+
 func TestABrokenDiskStopsTheNode(t *testing.T) {
 	n, f := openFragile(t)
 	f.fail(nil, errors.New("input/output error"))

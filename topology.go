@@ -1,6 +1,7 @@
 package tanodb
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -387,7 +388,16 @@ func (t *topology) proposeAs(ctx context.Context, id membership.CommandID, c mem
 	}
 	t.waiting[id] = done
 	t.mu.Unlock()
-	t.feed(membership.LogPropose{ID: id, Command: c})
+	select {
+	case t.events <- membership.LogPropose{ID: id, Command: c}:
+	case <-t.node.gone:
+		return kv.ErrClosed
+	case <-t.node.failed:
+		return kv.ErrClosed
+	case <-ctx.Done():
+		t.forgetWaiter(id)
+		return waiting(fmt.Sprintf("%d messages wait for the topology log of this node, its limit: see to its disk", maxLogEvents))
+	}
 	select {
 	case err := <-done:
 		return clusterError(err)
@@ -397,15 +407,27 @@ func (t *topology) proposeAs(ctx context.Context, id membership.CommandID, c mem
 		return kv.ErrClosed
 	case <-ctx.Done():
 	}
-	t.mu.Lock()
-	delete(t.waiting, id)
-	waits := t.log.Waits()
-	t.mu.Unlock()
-	t.feed(membership.LogGiveUp{ID: id})
-	if waits == "" {
-		waits = "no answer came from the topology log in time; the change may still be made: look at `tanodb cluster status`"
+	waits := t.forgetWaiter(id)
+	select {
+	case t.events <- membership.LogGiveUp{ID: id}:
+	default:
+		go t.feed(membership.LogGiveUp{ID: id}) // there are not more of them than the log has taken proposals
 	}
-	return &ClusterError{Code: codeWaiting, Text: "the topology cannot change now: " + waits + "; reads and writes go on"}
+	return waiting(cmp.Or(waits, "no answer came from the topology log in time; the change may still be made: look at `tanodb cluster status`"))
+}
+
+// forgetWaiter lets go of who waits for a command, and returns what the log waits for; empty:
+// nothing.
+func (t *topology) forgetWaiter(id membership.CommandID) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.waiting, id)
+	return t.log.Waits()
+}
+
+// waiting is why a change of the topology has to wait.
+func waiting(why string) error {
+	return &ClusterError{Code: codeWaiting, Text: "the topology cannot change now: " + why + "; reads and writes go on"}
 }
 
 // steward proposes what this node sees to: what is known of itself, and, as the

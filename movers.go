@@ -307,7 +307,7 @@ func (m *movers) do(e handoff.Do) {
 	reply := func(msg vnode.Message) { later(handoff.Replied{I: e.I, Msg: msg}) }
 	switch msg := e.Msg.(type) {
 	case *vnode.Pull:
-		n.give(e.To, msg, n.state().Epoch(), reply)
+		n.give(readTask{to: e.To, msg: msg, epoch: n.state().Epoch(), reply: reply})
 	case *vnode.Homes, *vnode.Resume:
 		n.reads.submit(readTask{to: e.To, msg: e.Msg, epoch: n.state().Epoch(), reply: reply})
 	default:

@@ -441,6 +441,46 @@ func TestRepairsDoNotCountAsRequests(t *testing.T) {
 	}
 }
 
+// TestWhatWaitsForVnodesIsLimitedInBytes: commands with large objects wait for a slow disk. They are
+// counted by their bytes, too, or a few hundred of them would take all memory.
+func TestWhatWaitsForVnodesIsLimitedInBytes(t *testing.T) {
+	e := &gated{Engine: storage.NewMemory()}
+	n := open(t, "", Options{Storage: func(string) (storage.Engine, error) { return e, nil }})
+	gate := make(chan struct{})
+	e.gate.Store(&gate)
+	open := sync.OnceFunc(func() { e.gate.Store(nil); close(gate) })
+	t.Cleanup(open)
+	const home = 7
+	large := make([]byte, 8<<20) // the same in all of them
+	share := maxQueuedBytes / len(n.vnodes.workers)
+	answers := make(chan vnode.Message, 2*maxMailbox)
+	sent, refused := 0, error(nil)
+	for refused == nil && sent < maxMailbox {
+		n.vnodes.submit(command{
+			to: home, msg: &vnode.Store{Home: home, Key: key, Object: large}, epoch: n.state().Epoch(),
+			reply: func(m vnode.Message) { answers <- m },
+		})
+		sent++
+		select {
+		case m := <-answers:
+			r, ok := m.(*vnode.Refusal)
+			if !ok || r.Code != vnode.CodeOverload || !strings.Contains(r.Text, "bytes of objects wait") {
+				t.Fatalf("a command is answered by %v", m)
+			}
+			refused = errors.New(r.Text)
+		default:
+		}
+	}
+	if most := share + maxBatchBytes + 2*len(large); sent*len(large) > most {
+		t.Errorf("%d MiB of objects wait; want %d at most", sent*len(large)>>20, most>>20)
+	}
+	open()
+	for range sent - 1 {
+		<-answers // which say that these are no objects
+	}
+	write(t, n, "k", "v")
+}
+
 // panicking is an engine whose next write panics, when that is asked for.
 type panicking struct {
 	storage.Engine

@@ -30,6 +30,10 @@ const (
 	// refused.
 	maxMailbox = 1_000
 
+	// maxQueuedBytes is how many bytes of objects may wait for all vnodes of the node, in equal
+	// shares for the workers; one more command is refused, unless it is alone.
+	maxQueuedBytes = 512 << 20
+
 	// maxBatch is how many commands of all its vnodes a worker takes at once,
 	// and maxBatchBytes how many bytes of objects.
 	maxBatch      = 512
@@ -50,6 +54,7 @@ type command struct {
 	request *request // nil: reply
 	i       int      // the request's number for it
 	reply   func(vnode.Message)
+	size    int // bytes of objects in it; of the worker
 }
 
 func (c *command) answer(m vnode.Message) {
@@ -178,6 +183,7 @@ type worker struct {
 	vnodes map[ring.Partition]*tenant     // those that have begun
 	resume map[ring.Partition]incarnation // those that may go on, and have not begun
 	queue  []command
+	queued int           // bytes of objects in the queue
 	oldest time.Duration // about when the first of the queue came
 	spare  []command     // the queue's memory, when it is handled
 
@@ -199,29 +205,44 @@ func (w *worker) submit(c command) {
 		c.answer(m)
 		return
 	}
-	w.mu.Lock()
-	if w.ended {
-		w.mu.Unlock()
-		c.answer(closing())
+	c.size = sizeOf(c.msg)
+	first, refusal := w.enqueue(c)
+	if refusal != nil {
+		c.answer(refusal)
 		return
 	}
-	t := w.tenant(c.to)
-	if t.queued >= maxMailbox {
-		w.mu.Unlock()
-		w.node.metrics.overload.commands.Inc()
-		c.answer(&vnode.Refusal{Code: vnode.CodeOverload, Text: fmt.Sprintf("%d commands wait for the vnode, its limit", maxMailbox)})
-		return
-	}
-	t.queued++
-	w.queue = append(w.queue, c)
-	first := len(w.queue) == 1
-	if first {
-		w.oldest = w.node.elapsed()
-	}
-	w.mu.Unlock()
 	if first {
 		w.rouse()
 	}
+}
+
+// enqueue puts a command into the queue, or says why not.
+func (w *worker) enqueue(c command) (first bool, refusal vnode.Message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return false, closing()
+	}
+	t := w.tenant(c.to)
+	switch share := maxQueuedBytes / max(len(w.host.workers), 1); {
+	case t.queued >= maxMailbox:
+		return false, w.overload(fmt.Sprintf("%d commands wait for the vnode, its limit", maxMailbox))
+	case w.queued > 0 && w.queued+c.size > share:
+		return false, w.overload(fmt.Sprintf("%d bytes of objects wait for the vnode and those beside it; the limit is %d", w.queued, share))
+	}
+	t.queued++
+	w.queued += c.size
+	w.queue = append(w.queue, c)
+	first = len(w.queue) == 1
+	if first {
+		w.oldest = w.node.elapsed()
+	}
+	return first, nil
+}
+
+func (w *worker) overload(why string) vnode.Message {
+	w.node.metrics.overload.commands.Inc()
+	return &vnode.Refusal{Code: vnode.CodeOverload, Text: why}
 }
 
 // tenant is the vnode of a partition, begun if need be; the caller holds the
@@ -370,9 +391,10 @@ func (w *worker) take() bool {
 	queue := w.queue
 	n, size := 0, 0
 	for n < len(queue) && n < maxBatch && size < maxBatchBytes {
-		size += sizeOf(queue[n].msg)
+		size += queue[n].size
 		n++
 	}
+	w.queued -= size
 	if n > 0 {
 		w.node.metrics.batch(n, w.node.elapsed()-w.oldest)
 	}

@@ -95,6 +95,7 @@ type Node struct {
 	joined     chan struct{} // closed when network is set
 	leaves     chan struct{} // the node has asked to be no member any more; holds one
 	leaving    sync.Once     // it is none
+	departed   chan struct{} // closed when what follows from that is done; made under leaving
 	reopen     chan struct{} // closed when the node has joined another cluster
 	reopenOnce sync.Once
 }
@@ -355,6 +356,10 @@ func (n *Node) release(last func()) error {
 	}
 	close(n.gone)
 	n.requests.abandon()
+	n.leaving.Do(func() {}) // from here on it has left, or does not
+	if n.departed != nil {
+		<-n.departed // it writes into the directory
+	}
 	if last != nil {
 		last()
 	}

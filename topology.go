@@ -182,7 +182,10 @@ func (t *topology) depart(was membership.Status) {
 			why = ErrLeft
 		}
 		t.node.closing.Store(true)
+		departed := make(chan struct{})
+		t.node.departed = departed
 		go func() {
+			defer close(departed)
 			ctx, cancel := context.WithTimeout(context.Background(), departWithin)
 			defer cancel()
 			t.node.requests.drain(ctx)

@@ -18,6 +18,7 @@ import (
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
+	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
 	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
@@ -492,6 +493,74 @@ func (p *panicking) Apply(b *storage.Batch, sync bool) (storage.Commit, error) {
 		panic("a planted one")
 	}
 	return p.Engine.Apply(b, sync)
+}
+
+// frail is an engine whose scans panic, when that is asked for.
+type frail struct {
+	storage.Engine
+	on     *atomic.Bool
+	opened atomic.Int64 // snapshots that are not closed
+}
+
+func (f *frail) Scan(lower, upper []byte, fn func(key, value []byte) bool) error {
+	if f.on.Load() {
+		panic("a planted one")
+	}
+	return f.Engine.Scan(lower, upper, fn)
+}
+
+func (f *frail) Snapshot() (storage.Snapshot, error) {
+	at, err := f.Engine.(storage.Snapshotter).Snapshot()
+	if err == nil {
+		f.opened.Add(1)
+	}
+	return &frailMoment{at, f}, err
+}
+
+type frailMoment struct {
+	storage.Snapshot
+	f *frail
+}
+
+func (m *frailMoment) Scan(lower, upper []byte, fn func(key, value []byte) bool) error {
+	if m.f.on.Load() {
+		panic("a planted one")
+	}
+	return m.Snapshot.Scan(lower, upper, fn)
+}
+
+func (m *frailMoment) Close() error {
+	m.f.opened.Add(-1)
+	return m.Snapshot.Close()
+}
+
+// TestAPanicOfAReadEndsNothingElse: what another node orders, and what the node looks at of itself, runs
+// on goroutines that no supervisor watches.
+func TestAPanicOfAReadEndsNothingElse(t *testing.T) {
+	f := &frail{Engine: storage.NewMemory(), on: &atomic.Bool{}}
+	n := open(t, "", Options{Storage: func(string) (storage.Engine, error) { return f, nil }})
+	write(t, n, "k", "v")
+	f.on.Store(true)
+	for _, o := range []*transport.Order{{Do: orderRoots}, {Do: orderMoment, Body: []byte(`{"number":1,"home":0}`)}} {
+		answered := make(chan vnode.Message, 1)
+		peerSide{n}.Serve("n2", transport.Frame{Msg: o, Timeout: time.Minute}, func(m vnode.Message) { answered <- m })
+		if m, ok := (<-answered).(*vnode.Failure); !ok || !strings.Contains(m.Text, "a planted one") {
+			t.Errorf("the order %s is answered by %v", o.Do, m)
+		}
+	}
+	n.movers.look()
+	if err := n.menders.verify.begin(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the verification has ended", func() bool { return !n.menders.verify.state().Running })
+	if s := n.menders.verify.state(); len(s.Errors) == 0 || !strings.Contains(s.Errors[0], "a planted one") {
+		t.Errorf("the verification: %+v", s)
+	}
+	f.on.Store(false)
+	write(t, n, "k", "w")
+	if open := f.opened.Load(); open != 0 {
+		t.Errorf("%d snapshots are still open", open)
+	}
 }
 
 // TestAWorkerThatPanicsAnswersAndBeginsAnew: whether the batch was applied is not known, so who

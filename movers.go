@@ -1,6 +1,7 @@
 package tanodb
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -320,29 +321,35 @@ func (m *movers) look() {
 	n, later := m.node, m.answers()
 	n.reads.wg.Go(func() {
 		var h handoff.Holdings
-		held, err := vnode.Held(n.engine)
-		for _, p := range held {
-			switch found := n.read(p, n.state().Epoch(), &vnode.Homes{}).(type) {
-			case *vnode.HomesFound:
-				h.Vnodes = append(h.Vnodes, handoff.Holding{Partition: p, Homes: found.Homes})
-			case *vnode.Failure:
-				err = errors.New(found.Text)
-			}
-		}
-		for p := range n.lacking {
-			if n.lacking[p].Load() {
-				h.Lacking = append(h.Lacking, ring.Partition(p))
-			}
-		}
-		kept, keptErr := vnode.Kept(n.engine)
-		if h.Kept = kept; err == nil {
-			err = keptErr
-		}
-		if err != nil {
+		var err error
+		panicked := n.guard("a look at what the disk holds", func() { h, err = m.holdings() })
+		if err = errors.Join(err, panicked); err != nil {
 			h.Err = err.Error()
 		}
 		later(h)
 	})
+}
+
+// holdings are what the disk holds of which vnode.
+func (m *movers) holdings() (h handoff.Holdings, err error) {
+	n := m.node
+	held, err := vnode.Held(n.engine)
+	for _, p := range held {
+		switch found := n.read(p, n.state().Epoch(), &vnode.Homes{}).(type) {
+		case *vnode.HomesFound:
+			h.Vnodes = append(h.Vnodes, handoff.Holding{Partition: p, Homes: found.Homes})
+		case *vnode.Failure:
+			err = errors.New(found.Text)
+		}
+	}
+	for p := range n.lacking {
+		if n.lacking[p].Load() {
+			h.Lacking = append(h.Lacking, ring.Partition(p))
+		}
+	}
+	kept, keptErr := vnode.Kept(n.engine)
+	h.Kept = kept
+	return h, cmp.Or(err, keptErr)
 }
 
 // states are the jobs of this node, for people.

@@ -13,6 +13,7 @@ import (
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
 )
 
@@ -144,6 +145,28 @@ func (n *Node) read(p ring.Partition, epoch uint64, m vnode.Message) (answer vno
 	answer = vnode.Read(n.engine, p, n.o.Clock().UnixMilli(), m)
 	if f, ok := answer.(*vnode.Failure); ok && f.Code == vnode.CodeCorrupt {
 		n.scrub.suspect(p)
+	}
+	return answer
+}
+
+// guard turns a panic of what runs on a goroutine of its own into an error: nobody
+// else would catch it, and it would end the process.
+func (n *Node) guard(what string, do func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			n.metrics.panics.WithLabelValues("read").Inc()
+			n.log.Error("a read has panicked; please report this", "what", what, "panic", r, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %s has panicked: %v", kv.ErrInternal, what, r)
+		}
+	}()
+	do()
+	return nil
+}
+
+// guarded is the answer of a function, or that it has panicked.
+func (n *Node) guarded(what string, do func() vnode.Message) (answer vnode.Message) {
+	if err := n.guard(what, func() { answer = do() }); err != nil {
+		return &vnode.Failure{Code: vnode.CodeInternal, Text: err.Error()}
 	}
 	return answer
 }

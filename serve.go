@@ -91,9 +91,11 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 	case *transport.JobsAsk:
 		reply(s.giveJobs())
 	case *transport.Order:
-		s.reads.wg.Go(func() { reply(s.ordered(m)) })
+		s.reads.wg.Go(func() { reply(s.guarded("an order", func() vnode.Message { return s.ordered(m) })) })
 	case *transport.Moment:
-		s.reads.wg.Go(func() { reply(s.moments.read(f.To, m)) })
+		s.reads.wg.Go(func() {
+			reply(s.guarded("a read of a moment", func() vnode.Message { return s.moments.read(f.To, m) }))
+		})
 	case *coordinator.Forward:
 		s.forwarded(m, f, reply)
 	default:

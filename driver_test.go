@@ -600,6 +600,22 @@ func TestAWorkerThatPanicsAnswersAndBeginsAnew(t *testing.T) {
 	}
 }
 
+// TestHandoffBeginsWithAFullQueue: hand-off that begins anew finds what has come meanwhile. It is what
+// empties the queue, and must not wait for room in it.
+func TestHandoffBeginsWithAFullQueue(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	m := newMovers(n)
+	for len(m.events) < maxMoverEvents {
+		m.limit()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error)
+	go func() { over <- m.Serve(ctx) }()
+	waitFor(t, "the queue is taken up", func() bool { return len(m.events) == 0 })
+	cancel()
+	<-over
+}
+
 // TestAWorkerTakesUpWhatItFinds restarts a worker whose mailbox is not empty, as
 // after a panic.
 func TestAWorkerTakesUpWhatItFinds(t *testing.T) {

@@ -114,7 +114,8 @@ func (m *movers) begin() {
 	for _, node := range m.node.live.allUp() {
 		m.step(handoff.NodeUp{Node: node})
 	}
-	m.adopted()
+	m.step(m.limits()) // not by the queue, which may be full, and is emptied here
+	m.step(m.topology())
 }
 
 // renew lets go of all that hand-off has in hand, and begins anew.
@@ -165,13 +166,16 @@ func (m *movers) adopted() {
 	m.feed(m.topology())
 }
 
-// limit tells hand-off the limit of the cluster or, where it has none, of the node.
-func (m *movers) limit() {
+// limit tells hand-off its limits.
+func (m *movers) limit() { m.feed(m.limits()) }
+
+// limits are that of the cluster or, where it has none, of the node.
+func (m *movers) limits() handoff.SetLimits {
 	rate, err := strconv.ParseInt(m.node.state().Setting(settingRate), 10, 64)
 	if err != nil {
 		rate = m.node.tuning().TransferBytes
 	}
-	m.feed(handoff.SetLimits{Limits: moverLimits(rate)})
+	return handoff.SetLimits{Limits: moverLimits(rate)}
 }
 
 // changed says that a node has come up or gone down.

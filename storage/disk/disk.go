@@ -183,10 +183,7 @@ func Open(dir string, o Options) (*Engine, error) {
 	o = o.withDefaults()
 	fs, closeFS := o.FS, func() error { return nil }
 	if fs == nil {
-		var err error
-		if dir, err = trueName(dir); err != nil {
-			return nil, fmt.Errorf("storage/disk: finding directory %s: %w", dir, err)
-		}
+		dir = trueName(dir)
 	}
 	e := &Engine{
 		dir: dir, options: o,

@@ -55,24 +55,22 @@ func claim(files vfs.FS, dir string) (*pebble.Lock, error) {
 
 // trueName is the path of a directory without links, or of one that is to be made. The lock
 // of a process on a file keeps out other processes, but not this one, which only
-// remembers the names of what it has locked: so there must be one name for each.
-func trueName(dir string) (string, error) {
+// remembers the names of what it has locked: so there must be one name for each. A path that
+// leads nowhere stays as it is, for Open to say why.
+func trueName(dir string) string {
 	path, err := filepath.Abs(dir)
 	if err != nil {
-		return dir, err
+		return dir
 	}
 	real, err := filepath.EvalSymlinks(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return real, err
-	}
 	above := filepath.Dir(path)
-	if above == path {
-		return path, nil
+	switch {
+	case err == nil:
+		return real
+	case errors.Is(err, fs.ErrNotExist) && above != path:
+		return filepath.Join(trueName(above), filepath.Base(path))
 	}
-	if above, err = trueName(above); err != nil {
-		return dir, err
-	}
-	return filepath.Join(above, filepath.Base(path)), nil
+	return path
 }
 
 // lockError says who has the directory.

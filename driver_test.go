@@ -301,6 +301,18 @@ func TestARecoveredLogIsNotWrittenOver(t *testing.T) {
 	}
 }
 
+// TestAChangeInDoubtSaysSo: of a command whose trace the log has lost nobody can tell, and who
+// has asked must be able to tell that from a fault of the node.
+func TestAChangeInDoubtSaysSo(t *testing.T) {
+	var ce *ClusterError
+	if err := clusterError(membership.ErrCommandInDoubt); !errors.As(err, &ce) || ce.Code != "in_doubt" || ce.Text == "" {
+		t.Errorf("a change in doubt: %#v", err)
+	}
+	if err := clusterError(nil); err != nil {
+		t.Errorf("a change that was made: %v", err)
+	}
+}
+
 // TestAProposalWaitsNoLongerThanItsContext: the topology log stands still with the disk, and what others
 // send fills the queue before it.
 func TestAProposalWaitsNoLongerThanItsContext(t *testing.T) {

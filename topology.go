@@ -682,7 +682,7 @@ func (t *topology) carry(m *transport.Propose, reply func(vnode.Message)) {
 		defer cancel()
 		p := &transport.Proposed{}
 		if err := t.proposeAs(ctx, m.ID, c); err != nil {
-			p.Code, p.Text = "in_doubt", err.Error()
+			p.Code, p.Text = codeInDoubt, err.Error()
 			var ce *ClusterError
 			if errors.As(err, &ce) {
 				p.Code = ce.Code

@@ -150,6 +150,7 @@ func (e *ClusterError) Error() string { return e.Text }
 const (
 	codeWaiting   = "no_majority"
 	codeNoNetwork = "not_reachable"
+	codeInDoubt   = "in_doubt" // it may have been made, or not
 )
 
 // ErrLeft says that a node has left its cluster, and handed over all that it had.
@@ -461,6 +462,9 @@ func clusterError(err error) error {
 	var e *membership.ChangeError
 	if errors.As(err, &e) {
 		return &ClusterError{Code: e.Code, Text: e.Text}
+	}
+	if errors.Is(err, membership.ErrCommandInDoubt) {
+		return &ClusterError{Code: codeInDoubt, Text: err.Error()}
 	}
 	return err
 }

@@ -83,7 +83,7 @@ func (h *host) stepBack(why error) {
 			w.vnodes[c.to].queued--
 		}
 		clear(w.queue)
-		w.queue = w.queue[:0]
+		w.queue, w.queued = w.queue[:0], 0
 		var failed []command
 		for _, u := range w.inflight {
 			if !u.given {

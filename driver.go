@@ -29,6 +29,7 @@ type request struct {
 
 	mu       sync.Mutex
 	stepping bool
+	given    bool // answered was called; of whoever steps
 	over     bool
 	told     bool // it has been answered; Invariant: changed under the lock of requests
 	events   []coordinator.Event
@@ -94,16 +95,19 @@ func (r *request) feed(ev coordinator.Event) {
 	r.mu.Unlock()
 }
 
-// step runs the machine; the caller holds the lock. A panic ends this request
-// with an error, and no other.
+// step runs the machine; the caller holds the lock. A panic ends this request, with an error
+// unless it has its answer, and no other.
 func (r *request) step(ev coordinator.Event) (effects []coordinator.Effect) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.node.metrics.panics.WithLabelValues("request").Inc()
 			r.node.log.Error("a request has panicked; please report this", "panic", p, "stack", string(debug.Stack()))
+			r.finish()
+			if r.given {
+				return
+			}
 			r.panicked = fmt.Errorf("%w: %v", kv.ErrInternal, p)
 			effects = []coordinator.Effect{coordinator.Answer{}}
-			r.finish()
 		}
 	}()
 	now := r.node.elapsed()
@@ -164,6 +168,7 @@ func (r *request) perform(effects []coordinator.Effect) {
 			if !r.node.requests.answered(r) {
 				r.abandon()
 			}
+			r.given = true
 			r.answered()
 		case coordinator.Refresh:
 			r.refresh(e)
@@ -394,7 +399,7 @@ func (q *requests) init() { q.set = make(map[*request]struct{}) }
 func (q *requests) admit(r *request, n *Node) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if n.closing.Load() {
+	if n.refuses() {
 		return kv.ErrClosed
 	}
 	if open := len(q.set) - q.repairing; open >= n.tuning().MaxRequests {

@@ -122,6 +122,11 @@ func (h *home) openDir() (err error) {
 	if err = makeDir(h.dir); err != nil {
 		return fmt.Errorf("tanodb: making the directory: %w", err)
 	}
+	name, err := trueName(h.dir)
+	if err != nil {
+		return fmt.Errorf("tanodb: finding directory %s: %w", h.dir, err)
+	}
+	h.dir = name
 	if h.lock, err = vfs.Default.Lock(filepath.Join(h.dir, lockFile)); err != nil {
 		return fmt.Errorf("tanodb: directory %s is in use by another process (or cannot be locked: %w); stop that process, or name another directory", h.dir, err)
 	}
@@ -136,6 +141,17 @@ func (h *home) openDir() (err error) {
 		return fmt.Errorf("tanodb: %s: %w", filepath.Join(h.dir, nodeFile), err)
 	}
 	return nil
+}
+
+// trueName is the path of a directory without links. The lock of a process on a file keeps out
+// other processes, but not this one, which only remembers the names of what it has
+// locked: so there must be one name for each. It also stays right if the process goes elsewhere.
+func trueName(dir string) (string, error) {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
 }
 
 // makeDir makes the directory and its missing parents, each of them durable in the
@@ -261,7 +277,20 @@ func (h *home) forgetCluster() error {
 	if err := h.keep(noCluster, "0", "0", "no"); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(h.engineDir()); err != nil {
+	return h.dropEngine()
+}
+
+// dropEngine removes the engine of a directory whose NODE names no cluster. It holds nothing:
+// until NODE names one, nobody but the start itself has written into it.
+func (h *home) dropEngine() error {
+	if h.dir == "" || h.begun || h.kept["cluster"] != noCluster {
+		return nil
+	}
+	err := os.RemoveAll(h.engineDir())
+	if err == nil {
+		err = syncDir(h.dir)
+	}
+	if err != nil {
 		return fmt.Errorf("tanodb: removing the empty engine of a node that joins others: %w", err)
 	}
 	return nil

@@ -320,6 +320,29 @@ func TestADirectoryServesOneNode(t *testing.T) {
 	}
 }
 
+// TestADirectoryByAnotherNameServesOneNode: the locks of one process do not keep itself out, so
+// that two nodes would write into one directory.
+func TestADirectoryByAnotherNameServesOneNode(t *testing.T) {
+	parent := t.TempDir()
+	dir, link := filepath.Join(parent, "dir"), filepath.Join(parent, "link")
+	n := open(t, dir, Options{})
+	if err := os.Symlink("dir", link); err != nil {
+		t.Skip(err) // not every file system has links
+	}
+	t.Chdir(parent)
+	for _, name := range []string{link, "dir", "./link"} {
+		second, err := Open(name, Options{})
+		if err == nil {
+			second.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("a second node in the directory, as %s: %v", name, err)
+		}
+	}
+	shut(t, n)
+	shut(t, open(t, link, Options{}))
+}
+
 func TestOptionsThatCannotBeMeant(t *testing.T) {
 	two := []Member{{"n1", "127.0.0.1:1"}, {"n2", "127.0.0.1:2"}}
 	for want, o := range map[string]Options{

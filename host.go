@@ -30,6 +30,10 @@ const (
 	// refused.
 	maxMailbox = 1_000
 
+	// maxQueuedBytes is how many bytes of objects may wait for all vnodes of the node, in equal
+	// shares for the workers; one more command is refused, unless it is alone.
+	maxQueuedBytes = 512 << 20
+
 	// maxBatch is how many commands of all its vnodes a worker takes at once,
 	// and maxBatchBytes how many bytes of objects.
 	maxBatch      = 512
@@ -50,6 +54,7 @@ type command struct {
 	request *request // nil: reply
 	i       int      // the request's number for it
 	reply   func(vnode.Message)
+	size    int // bytes of objects in it; of the worker
 }
 
 func (c *command) answer(m vnode.Message) {
@@ -119,11 +124,13 @@ func (h *host) submit(c command) {
 func (h *host) incarnations() map[ring.Partition]incarnation {
 	all := make(map[ring.Partition]incarnation)
 	for _, w := range h.workers {
+		w.mu.Lock()
 		maps.Copy(all, w.resume)
 		for p, t := range w.vnodes {
 			actor, counter := t.vnode.Incarnation()
 			all[p] = incarnation{actor, counter}
 		}
+		w.mu.Unlock()
 	}
 	return all
 }
@@ -170,11 +177,13 @@ type worker struct {
 	orders    chan func() // what is to be done between two batches
 
 	mu       sync.Mutex
+	ended    bool        // it takes no commands, since it runs no more
 	inflight []*unsynced // batches whose commands are not all answered
 
 	vnodes map[ring.Partition]*tenant     // those that have begun
 	resume map[ring.Partition]incarnation // those that may go on, and have not begun
 	queue  []command
+	queued int           // bytes of objects in the queue
 	oldest time.Duration // about when the first of the queue came
 	spare  []command     // the queue's memory, when it is handled
 
@@ -196,24 +205,44 @@ func (w *worker) submit(c command) {
 		c.answer(m)
 		return
 	}
-	w.mu.Lock()
-	t := w.tenant(c.to)
-	if t.queued >= maxMailbox {
-		w.mu.Unlock()
-		w.node.metrics.overload.commands.Inc()
-		c.answer(&vnode.Refusal{Code: vnode.CodeOverload, Text: fmt.Sprintf("%d commands wait for the vnode, its limit", maxMailbox)})
+	c.size = sizeOf(c.msg)
+	first, refusal := w.enqueue(c)
+	if refusal != nil {
+		c.answer(refusal)
 		return
 	}
-	t.queued++
-	w.queue = append(w.queue, c)
-	first := len(w.queue) == 1
-	if first {
-		w.oldest = w.node.elapsed()
-	}
-	w.mu.Unlock()
 	if first {
 		w.rouse()
 	}
+}
+
+// enqueue puts a command into the queue, or says why not.
+func (w *worker) enqueue(c command) (first bool, refusal vnode.Message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return false, closing()
+	}
+	t := w.tenant(c.to)
+	switch share := maxQueuedBytes / max(len(w.host.workers), 1); {
+	case t.queued >= maxMailbox:
+		return false, w.overload(fmt.Sprintf("%d commands wait for the vnode, its limit", maxMailbox))
+	case w.queued > 0 && w.queued+c.size > share:
+		return false, w.overload(fmt.Sprintf("%d bytes of objects wait for the vnode and those beside it; the limit is %d", w.queued, share))
+	}
+	t.queued++
+	w.queued += c.size
+	w.queue = append(w.queue, c)
+	first = len(w.queue) == 1
+	if first {
+		w.oldest = w.node.elapsed()
+	}
+	return first, nil
+}
+
+func (w *worker) overload(why string) vnode.Message {
+	w.node.metrics.overload.commands.Inc()
+	return &vnode.Refusal{Code: vnode.CodeOverload, Text: why}
 }
 
 // tenant is the vnode of a partition, begun if need be; the caller holds the
@@ -362,9 +391,10 @@ func (w *worker) take() bool {
 	queue := w.queue
 	n, size := 0, 0
 	for n < len(queue) && n < maxBatch && size < maxBatchBytes {
-		size += sizeOf(queue[n].msg)
+		size += queue[n].size
 		n++
 	}
+	w.queued -= size
 	if n > 0 {
 		w.node.metrics.batch(n, w.node.elapsed()-w.oldest)
 	}
@@ -419,9 +449,9 @@ func sizeOfItems(items []vnode.Item) int {
 }
 
 // handle lets each vnode handle its commands, applies what they have written,
-// and releases the early answers. It returns the others; nil: there are none.
+// and releases the early answers. It returns the others; nil: there are none. A panic in it
+// leaves the batch at hand to recover.
 func (w *worker) handle() *unsynced {
-	defer w.forget()
 	wall := w.node.o.Clock().UnixMilli()
 	for _, t := range w.turn {
 		w.protect(t, wall)
@@ -432,6 +462,7 @@ func (w *worker) handle() *unsynced {
 	commit, err := w.node.engine.Apply(&w.batch, sync)
 	if err != nil {
 		w.notApplied(err, w.untrack(u))
+		w.forget()
 		return nil
 	}
 	w.node.metrics.applied()
@@ -469,6 +500,7 @@ func (w *worker) handle() *unsynced {
 		}
 	}
 	w.node.metrics.stored(len(u.answers))
+	w.forget()
 	return u
 }
 
@@ -602,12 +634,20 @@ func (w *worker) forget() {
 	}
 }
 
-// refuseAll answers what is still in the mailboxes of a node that closes.
+func closing() vnode.Message {
+	return &vnode.Refusal{Code: vnode.CodeClosing, Text: "the node is shutting down"}
+}
+
+// refuseAll answers what is still in the mailboxes of a node that closes. What comes later is
+// refused.
 func (w *worker) refuseAll() {
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
 	for w.take() {
 		for _, t := range w.turn {
 			for _, c := range t.cmds {
-				c.answer(&vnode.Refusal{Code: vnode.CodeClosing, Text: "the node is shutting down"})
+				c.answer(closing())
 			}
 		}
 		w.forget()

@@ -74,12 +74,12 @@ func (n *Node) Join(ctx context.Context, address string, o JoinOptions) error {
 		return err
 	}
 	// From here on nothing may be written that would be lost.
-	if n.closing.Swap(true) {
+	if n.closing.Load() || n.aside.Swap(true) {
 		return kv.ErrClosed
 	}
 	err = n.leaveAlone(ctx, address, w, o)
 	if err != nil {
-		n.closing.Store(false)
+		n.aside.Store(false)
 		return err
 	}
 	n.reopenOnce.Do(func() { close(n.reopen) })

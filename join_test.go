@@ -1,14 +1,17 @@
 package tanodb
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -36,6 +39,39 @@ func TestJoiningTakesNothingAlong(t *testing.T) {
 	if c := n1.Cluster(); len(c.Members) != 1 {
 		t.Errorf("the refused node has become a member: %+v", c.Members)
 	}
+}
+
+// TestAJoinThatFailsLeavesTheEndAlone: a node that sets out to join takes no requests, and takes them
+// again if nothing comes of it, unless it has failed or was closed meanwhile.
+func TestAJoinThatFailsLeavesTheEndAlone(t *testing.T) {
+	network := NewMemoryNetwork()
+	openOn(t, network, t.TempDir(), "n1", Options{})
+	n2 := openOn(t, network, t.TempDir(), "n2", Options{})
+	begun := make(chan struct{})
+	asked, gone := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		n2.run(asked, &faulty{func(coordinator.Event) []coordinator.Effect { close(begun); return nil }}, nil)
+	})
+	<-begun
+	for _, broken := range []error{nil, errors.New("the disk is broken")} {
+		ctx, cancel := context.WithCancel(t.Context())
+		joined := make(chan error)
+		go func() { joined <- n2.Join(ctx, "n1", JoinOptions{}) }()
+		waitFor(t, "the node takes no requests", n2.refuses)
+		if broken != nil {
+			n2.fail(broken)
+		}
+		cancel() // before the one request has ended
+		if err := <-joined; err == nil {
+			t.Fatal("it has joined")
+		}
+		if got := n2.refuses(); got != (broken != nil) {
+			t.Errorf("after %v the node refuses requests: %t", broken, got)
+		}
+	}
+	gone()
+	asking.Wait()
 }
 
 func TestANodeThatWasAloneJoins(t *testing.T) {
@@ -92,6 +128,44 @@ func TestANodeThatWasAloneJoins(t *testing.T) {
 	}
 	if held, err := n2.holdsNothing(); err != nil || held {
 		t.Errorf("the node has given up what it held (%v)", err)
+	}
+}
+
+// TestACrashWhileAClusterIsGivenUp: a node that joins others removes the engine of the cluster that
+// it was alone in. Whatever of it is left by a crash, the next start goes on.
+func TestACrashWhileAClusterIsGivenUp(t *testing.T) {
+	network := NewMemoryNetwork()
+	n1 := openOn(t, network, t.TempDir(), "n1", Options{})
+	for name, left := range map[string]func(engine string) error{
+		"all":     func(string) error { return nil },
+		"a part":  func(engine string) error { return os.Remove(filepath.Join(engine, "FORMAT")) },
+		"nothing": os.RemoveAll,
+	} {
+		dir := t.TempDir()
+		n2 := openOn(t, network, dir, "n2", Options{})
+		if err := n2.Join(t.Context(), "n1", JoinOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		shut(t, n2)
+		h := &home{dir: dir, name: n2.home.name, id: n2.home.id}
+		if err := h.keep(noCluster, "0", "0", "no"); err != nil {
+			t.Fatal(err)
+		}
+		if err := left(h.engineDir()); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Open(dir, Options{Name: "n2", Network: network})
+		if err != nil {
+			t.Errorf("%s of the engine is left: %v", name, err)
+		} else {
+			if got := again.Status().Cluster; got != n1.Status().Cluster {
+				t.Errorf("%s of the engine is left: the node is of cluster %s", name, got)
+			}
+			shut(t, again)
+		}
+		if err := n1.ClusterClear(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

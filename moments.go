@@ -71,7 +71,7 @@ func (overloaded) Unwrap() error { return kv.ErrOverload }
 func newMoments(n *Node) *moments { return &moments{node: n, kept: make(map[uint64]*moment)} }
 
 // keep keeps the present as a moment of that number, and says what it holds of a home.
-func (m *moments) keep(o momentOrder) (momentHeld, error) {
+func (m *moments) keep(o momentOrder) (held momentHeld, err error) {
 	engine, ok := m.node.engine.(storage.Snapshotter)
 	if !ok {
 		return momentHeld{}, fmt.Errorf("the engine, a %T, cannot be read as it is at one moment", m.node.engine)
@@ -94,10 +94,16 @@ func (m *moments) keep(o momentOrder) (momentHeld, error) {
 		return momentHeld{}, err
 	}
 	x := &moment{at: at}
-	held, err := m.look(at, o.Home)
-	if err != nil {
-		return held, errors.Join(err, at.Close())
+	kept := false
+	defer func() {
+		if !kept { // after a panic, too: the engine's Close waits for it
+			err = errors.Join(err, at.Close())
+		}
+	}()
+	if held, err = m.look(at, o.Home); err != nil {
+		return held, err
 	}
+	kept = true
 	x.timer = time.AfterFunc(momentLife, func() { m.release(o.Number) })
 	m.kept[o.Number] = x
 	return held, nil

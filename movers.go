@@ -1,6 +1,7 @@
 package tanodb
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -113,7 +114,8 @@ func (m *movers) begin() {
 	for _, node := range m.node.live.allUp() {
 		m.step(handoff.NodeUp{Node: node})
 	}
-	m.adopted()
+	m.step(m.limits()) // not by the queue, which may be full, and is emptied here
+	m.step(m.topology())
 }
 
 // renew lets go of all that hand-off has in hand, and begins anew.
@@ -164,13 +166,16 @@ func (m *movers) adopted() {
 	m.feed(m.topology())
 }
 
-// limit tells hand-off the limit of the cluster or, where it has none, of the node.
-func (m *movers) limit() {
+// limit tells hand-off its limits.
+func (m *movers) limit() { m.feed(m.limits()) }
+
+// limits are that of the cluster or, where it has none, of the node.
+func (m *movers) limits() handoff.SetLimits {
 	rate, err := strconv.ParseInt(m.node.state().Setting(settingRate), 10, 64)
 	if err != nil {
 		rate = m.node.tuning().TransferBytes
 	}
-	m.feed(handoff.SetLimits{Limits: moverLimits(rate)})
+	return handoff.SetLimits{Limits: moverLimits(rate)}
 }
 
 // changed says that a node has come up or gone down.
@@ -307,7 +312,7 @@ func (m *movers) do(e handoff.Do) {
 	reply := func(msg vnode.Message) { later(handoff.Replied{I: e.I, Msg: msg}) }
 	switch msg := e.Msg.(type) {
 	case *vnode.Pull:
-		n.give(e.To, msg, n.state().Epoch(), reply)
+		n.give(readTask{to: e.To, msg: msg, epoch: n.state().Epoch(), reply: reply})
 	case *vnode.Homes, *vnode.Resume:
 		n.reads.submit(readTask{to: e.To, msg: e.Msg, epoch: n.state().Epoch(), reply: reply})
 	default:
@@ -320,29 +325,35 @@ func (m *movers) look() {
 	n, later := m.node, m.answers()
 	n.reads.wg.Go(func() {
 		var h handoff.Holdings
-		held, err := vnode.Held(n.engine)
-		for _, p := range held {
-			switch found := n.read(p, n.state().Epoch(), &vnode.Homes{}).(type) {
-			case *vnode.HomesFound:
-				h.Vnodes = append(h.Vnodes, handoff.Holding{Partition: p, Homes: found.Homes})
-			case *vnode.Failure:
-				err = errors.New(found.Text)
-			}
-		}
-		for p := range n.lacking {
-			if n.lacking[p].Load() {
-				h.Lacking = append(h.Lacking, ring.Partition(p))
-			}
-		}
-		kept, keptErr := vnode.Kept(n.engine)
-		if h.Kept = kept; err == nil {
-			err = keptErr
-		}
-		if err != nil {
+		var err error
+		panicked := n.guard("a look at what the disk holds", func() { h, err = m.holdings() })
+		if err = errors.Join(err, panicked); err != nil {
 			h.Err = err.Error()
 		}
 		later(h)
 	})
+}
+
+// holdings are what the disk holds of which vnode.
+func (m *movers) holdings() (h handoff.Holdings, err error) {
+	n := m.node
+	held, err := vnode.Held(n.engine)
+	for _, p := range held {
+		switch found := n.read(p, n.state().Epoch(), &vnode.Homes{}).(type) {
+		case *vnode.HomesFound:
+			h.Vnodes = append(h.Vnodes, handoff.Holding{Partition: p, Homes: found.Homes})
+		case *vnode.Failure:
+			err = errors.New(found.Text)
+		}
+	}
+	for p := range n.lacking {
+		if n.lacking[p].Load() {
+			h.Lacking = append(h.Lacking, ring.Partition(p))
+		}
+	}
+	kept, keptErr := vnode.Kept(n.engine)
+	h.Kept = kept
+	return h, cmp.Or(err, keptErr)
 }
 
 // states are the jobs of this node, for people.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,6 +131,28 @@ func TestStoreTCPCluster(t *testing.T) {
 		kvtest.Prepare(t, cluster[1])
 		return cluster[0]
 	}, kvtest.Options{Nodes: 3, Parallel: true})
+}
+
+// TestLargeAnswersWaitForRoom reads more at once than a connection lets wait to be sent. That must
+// not end the connection: all that is on it would be lost, and its node held to be down.
+func TestLargeAnswersWaitForRoom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes hundreds of megabytes")
+	}
+	cluster := openTCP(t, 3)
+	k := kv.Key{Bucket: "large", Name: "k"}
+	if _, err := cluster[1].Put(t.Context(), k, kv.Value{Data: make([]byte, 2<<20)}, kv.WriteOptions{W: kv.All}); err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	for range 60 { // 120 MiB from each of the others, of 64 that may wait
+		reading.Go(func() {
+			if _, err := cluster[0].Get(t.Context(), k, kv.ReadOptions{R: kv.All, Timeout: patience}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	reading.Wait()
 }
 
 // openTCP opens a cluster on loopback, with files.

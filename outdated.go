@@ -208,7 +208,6 @@ func (t *topology) makeSafe(by string, epoch uint64) {
 		n.fail(fmt.Errorf("tanodb: the disk is older than what this node has shown to others, and that cannot be mended: %w", err))
 		return
 	}
-	t.held = nil
 	for _, p := range lack {
 		n.lacking[p].Store(true)
 	}

@@ -7,17 +7,23 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tanodb/tanodb/internal/handoff"
 	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/vnode"
+	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
 )
 
 const (
 	readersPerCPU = 4
 	maxReads      = 4_096 // reads of other nodes that may wait here; one more is refused
+
+	// maxParked is how many of them may wait for room on their connections besides; one more is
+	// refused.
+	maxParked = 4_096
 )
 
 // readers do the reads that other nodes ask for. They are a few goroutines, so
@@ -25,9 +31,10 @@ const (
 // this node that other replicas can answer. Only a node alone lets whoever
 // steps a request do its reads: nobody could stand in for it.
 type readers struct {
-	node  *Node
-	queue chan readTask
-	wg    sync.WaitGroup
+	node   *Node
+	queue  chan readTask
+	parked atomic.Int64 // reads that wait for room on their connections
+	wg     sync.WaitGroup
 
 	mu     sync.RWMutex
 	closed bool
@@ -38,6 +45,9 @@ type readTask struct {
 	msg   vnode.Message
 	epoch uint64 // of the topology that the sender went by
 	reply func(vnode.Message)
+
+	room  func() <-chan struct{} // of its connection, see transport.Frame; nil: it is of this node
+	until time.Duration          // when nobody waits for it any more; 0: somebody does
 }
 
 func newReaders(n *Node) *readers {
@@ -45,11 +55,42 @@ func newReaders(n *Node) *readers {
 	for range readersPerCPU * runtime.GOMAXPROCS(0) {
 		r.wg.Go(func() {
 			for t := range r.queue {
-				t.reply(n.read(t.to, t.epoch, t.msg))
+				r.serve(t)
 			}
 		})
 	}
 	return r
+}
+
+// serve does a read. Objects may be large, and come from the memory faster than they go
+// through a network: where many answers wait to be sent, one more is read when they are few.
+func (r *readers) serve(t readTask) {
+	if t.room != nil {
+		if room := t.room(); room != nil {
+			r.park(t, room)
+			return
+		}
+	}
+	t.reply(r.node.read(t.to, t.epoch, t.msg))
+}
+
+// park queues a read anew when there is room for its answer.
+func (r *readers) park(t readTask, room <-chan struct{}) {
+	if r.parked.Add(1) > maxParked {
+		r.parked.Add(-1)
+		r.node.metrics.overload.reads.Inc()
+		t.reply(&vnode.Refusal{Code: vnode.CodeOverload, Text: fmt.Sprintf("%d reads wait for room on their connections, the limit", maxParked)})
+		return
+	}
+	r.wg.Go(func() {
+		<-room
+		r.parked.Add(-1)
+		if t.until > 0 && r.node.elapsed() > t.until {
+			t.reply(&vnode.Refusal{Code: vnode.CodeExpired, Text: "the deadline has passed before there was room for an answer"})
+			return
+		}
+		r.submit(t)
+	})
 }
 
 // submit queues a read, or refuses it.
@@ -61,7 +102,7 @@ func (r *readers) submit(t readTask) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.closed {
-		t.reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "the node is shutting down"})
+		t.reply(closing())
 		return
 	}
 	select {
@@ -104,6 +145,28 @@ func (n *Node) read(p ring.Partition, epoch uint64, m vnode.Message) (answer vno
 	answer = vnode.Read(n.engine, p, n.o.Clock().UnixMilli(), m)
 	if f, ok := answer.(*vnode.Failure); ok && f.Code == vnode.CodeCorrupt {
 		n.scrub.suspect(p)
+	}
+	return answer
+}
+
+// guard turns a panic of what runs on a goroutine of its own into an error: nobody
+// else would catch it, and it would end the process.
+func (n *Node) guard(what string, do func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			n.metrics.panics.WithLabelValues("read").Inc()
+			n.log.Error("a read has panicked; please report this", "what", what, "panic", r, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: %s has panicked: %v", kv.ErrInternal, what, r)
+		}
+	}()
+	do()
+	return nil
+}
+
+// guarded is the answer of a function, or that it has panicked.
+func (n *Node) guarded(what string, do func() vnode.Message) (answer vnode.Message) {
+	if err := n.guard(what, func() { answer = do() }); err != nil {
+		return &vnode.Failure{Code: vnode.CodeInternal, Text: err.Error()}
 	}
 	return answer
 }

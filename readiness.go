@@ -34,7 +34,7 @@ func (n *Node) Readiness() Readiness {
 	not := func(what, text string) { r.Reasons = append(r.Reasons, Reason{what, text}) }
 	if err := n.Alive(); err != nil {
 		not("failed", err.Error())
-	} else if n.closing.Load() {
+	} else if n.refuses() {
 		not("closing", "the node is shutting down")
 	}
 	if why := n.noMember(); why != "" {

@@ -218,8 +218,12 @@ func (r *reapers) keepCount(ctx context.Context) {
 			return
 		}
 		begun := time.Now()
-		count, err := vnode.CountGraves(r.node.engine, func() bool { return ctx.Err() == nil })
-		if err == nil && ctx.Err() == nil {
+		var count int
+		var err error
+		panicked := r.node.guard("the count of tombstones", func() {
+			count, err = vnode.CountGraves(r.node.engine, func() bool { return ctx.Err() == nil })
+		})
+		if err == nil && panicked == nil && ctx.Err() == nil {
 			r.counted.Store(int64(r.node.elapsed()))
 			r.count.Store(int64(count))
 		}

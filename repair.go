@@ -431,7 +431,10 @@ func (v *verifier) begin() error {
 		return kv.ErrClosed
 	}
 	v.now = VerifyState{Running: true, Begun: time.Now().Round(time.Millisecond)}
-	v.node.reads.wg.Go(func() { v.run(engine) })
+	v.node.reads.wg.Go(func() {
+		err := v.node.guard("a verification", func() { v.run(engine) })
+		v.note(func(s *VerifyState) { s.Running, s.Ended = false, time.Now().Round(time.Millisecond) }, err)
+	})
 	return nil
 }
 
@@ -447,7 +450,6 @@ func (v *verifier) run(engine storage.Snapshotter) {
 		v.tree(engine, t)
 		v.note(func(s *VerifyState) { s.Done++ }, nil)
 	}
-	v.note(func(s *VerifyState) { s.Running, s.Ended = false, time.Now().Round(time.Millisecond) }, nil)
 	if s := v.state(); s.Wrong > 0 || len(s.Errors) > 0 {
 		v.node.log.Warn("not all hash trees are those of the objects", "node", v.node.self, "trees", s.Trees, "wrong", s.Wrong, "mended", s.Mended, "errors", s.Errors)
 	}
@@ -532,13 +534,13 @@ func (v *verifier) regrowTree(engine storage.Snapshotter, t vnode.Tree) error {
 	return fmt.Errorf("the tree of home %d in vnode %d could not be set right", t.Home, t.Partition)
 }
 
-func (v *verifier) look(engine storage.Snapshotter, t vnode.Tree) (vnode.Verdict, error) {
+func (v *verifier) look(engine storage.Snapshotter, t vnode.Tree) (found vnode.Verdict, err error) {
 	moment, err := engine.Snapshot()
 	if err != nil {
-		return vnode.Verdict{}, err
+		return found, err
 	}
-	found, err := vnode.Verify(moment, t.Partition, t.Home)
-	return found, errors.Join(err, moment.Close())
+	defer func() { err = errors.Join(err, moment.Close()) }() // also after a panic: the engine's Close waits for it
+	return vnode.Verify(moment, t.Partition, t.Home)
 }
 
 // mend waits until the vnode has set a tree right.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/planted"
-	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/transport"
 	"github.com/tanodb/tanodb/internal/vnode"
 )
@@ -52,7 +51,7 @@ func (s peerSide) Moved(node, address string) {
 
 // Knocked implements transport.Handler.
 func (s peerSide) Knocked(f transport.Frame, reply func(vnode.Message)) {
-	if s.closing.Load() {
+	if s.refuses() {
 		reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "node " + s.self + " is shutting down"})
 		return
 	}
@@ -69,7 +68,7 @@ func (s peerSide) Refused(node string, err error) {
 // carries it out.
 func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message)) {
 	<-s.joined
-	if s.closing.Load() {
+	if s.refuses() {
 		reply(&vnode.Refusal{Code: vnode.CodeClosing, Text: "node " + s.self + " is shutting down"})
 		return
 	}
@@ -85,9 +84,9 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 	case *vnode.Store, *vnode.Attest, *vnode.Reap:
 		s.vnodes.submit(command{to: f.To, msg: m, epoch: f.Epoch, reply: reply})
 	case *vnode.Fetch, *vnode.List, *vnode.Census, *vnode.Query, *vnode.Buckets, *vnode.Ping, *vnode.Sums, *vnode.Versions, *vnode.Pick, *vnode.Strays:
-		s.reads.submit(readTask{to: f.To, msg: f.Msg, epoch: f.Epoch, reply: reply})
+		s.reads.submit(s.readOf(f, reply))
 	case *vnode.Pull:
-		s.give(f.To, m, f.Epoch, reply)
+		s.give(s.readOf(f, reply))
 	case *transport.Log:
 		s.topology.received(from, m)
 		reply(&transport.Logged{})
@@ -98,9 +97,11 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 	case *transport.JobsAsk:
 		reply(s.giveJobs())
 	case *transport.Order:
-		s.reads.wg.Go(func() { reply(s.ordered(m)) })
+		s.reads.wg.Go(func() { reply(s.guarded("an order", func() vnode.Message { return s.ordered(m) })) })
 	case *transport.Moment:
-		s.reads.wg.Go(func() { reply(s.moments.read(f.To, m)) })
+		s.reads.wg.Go(func() {
+			reply(s.guarded("a read of a moment", func() vnode.Message { return s.moments.read(f.To, m) }))
+		})
 	case *coordinator.Forward:
 		s.forwarded(m, f, reply)
 	default:
@@ -108,19 +109,23 @@ func (s peerSide) Serve(from string, f transport.Frame, reply func(vnode.Message
 	}
 }
 
+// readOf is the read that a node asks for.
+func (n *Node) readOf(f transport.Frame, reply func(vnode.Message)) readTask {
+	return readTask{to: f.To, msg: f.Msg, epoch: f.Epoch, reply: reply, room: f.Room, until: n.elapsed() + f.Timeout}
+}
+
 // give gives a page of what a vnode holds to a node that is to hold it too.
 // The writes that came by an older topology, which that node was not sent, must
 // be in it: the fence waits until those that were taken are applied, and later ones are
 // refused.
-func (n *Node) give(p ring.Partition, m *vnode.Pull, epoch uint64, reply func(vnode.Message)) {
-	read := readTask{to: p, msg: m, epoch: epoch, reply: reply}
+func (n *Node) give(read readTask) {
 	if planted.Is(planted.NoFence) {
 		n.reads.submit(read)
 		return
 	}
-	n.vnodes.submit(command{to: p, msg: &vnode.Fence{}, epoch: epoch, reply: func(a vnode.Message) {
+	n.vnodes.submit(command{to: read.to, msg: &vnode.Fence{}, epoch: read.epoch, reply: func(a vnode.Message) {
 		if _, ok := a.(*vnode.Fenced); !ok {
-			reply(a)
+			read.reply(a)
 			return
 		}
 		n.reads.submit(read)

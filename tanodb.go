@@ -83,7 +83,8 @@ type Node struct {
 	tree     *supervision
 	stop     context.CancelFunc
 	stopped  <-chan error
-	closing  atomic.Bool
+	closing  atomic.Bool // it ends, and never takes requests again
+	aside    atomic.Bool // it takes none, since it is to be opened again in another cluster
 	closed   sync.Once
 	closeErr error
 	gone     chan struct{} // closed when requests that are still there get no answer any more
@@ -94,6 +95,7 @@ type Node struct {
 	joined     chan struct{} // closed when network is set
 	leaves     chan struct{} // the node has asked to be no member any more; holds one
 	leaving    sync.Once     // it is none
+	departed   chan struct{} // closed when what follows from that is done; made under leaving
 	reopen     chan struct{} // closed when the node has joined another cluster
 	reopenOnce sync.Once
 }
@@ -188,6 +190,9 @@ func (n *Node) open(dir string) (err error) {
 // first is the topology that a node begins with whose engine knows none; nil:
 // it must know one.
 func (n *Node) first() (*membership.State, error) {
+	if err := n.home.dropEngine(); err != nil {
+		return nil, err // a start before this one may not have come to its end
+	}
 	j, err := n.joins()
 	if err != nil {
 		return nil, err
@@ -273,6 +278,9 @@ func (n *Node) Metrics() prometheus.Gatherer { return n.metrics.registry }
 // more, such as a disk that fails; Close then returns that error.
 func (n *Node) Failed() <-chan struct{} { return n.failed }
 
+// refuses reports whether the node takes no requests.
+func (n *Node) refuses() bool { return n.closing.Load() || n.aside.Load() }
+
 // fail records a fatal error. The node answers nothing from then on. What finds the
 // engine closed, since the node was closed meanwhile, is no failure.
 func (n *Node) fail(err error) {
@@ -352,6 +360,10 @@ func (n *Node) release(last func()) error {
 	}
 	close(n.gone)
 	n.requests.abandon()
+	n.leaving.Do(func() {}) // from here on it has left, or does not
+	if n.departed != nil {
+		<-n.departed // it writes into the directory
+	}
 	if last != nil {
 		last()
 	}

@@ -1,6 +1,7 @@
 package tanodb
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -181,7 +182,10 @@ func (t *topology) depart(was membership.Status) {
 			why = ErrLeft
 		}
 		t.node.closing.Store(true)
+		departed := make(chan struct{})
+		t.node.departed = departed
 		go func() {
+			defer close(departed)
 			ctx, cancel := context.WithTimeout(context.Background(), departWithin)
 			defer cancel()
 			t.node.requests.drain(ctx)
@@ -387,7 +391,16 @@ func (t *topology) proposeAs(ctx context.Context, id membership.CommandID, c mem
 	}
 	t.waiting[id] = done
 	t.mu.Unlock()
-	t.feed(membership.LogPropose{ID: id, Command: c})
+	select {
+	case t.events <- membership.LogPropose{ID: id, Command: c}:
+	case <-t.node.gone:
+		return kv.ErrClosed
+	case <-t.node.failed:
+		return kv.ErrClosed
+	case <-ctx.Done():
+		t.forgetWaiter(id)
+		return waiting(fmt.Sprintf("%d messages wait for the topology log of this node, its limit: see to its disk", maxLogEvents))
+	}
 	select {
 	case err := <-done:
 		return clusterError(err)
@@ -397,15 +410,27 @@ func (t *topology) proposeAs(ctx context.Context, id membership.CommandID, c mem
 		return kv.ErrClosed
 	case <-ctx.Done():
 	}
-	t.mu.Lock()
-	delete(t.waiting, id)
-	waits := t.log.Waits()
-	t.mu.Unlock()
-	t.feed(membership.LogGiveUp{ID: id})
-	if waits == "" {
-		waits = "no answer came from the topology log in time; the change may still be made: look at `tanodb cluster status`"
+	waits := t.forgetWaiter(id)
+	select {
+	case t.events <- membership.LogGiveUp{ID: id}:
+	default:
+		go t.feed(membership.LogGiveUp{ID: id}) // there are not more of them than the log has taken proposals
 	}
-	return &ClusterError{Code: codeWaiting, Text: "the topology cannot change now: " + waits + "; reads and writes go on"}
+	return waiting(cmp.Or(waits, "no answer came from the topology log in time; the change may still be made: look at `tanodb cluster status`"))
+}
+
+// forgetWaiter lets go of who waits for a command, and returns what the log waits for; empty:
+// nothing.
+func (t *topology) forgetWaiter(id membership.CommandID) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.waiting, id)
+	return t.log.Waits()
+}
+
+// waiting is why a change of the topology has to wait.
+func waiting(why string) error {
+	return &ClusterError{Code: codeWaiting, Text: "the topology cannot change now: " + why + "; reads and writes go on"}
 }
 
 // steward proposes what this node sees to: what is known of itself, and, as the
@@ -657,7 +682,7 @@ func (t *topology) carry(m *transport.Propose, reply func(vnode.Message)) {
 		defer cancel()
 		p := &transport.Proposed{}
 		if err := t.proposeAs(ctx, m.ID, c); err != nil {
-			p.Code, p.Text = "in_doubt", err.Error()
+			p.Code, p.Text = codeInDoubt, err.Error()
 			var ce *ClusterError
 			if errors.As(err, &ce) {
 				p.Code = ce.Code
@@ -712,6 +737,7 @@ func (t *topology) reopen() error {
 			return fmt.Errorf("tanodb: beginning the topology log: %w", err)
 		}
 	}
+	t.held = nil // what the full disk has refused is the former log's
 	t.mu.Lock()
 	t.log = log
 	t.mu.Unlock()

@@ -68,6 +68,11 @@ type Frame struct {
 	To       ring.Partition // the vnode that is asked, or that answers
 	Msg      vnode.Message
 	Trace    Trace // of a request; zero: it is not traced
+
+	// Room is set in a request that Handler.Serve is given, and does not travel. It returns nil
+	// while the connection has room for a large answer, and otherwise a channel that is closed
+	// once it has, or has ended.
+	Room func() <-chan struct{}
 }
 
 // Trace is where a request belongs in what is recorded of it, as W3C's Trace Context has it.

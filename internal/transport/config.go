@@ -55,7 +55,7 @@ type Config struct {
 	Logger *slog.Logger
 
 	MaxAsks  int // requests without an answer on one connection; 0: 16384
-	MaxQueue int // bytes waiting to be written on one connection; 0: 64 MiB
+	MaxQueue int // bytes waiting to be written on one connection before it takes no more requests; 0: 64 MiB
 	Timing   Timing
 }
 
@@ -89,6 +89,8 @@ type Timing struct {
 const (
 	maxBatch       = 256 << 10             // bytes after which a batch takes no more frames
 	maxBatchAge    = 10 * time.Millisecond // the same in time
+	roomPart       = 2                     // one part in so many of MaxQueue waits to be written: there is no room for more answers
+	answersBeyond  = 16                    // times MaxQueue: what answers may take that were being made when there was none
 	maxMessage     = MaxFrame + maxBatch + batchHead
 	maxConnections = 4096 // that a node accepts
 	maxCallers     = 64   // of them at the door

@@ -380,6 +380,54 @@ func TestStalledReader(t *testing.T) {
 	})
 }
 
+// Who makes large answers can wait until there is room for one more: the peer takes
+// them no faster than it can, and is not cut off for that.
+func TestRoomForAnswers(t *testing.T) {
+	both(t, func(t *testing.T, j joiner) {
+		full := make(chan (<-chan struct{}), 1)
+		stalls := func(_ string, f Frame, reply func(vnode.Message)) {
+			if room := f.Room(); room != nil {
+				select {
+				case full <- room:
+				default:
+				}
+				return
+			}
+			reply(&vnode.Fetched{Object: make([]byte, 1<<20)})
+		}
+		r := newRecorder(stalls)
+		m := member(t, j, "n1", Config{Timing: Timing{Tick: quick.Tick, Silence: patience}, Handler: r, MaxQueue: 4 << 20})
+		w := caller(t, j, "n1", nil)
+		if _, err := w.greet(); err != nil {
+			t.Fatal(err)
+		}
+		var room <-chan struct{}
+		for i := 0; room == nil; i++ {
+			w.send(t, 0, Frame{ID: uint64(i), Timeout: time.Hour, Msg: fetch("k")})
+			select {
+			case room = <-full:
+			case <-time.After(time.Millisecond):
+			}
+			if i > 1000 {
+				t.Fatal("there is always room")
+			}
+		}
+		if n := len(m.open()); n != 1 {
+			t.Fatalf("%d connections; want one, which is full", n)
+		}
+		for open := true; open; {
+			if _, err := w.recv(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-room:
+				open = false
+			default:
+			}
+		}
+	})
+}
+
 // A peer that asks and never takes its answers is cut off.
 func TestAnswersNotTaken(t *testing.T) {
 	both(t, func(t *testing.T, j joiner) {

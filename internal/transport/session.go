@@ -107,6 +107,7 @@ type session struct {
 	address string // that was dialled
 	moves   uint64 // how often the peer had moved when it was
 	wire    wire
+	roomOf  func() <-chan struct{} // room, for the frames
 	since   time.Time
 	lastID  atomic.Uint64
 	said    atomic.Uint64 // the epoch in what was written last
@@ -121,9 +122,10 @@ type session struct {
 	numbered  uint64  // the number of the newest batch
 	taken     uint64  // the number of the newest batch that was handed to the wire. Invariant: taken <= numbered
 	asks      map[uint64]pending
-	soonest   time.Time // no deadline in asks is before it
-	finishing bool      // end when all is written
-	cause     error     // why it has ended; nil: it has not
+	soonest   time.Time     // no deadline in asks is before it
+	roomy     chan struct{} // to be closed when there is room for answers; nil: nobody waits for that
+	finishing bool          // end when all is written
+	cause     error         // why it has ended; nil: it has not
 
 	// The rest belongs to the goroutine that calls tick.
 
@@ -141,6 +143,7 @@ func newSession(m *Mesh, p *peer, theirs hello, w wire) *session {
 		wake: make(chan struct{}, 1), over: make(chan struct{}),
 		asks: map[uint64]pending{}, heardAt: now, sentAt: now,
 	}
+	s.roomOf = s.room
 	s.epoch.Store(theirs.epoch)
 	p.spoke.Store(int64(s.protocol()))
 	p.shows(&s.theirs, theirs.epoch)
@@ -186,7 +189,7 @@ func (s *session) ask(f Frame, deadline time.Time, done func(vnode.Message, erro
 }
 
 // reply sends an answer. If the peer does not take its answers, the session
-// ends.
+// ends: whoever made them has not looked for room, or made too many at once.
 func (s *session) reply(to Frame, m vnode.Message) {
 	if s.ended() {
 		return // and spare the work of encoding
@@ -259,17 +262,45 @@ func (s *session) rouse() {
 }
 
 // admits says whether a frame may join the queue. One always may join an empty
-// one.
+// one. An answer has more room than a request: who makes it has looked for room before.
 func (s *session) admits(size int, isAsk bool) error {
+	most := s.mesh.cfg.MaxQueue
+	if !isAsk {
+		most *= answersBeyond
+	}
 	switch limit := s.mesh.cfg.MaxAsks; {
 	case s.cause != nil:
 		return s.cause
 	case isAsk && len(s.asks) >= limit:
 		return fmt.Errorf("%w: %d requests wait for their answers", errFull, limit)
-	case s.queued > 0 && s.queued+size > s.mesh.cfg.MaxQueue:
+	case s.queued > 0 && s.queued+size > most:
 		return fmt.Errorf("%w: %d bytes wait to be written", errFull, s.queued)
 	}
 	return nil
+}
+
+// room is Frame.Room.
+func (s *session) room() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil || s.hasRoom() {
+		return nil
+	}
+	if s.roomy == nil {
+		s.roomy = make(chan struct{})
+	}
+	return s.roomy
+}
+
+// hasRoom is true while few bytes wait to be written. The lock is held.
+func (s *session) hasRoom() bool { return s.queued <= s.mesh.cfg.MaxQueue/roomPart }
+
+// tellOfRoom lets go on who waits for room. The lock is held.
+func (s *session) tellOfRoom() {
+	if s.roomy != nil {
+		close(s.roomy)
+		s.roomy = nil
+	}
 }
 
 // enqueue adds a frame to the newest batch, or makes it a batch of its own.
@@ -336,6 +367,9 @@ func (s *session) take() (batch, bool) {
 			s.batches = s.batches[1:]
 			s.queued -= len(*b.b)
 			s.taken = b.number
+			if s.hasRoom() {
+				s.tellOfRoom()
+			}
 			s.mu.Unlock()
 			return b, true
 		}
@@ -373,6 +407,7 @@ func (s *session) end(cause error) {
 	s.cause = cause
 	asks, taken, waiting := s.asks, s.taken, s.batches
 	s.asks, s.batches, s.queued = nil, nil, 0
+	s.tellOfRoom()
 	s.mu.Unlock()
 
 	close(s.over)
@@ -476,6 +511,7 @@ func (s *session) serve(f Frame, waited time.Duration) {
 		s.reply(f, &vnode.Refusal{Code: vnode.CodeExpired, Text: "the deadline had passed on arrival"})
 		return
 	}
+	f.Room = s.roomOf
 	s.mesh.cfg.Handler.Serve(s.peer.name, f, func(m vnode.Message) { s.reply(f, m) })
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -62,6 +63,16 @@ func TestTwoProcessesCannotShareADirectory(t *testing.T) {
 	}
 	if _, err := Open(dir, Options{}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "already open in this process") {
 		t.Errorf("the second Open of one process says: %v", err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Skip(err) // not every file system has links
+	}
+	if second, err := Open(link, Options{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("the second Open of one process, by a link, says: %v", err)
+		if err == nil {
+			closing(t, second)
+		}
 	}
 	put(t, e, "k", "w")
 	closing(t, e)

@@ -182,6 +182,9 @@ func Open(dir string, o Options) (*Engine, error) {
 	}
 	o = o.withDefaults()
 	fs, closeFS := o.FS, func() error { return nil }
+	if fs == nil {
+		dir = trueName(dir)
+	}
 	e := &Engine{
 		dir: dir, options: o,
 		idle:     make(chan struct{}, 1),

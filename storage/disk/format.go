@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -50,6 +51,26 @@ func claim(files vfs.FS, dir string) (*pebble.Lock, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return lock, nil
+}
+
+// trueName is the path of a directory without links, or of one that is to be made. The lock
+// of a process on a file keeps out other processes, but not this one, which only
+// remembers the names of what it has locked: so there must be one name for each. A path that
+// leads nowhere stays as it is, for Open to say why.
+func trueName(dir string) string {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return dir
+	}
+	real, err := filepath.EvalSymlinks(path)
+	above := filepath.Dir(path)
+	switch {
+	case err == nil:
+		return real
+	case errors.Is(err, fs.ErrNotExist) && above != path:
+		return filepath.Join(trueName(above), filepath.Base(path))
+	}
+	return path
 }
 
 // lockError says who has the directory.

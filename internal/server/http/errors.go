@@ -88,7 +88,7 @@ func statusOf(err error) int {
 // statusOfCluster is the status of a change of the cluster that was not made.
 func statusOfCluster(code api.Code) int {
 	switch code {
-	case api.CodeNoMajority, api.CodeTimeout:
+	case api.CodeNoMajority, api.CodeTimeout, api.CodeInDoubt:
 		return http.StatusServiceUnavailable
 	case api.CodeInvalid:
 		return http.StatusBadRequest

@@ -24,6 +24,7 @@
 //	tanodb cert         make certificates for nodes and users, and show them
 //	tanodb bench        load a cluster and measure it
 //	tanodb version      print the version; completion and man print what packages hold
+//	tanodb help         show the help of a command
 //
 // Every command prints for people, or one JSON document with --json. It exits
 // with 0 when it has done what was asked, 1 when that failed, 2 when it was
@@ -65,6 +66,7 @@ type cli struct {
 	Addr    []string      `help:"Where a node serves HTTP. Several, separated by commas: the first that can be reached is asked; bench spreads over all." placeholder:"URL" default:"${addr}" env:"TANODB_ADDR"`
 	Timeout time.Duration `help:"How long a request may take, from 1ms to 24h." placeholder:"DURATION" default:"30s" env:"TANODB_TIMEOUT"`
 	loginFlags
+	ShowVersion versionFlag `name:"version" hidden:"" help:"Print the version."`
 
 	Serve      serveCmd      `cmd:"" help:"Run a node. Alone it is a whole database."`
 	Dev        devCmd        `cmd:"" help:"Run a cluster of real processes on this machine, to play with and to break."`
@@ -94,6 +96,7 @@ type cli struct {
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Man        manCmd        `cmd:"" help:"Print the page of the manual, for man."`
+	Help       helpCmd       `cmd:"" help:"Show the help of a command."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the words that may come next." passthrough:"all"`
 }
 

@@ -104,7 +104,7 @@ func (c *benchCmd) measure(ctx context.Context, a *app, target *benchTarget) err
 		return err
 	}
 	if v := report.Verified; v != nil && !v.good() {
-		return &reportedError{fmt.Errorf("verification failed: %s", v.summary())}
+		return fmt.Errorf("verification failed: %s", v.summary())
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (c *configCheckCmd) Run(a *app) error {
 	out := checked{File: c.File, Problems: config.Problems{}}
 	if errors.As(err, &out.Problems) {
 		if a.json {
-			return &reportedError{errors.Join(err, a.printJSON(out))}
+			return errors.Join(err, a.printJSON(out))
 		}
 		return err
 	}

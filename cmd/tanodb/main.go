@@ -103,6 +103,7 @@ type cli struct {
 // app is what every command gets: the global flags, and the world outside.
 type app struct {
 	json    bool
+	printed bool // the one document of --json
 	addrs   []string
 	timeout time.Duration
 	secure  bool    // an address without a scheme is of https
@@ -247,6 +248,7 @@ func (a *app) printJSON(v any) error {
 	if err != nil {
 		return err
 	}
+	a.printed = true
 	_, err = a.stdout.Write(append(b, '\n'))
 	return err
 }
@@ -260,26 +262,20 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// reportedError is an error that standard output has told of already, in a
-// form that says more; standard error still gets its text.
-type reportedError struct{ error }
-
-func (e *reportedError) Unwrap() error { return e.error }
-
 // problem is an error as JSON.
 type problem struct {
 	Text string `json:"error"`
 }
 
 // report writes an error for people to standard error and, with --json, to
-// standard output as JSON too, unless the command has done that.
+// standard output as JSON too, unless the command has printed its own document:
+// that says more, and a script reads one.
 func (a *app) report(err error) {
 	if err == nil {
 		return
 	}
 	fmt.Fprintln(a.stderr, "tanodb:", err)
-	var reported *reportedError
-	if a.json && !errors.As(err, &reported) {
+	if a.json && !a.printed {
 		// Standard output is all that is left; nobody can be told that it failed.
 		_ = a.printJSON(problem{err.Error()})
 	}

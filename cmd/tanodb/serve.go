@@ -94,7 +94,7 @@ type doors struct{ http, pb net.Listener } // pb is nil if it is off
 // system may have chosen.
 func (a *addresses) listen() (d doors, err error) {
 	if d.http, err = net.Listen("tcp", a.http); err != nil {
-		return d, fmt.Errorf("cannot serve HTTP: %w", err)
+		return d, fmt.Errorf("cannot serve HTTP: %w; choose another address with --http", err)
 	}
 	a.http = d.http.Addr().String()
 	if a.pb == config.PBOff {

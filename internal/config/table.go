@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -129,7 +130,7 @@ var Options = []Option{
 	{Name: "dir", Group: "The node", Sign: "DIR", Default: "tanodb-data",
 		Help:  "Where the node keeps its data.",
 		field: func(s *Server) any { return &s.Dir }},
-	{Name: "name", Group: "The node", Sign: "NAME",
+	{Name: "name", Group: "The node", Sign: "NAME", Check: membership.CheckName,
 		Help:  "This node's name, for ever; none: the one kept in the directory, or tanodb.",
 		field: func(s *Server) any { return &s.Name }},
 	{Name: "durability", Group: "The node", Sign: "WHEN", Default: "sync", Words: []string{"sync", "interval"},
@@ -161,7 +162,7 @@ var Options = []Option{
 	{Name: "auto-join", Group: "The cluster", Sign: "HOST:PORT,…", Check: CheckHostPort,
 		Help:  "As join, and the joining is committed too.",
 		field: func(s *Server) any { return &s.AutoJoin }},
-	{Name: "zone", Group: "The cluster", Sign: "ZONE",
+	{Name: "zone", Group: "The cluster", Sign: "ZONE", Check: membership.CheckName,
 		Help:  "Where a node that joins stands: copies of a key are kept in distinct zones.",
 		field: func(s *Server) any { return &s.Zone }},
 	{Name: "weight", Group: "The cluster", Sign: "PERCENT", Default: "0", Min: 1, Max: mostCount, Zero: "100",

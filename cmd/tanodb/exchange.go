@@ -22,7 +22,7 @@ import (
 // exchanged is one value as a line of an export. Of a key with several values each has a
 // line, and the lines stand together.
 type exchanged struct {
-	Type            string     `json:"type,omitempty"`
+	Type            api.Text   `json:"type,omitempty"`
 	Bucket          api.Text   `json:"bucket"`
 	Key             api.Text   `json:"key"`
 	Value           api.Text   `json:"value"`
@@ -37,7 +37,7 @@ type exchanged struct {
 
 // name is the key of the line.
 func (x *exchanged) name() kv.Key {
-	return kv.Key{Type: kv.PlainType(x.Type), Bucket: string(x.Bucket), Name: string(x.Key)}
+	return kv.Key{Type: kv.PlainType(string(x.Type)), Bucket: string(x.Bucket), Name: string(x.Key)}
 }
 
 // exchangedOf are the lines of an object. They are in the order of the values, so that two
@@ -47,7 +47,7 @@ func exchangedOf(k kv.Key, o api.Object) []exchanged {
 	values := slices.SortedStableFunc(slices.Values(o.Values), func(a, b api.Value) int { return bytes.Compare(a.Data, b.Data) })
 	for i, v := range values {
 		x := exchanged{
-			Type: k.Type, Bucket: api.Text(k.Bucket), Key: api.Text(k.Name), Value: api.Text(v.Data),
+			Type: api.Text(k.Type), Bucket: api.Text(k.Bucket), Key: api.Text(k.Name), Value: api.Text(v.Data),
 			ContentType: v.ContentType, Charset: v.Charset, ContentEncoding: v.ContentEncoding, Meta: v.Meta, Indexes: v.Indexes, Expires: v.Expires,
 		}
 		if len(o.Values) > 1 {
@@ -141,18 +141,54 @@ func (j *jsonReader) read() (exchanged, int, error) {
 		if b = bytes.TrimSpace(b); len(b) == 0 {
 			continue
 		}
-		var x exchanged
-		d := json.NewDecoder(bytes.NewReader(b))
-		d.DisallowUnknownFields()
-		err = d.Decode(&x)
-		if _, more := d.Token(); err == nil && more != io.EOF {
-			err = errors.New("there is something after the value")
-		}
+		x, err := parseLine(b)
 		if err != nil {
 			return x, j.line, &lineError{err}
 		}
 		return x, j.line, nil
 	}
+}
+
+// parseLine reads what jsonWriter has written.
+func parseLine(b []byte) (exchanged, error) {
+	var x struct {
+		exchanged
+		Value *api.Text `json:"value"` // a line without one would empty its key
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&x); err != nil {
+		return exchanged{}, explainLine(err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return exchanged{}, errors.New("there is something after the value")
+	}
+	if x.Value == nil {
+		return exchanged{}, errors.New("it has no value")
+	}
+	x.exchanged.Value = *x.Value
+	return x.exchanged, nil
+}
+
+// explainLine says what is wrong with a line in its own words, and not in those of Go.
+func explainLine(err error) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	var moment *time.ParseError
+	const unknown = "json: unknown field "
+	switch {
+	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("this is not JSON: %w", err)
+	case errors.As(err, &kind) && kind.Field == "":
+		return errors.New("a line must be a JSON object")
+	case errors.As(err, &kind):
+		return fmt.Errorf("%s cannot be a %s", kind.Field, kind.Value)
+	case errors.As(err, &moment):
+		return fmt.Errorf("%q is no time, such as 2027-01-31T12:00:00Z", strings.Trim(moment.Value, `"`))
+	case strings.HasPrefix(err.Error(), unknown):
+		return errors.New("there is no field " + strings.TrimPrefix(err.Error(), unknown))
+	}
+	return err
 }
 
 // next is the next line. Of one that is too long the rest is passed over.
@@ -195,7 +231,7 @@ func (c *csvWriter) write(x exchanged) error {
 		coded = append(coded, column)
 		return base64.StdEncoding.EncodeToString([]byte(s))
 	}
-	row := []string{x.Type, text("bucket", string(x.Bucket)), text("key", string(x.Key)), text("value", string(x.Value))}
+	row := []string{string(x.Type), text("bucket", string(x.Bucket)), text("key", string(x.Key)), text("value", string(x.Value))}
 	kind, charset, encoding := text("content_type", string(x.ContentType)), text("charset", string(x.Charset)), text("content_encoding", string(x.ContentEncoding))
 	row = append(row, strings.Join(coded, " "), kind, charset, encoding)
 	expires, sibling := "", ""
@@ -263,7 +299,7 @@ func parseRow(row []string) (x exchanged, err error) {
 		cell[column] = string(b)
 	}
 	x = exchanged{
-		Type: cell["type"], Bucket: api.Text(cell["bucket"]), Key: api.Text(cell["key"]), Value: api.Text(cell["value"]),
+		Type: api.Text(cell["type"]), Bucket: api.Text(cell["bucket"]), Key: api.Text(cell["key"]), Value: api.Text(cell["value"]),
 		ContentType: api.Text(cell["content_type"]), Charset: api.Text(cell["charset"]), ContentEncoding: api.Text(cell["content_encoding"]),
 	}
 	for column, into := range map[string]any{"meta": &x.Meta, "indexes": &x.Indexes} {

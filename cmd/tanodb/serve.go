@@ -169,10 +169,10 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	return out
 }
 
-// localNames are the names by which a node is asked that serves its own machine alone; nil:
-// it serves others, and is called as they call it.
+// localNames are the names by which a node is asked that serves its own machine alone, or that
+// was told of them; nil: it serves others, and is called as they call it.
 func localNames(c *config.Config) []string {
-	if c.Insecure && !config.IsLoopback(c.HTTP) {
+	if c.Insecure && !config.IsLoopback(c.HTTP) && len(c.AllowedHosts) == 0 {
 		return nil
 	}
 	names := []string{}
@@ -182,7 +182,7 @@ func localNames(c *config.Config) []string {
 	if host, _, err := net.SplitHostPort(c.HTTP); err == nil {
 		names = append(names, host)
 	}
-	return names
+	return append(names, c.AllowedHosts...)
 }
 
 // withConsole serves the console beside the database.

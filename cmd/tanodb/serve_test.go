@@ -49,6 +49,41 @@ func settingsFor(t *testing.T, line string) (*settings, error) {
 	return newSettings(cfg, io.Discard)
 }
 
+// A node that serves its own machine is called by names of that, and by those that it was told
+// of; one that serves everybody by any, unless it was told of some.
+func TestNamesThatANodeIsAskedBy(t *testing.T) {
+	own, err := os.Hostname()
+	if err != nil {
+		t.Skip("this machine has no name: ", err)
+	}
+	for line, want := range map[string][]string{
+		"--http 127.0.0.1:1": {own, "127.0.0.1"},
+		"--http localhost:1 --allowed-hosts db.example,DB2":                {own, "localhost", "db.example", "DB2"},
+		"--http 10.0.0.1:1 --tls-dir d":                                    {own, "10.0.0.1"},
+		"--http 10.0.0.1:1 --pb off --insecure":                            nil,
+		"--http 10.0.0.1:1 --pb off --insecure --allowed-hosts db.example": {own, "10.0.0.1", "db.example"},
+		"--http 127.0.0.1:1 --insecure":                                    {own, "127.0.0.1"},
+	} {
+		var c cli
+		parser, err := newParser(&c, io.Discard, io.Discard, func(int) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(append([]string{"serve"}, strings.Fields(line)...)); err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		cfg, err := c.Serve.load()
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		if got := localNames(cfg); !slices.Equal(got, want) || (got == nil) != (want == nil) {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
 func TestServeJoins(t *testing.T) {
 	s, err := settingsFor(t, "--listen h4:7098 --auto-join h1:1,h2:2 --zone south --weight 50 --advertise p:3 --transfer-rate 2MiB --repair-every 10m --repair-rate 0 --cache 1GiB --max-object 1MiB --max-siblings 7 --max-clock-offset 1s --max-requests 5")
 	if err != nil {

@@ -50,6 +50,8 @@ var samples = map[string]struct {
 	"client-tls-key":  {two: [2]string{"a", "b"}},
 	"client-tls-ca":   {two: [2]string{"a", "b"}},
 	"insecure":        {two: [2]string{"true", "false"}},
+	"allowed-hosts": {two: [2]string{"db.example,n1", "_x-1.internal"},
+		bad: map[string]string{"db.example:8098": "without a port", "https://db.example": "a host is a name", "*.example": "a host is a name", "a b": "a host is a name", "[::1]": "a host is a name"}},
 
 	"memory-limit":   {two: [2]string{"1GiB", "64MiB"}, other: map[string]string{"1073741824": "1GiB"}, bad: map[string]string{"1MiB": "from 64MiB to 16TiB, or 0: what GOMEMLIMIT", "17TiB": "from 64MiB"}},
 	"cache":          {two: [2]string{"1MiB", "2GiB"}, other: map[string]string{"64000 KB": "62500KiB"}, bad: map[string]string{"256": "is 256; it must be from 1MiB", "-1": "not a number of bytes", "9999999TiB": "not a number of bytes"}},

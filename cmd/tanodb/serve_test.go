@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -21,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/config"
 	"github.com/tanodb/tanodb/internal/limit"
 	"github.com/tanodb/tanodb/internal/server/api"
 	httpd "github.com/tanodb/tanodb/internal/server/http"
@@ -80,6 +83,37 @@ func TestNamesThatANodeIsAskedBy(t *testing.T) {
 		}
 		if got := localNames(cfg); !slices.Equal(got, want) || (got == nil) != (want == nil) {
 			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// Whoever reads a node's key can be that node; who has copied it with a careless mode is told.
+func TestAKeyThatOthersMayRead(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes say nothing there")
+	}
+	dir := t.TempDir()
+	ca, out := filepath.Join(dir, "ca"), filepath.Join(dir, "n1")
+	for _, line := range []string{"cert init --ca-dir " + ca, "cert node n1 --host 127.0.0.1 --ca-dir " + ca + " --out " + out} {
+		if code := run(strings.Fields(line), strings.NewReader(""), io.Discard, io.Discard); code != exitDone {
+			t.Fatalf("%s: exit code %d", line, code)
+		}
+	}
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true} {
+		key := filepath.Join(out, config.NodeKeyFile)
+		if err := os.Chmod(key, mode); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := config.Load(config.Input{Flags: []config.Given{{Name: "tls-dir", Text: out}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var logs bytes.Buffer
+		if _, err := newSettings(cfg, &logs); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(logs.String(), key); (got == 1) != want || !want && got != 0 {
+			t.Errorf("with the mode %v the log has\n%s", mode, logs.String())
 		}
 	}
 }

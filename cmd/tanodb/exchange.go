@@ -104,13 +104,34 @@ func newLineReader(r io.Reader, format string) (lineReader, error) {
 	c := csv.NewReader(r)
 	c.ReuseRecord = true
 	head, err := c.Read()
+	if err == nil {
+		head[0] = strings.TrimPrefix(head[0], "\ufeff") // some editors begin files with it
+		err = checkColumns(head)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("the first line must name the columns %s: %w", strings.Join(csvColumns, ","), err)
+		return nil, fmt.Errorf("the first line must name the columns: %w", err)
 	}
-	if !slices.Equal(head, csvColumns) {
-		return nil, fmt.Errorf("the first line names the columns %q; they must be %s", head, strings.Join(csvColumns, ","))
+	return &csvReader{c, slices.Clone(head)}, nil
+}
+
+// checkColumns refuses a table in which not every line can be a value.
+func checkColumns(head []string) error {
+	seen := map[string]bool{}
+	for _, column := range head {
+		if !slices.Contains(csvColumns, column) {
+			return fmt.Errorf("there is no column %q: there are %s", column, strings.Join(csvColumns, ", "))
+		}
+		if seen[column] {
+			return fmt.Errorf("the column %q is there twice", column)
+		}
+		seen[column] = true
 	}
-	return &csvReader{c}, nil
+	for _, column := range []string{"key", "value"} {
+		if !seen[column] {
+			return fmt.Errorf("there must be a column %q", column)
+		}
+	}
+	return nil
 }
 
 type jsonWriter struct{ w *bufio.Writer }
@@ -263,7 +284,10 @@ func (c *csvWriter) flush() error {
 	return errors.Join(c.csv.Error(), c.w.Flush())
 }
 
-type csvReader struct{ csv *csv.Reader }
+type csvReader struct {
+	csv     *csv.Reader
+	columns []string // some of csvColumns
+}
 
 func (c *csvReader) read() (exchanged, int, error) {
 	row, err := c.csv.Read()
@@ -278,7 +302,7 @@ func (c *csvReader) read() (exchanged, int, error) {
 	if err != nil {
 		return exchanged{}, line, err
 	}
-	x, err := parseRow(row)
+	x, err := parseRow(c.columns, row)
 	if err != nil {
 		return x, line, &lineError{err}
 	}
@@ -286,9 +310,9 @@ func (c *csvReader) read() (exchanged, int, error) {
 }
 
 // parseRow reads what csvWriter has written.
-func parseRow(row []string) (x exchanged, err error) {
+func parseRow(columns, row []string) (x exchanged, err error) {
 	cell := make(map[string]string, len(row))
-	for i, column := range csvColumns {
+	for i, column := range columns {
 		cell[column] = strings.Clone(row[i])
 	}
 	for column := range strings.FieldsSeq(cell["base64"]) {

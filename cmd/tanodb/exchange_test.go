@@ -43,3 +43,35 @@ func TestLinesThatAreWrong(t *testing.T) {
 		}
 	}
 }
+
+// A table from elsewhere has the columns that it needs, in its own order.
+func TestColumns(t *testing.T) {
+	for text, want := range map[string]string{
+		"key,value\nk,v\n":                      "",
+		"value,bucket,key\nv,b,k\n":             "b",
+		"key,value,base64\naw==,dg==,key value": "",
+	} {
+		r, err := newLineReader(strings.NewReader(text), formatCSV)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		x, line, err := r.read()
+		if err != nil || line != 2 || string(x.Bucket) != want || x.Key != "k" || x.Value != "v" || x.Type != "" || !x.Expires.IsZero() {
+			t.Errorf("%q: line %d is %+v, %v", text, line, x, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                  "the first line must name the columns",
+		"key,valu\n":        `there is no column "valu": there are type, bucket, key, value, base64`,
+		"key,value,key\n":   `the column "key" is there twice`,
+		"bucket,key\n":      `there must be a column "value"`,
+		"bucket,value\n":    `there must be a column "key"`,
+		"\ufeffkey,value\n": "",
+	} {
+		_, err := newLineReader(strings.NewReader(text), formatCSV)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v; want %s", text, err, want)
+		}
+	}
+}

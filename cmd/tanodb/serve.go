@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -44,7 +45,7 @@ Example, a whole database, a node of three, and a fourth that joins them:
 
 // Run serves until it is told to stop. A node that has joined another cluster is closed
 // and opened again, and serves on.
-func (c *serveCmd) Run(a *app) error {
+func (c *serveCmd) Run(a *app, k *kong.Kong) error {
 	cfg, err := c.load()
 	if err != nil {
 		return err
@@ -57,6 +58,9 @@ func (c *serveCmd) Run(a *app) error {
 		return err
 	}
 	defer endTraces(s.spans, s.log)
+	for _, text := range strays(k) {
+		s.log.Warn(text)
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)

@@ -534,3 +534,19 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// A variable that only nearly is one of an option is told of; others that begin alike, such as
+// those that Kubernetes makes for its services, are not.
+func TestStrays(t *testing.T) {
+	got := Strays([]string{
+		"TANODB_MEMORY_LIMIT=1GiB", "TANODB_MEMORY_LIMT=1GiB", "TANODB_LOGLEVEL=info", "tanodb_log_leve=x", "TANODB_LOG_LEVL=", "=C:=x", "PATH=x",
+		"TANODB_CACHED=x", "TANODB_CA=x", "TANODB_PORT=tcp://10.0.0.1:8098", "TANODB_SERVICE_HOST=10.0.0.1", "TANODB_PORT_8098_TCP_ADDR=10.0.0.1", "TANODB_CLIENT_SERVICE_PORT_HTTP=8098",
+	}, []string{"TANODB_CACHED"})
+	want := []string{
+		"TANODB_MEMORY_LIMT is of no option: is it TANODB_MEMORY_LIMIT that is meant?",
+		"TANODB_LOGLEVEL is of no option: is it TANODB_LOG_LEVEL that is meant?",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -58,8 +58,10 @@ func (c *serveCmd) Run(a *app, k *kong.Kong) error {
 		return err
 	}
 	defer endTraces(s.spans, s.log)
-	for _, text := range strays(k) {
-		s.log.Warn(text)
+	for _, text := range append(strays(k), tooFewFiles(cfg, fileLimit())) {
+		if text != "" {
+			s.log.Warn(text)
+		}
 	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -86,6 +88,20 @@ func (c *serveCmd) Run(a *app, k *kong.Kong) error {
 			return err
 		}
 	}
+}
+
+// filesOfNode is how many open files a node needs beside the connections of its clients: tables of
+// the engine, its logs, and connections to other nodes.
+const filesOfNode = 2000
+
+// tooFewFiles says that more may be open than the system allows: then nobody gets in, and the engine
+// cannot go on. Empty: there are enough.
+func tooFewFiles(c *config.Config, limit uint64) string {
+	need := uint64(filesOfNode + c.MaxConnections) // few nodes have clients of both protocols
+	if limit == 0 || limit >= need {
+		return ""
+	}
+	return fmt.Sprintf("the limit of open files is %d, and %d may be needed: raise it (ulimit -n, or LimitNOFILE of the unit), or lower max-connections", limit, need)
 }
 
 // addresses are where clients are to come in.

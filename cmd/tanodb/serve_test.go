@@ -87,6 +87,31 @@ func TestNamesThatANodeIsAskedBy(t *testing.T) {
 	}
 }
 
+// A node that could not open what its options allow says so when it starts, and not when it is busy.
+func TestTooFewFiles(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit uint64
+		flags []config.Given
+		want  string
+	}{
+		"of the default on many machines": {4096, nil, "the limit of open files is 4096, and 12000 may be needed"},
+		"of the unit":                     {131072, nil, ""},
+		"not known":                       {0, nil, ""},
+		"exactly enough":                  {12000, nil, ""},
+		"few clients":                     {2499, []config.Given{{Name: "max-connections", Text: "500"}}, "2499, and 2500 may"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := config.Load(config.Input{Flags: c.flags})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tooFewFiles(cfg, c.limit); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 // Whoever reads a node's key can be that node; who has copied it with a careless mode is told.
 func TestAKeyThatOthersMayRead(t *testing.T) {
 	if runtime.GOOS == "windows" {

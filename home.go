@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -128,7 +129,7 @@ func (h *home) openDir() (err error) {
 	}
 	h.dir = name
 	if h.lock, err = vfs.Default.Lock(filepath.Join(h.dir, lockFile)); err != nil {
-		return fmt.Errorf("tanodb: directory %s is in use by another process (or cannot be locked: %w); stop that process, or name another directory", h.dir, err)
+		return lockError(h.dir, err)
 	}
 	b, err := os.ReadFile(filepath.Join(h.dir, nodeFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -152,6 +153,17 @@ func trueName(dir string) (string, error) {
 		return "", err
 	}
 	return filepath.EvalSymlinks(path)
+}
+
+// lockError says who has the directory, or why nobody can.
+func lockError(dir string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("tanodb: directory %s is in use by another process; stop that process, or name another directory", dir)
+	case strings.Contains(err.Error(), "lock held by current process"):
+		return fmt.Errorf("tanodb: directory %s is open in this process already; close that node, or name another directory", dir)
+	}
+	return fmt.Errorf("tanodb: directory %s cannot be locked: %w; this process must be able to write there, and no other may have it open", dir, err)
 }
 
 // makeDir makes the directory and its missing parents, each of them durable in the

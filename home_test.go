@@ -315,7 +315,7 @@ func TestADirectoryServesOneNode(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, Options{})
 	_, err := Open(dir, Options{})
-	if err == nil || !strings.Contains(err.Error(), "in use by another process") {
+	if err == nil || !strings.Contains(err.Error(), "is open in this process already") {
 		t.Errorf("a second node in the directory: %v", err)
 	}
 }
@@ -335,7 +335,7 @@ func TestADirectoryByAnotherNameServesOneNode(t *testing.T) {
 		if err == nil {
 			second.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), "in use") {
+		if err == nil || !strings.Contains(err.Error(), "is open in this process already") {
 			t.Errorf("a second node in the directory, as %s: %v", name, err)
 		}
 	}
@@ -343,10 +343,23 @@ func TestADirectoryByAnotherNameServesOneNode(t *testing.T) {
 	shut(t, open(t, link, Options{}))
 }
 
+// Who cannot write to a directory must not be sent to look for a process that has it.
+func TestADirectoryThatCannotBeLocked(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, lockFile), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(dir, Options{})
+	if err == nil || !strings.Contains(err.Error(), "cannot be locked: ") || strings.Contains(err.Error(), "in use") {
+		t.Errorf("a directory in which LOCK cannot be written: %v", err)
+	}
+}
+
 func TestOptionsThatCannotBeMeant(t *testing.T) {
 	two := []Member{{"n1", "127.0.0.1:1"}, {"n2", "127.0.0.1:2"}}
 	for want, o := range map[string]Options{
 		"number of partitions is 7":         {Partitions: 7},
+		"number of partitions is -1":        {Partitions: -1},
 		"Replicas is -1":                    {Replicas: -1},
 		"Replicas is 9":                     {Replicas: 9, Partitions: 8},
 		`Durability is "never"`:             {Durability: "never"},

@@ -174,7 +174,7 @@ const (
 
 // ensure fills in the defaults, and refuses what cannot be meant.
 func (o *Options) ensure() error {
-	if o.Replicas < 0 || o.Replicas > min(maxReplicas, cmp.Or(o.Partitions, defaultPartitions)) {
+	if o.Replicas < 0 || o.Replicas > min(maxReplicas, cmp.Or(max(o.Partitions, 0), defaultPartitions)) { // the ring refuses a size below 0
 		return fmt.Errorf("tanodb: Replicas is %d; it must be from 1 to %d, and not more than the ring has partitions", o.Replicas, maxReplicas)
 	}
 	if o.Weight < 0 || o.TransferBytes < 0 {

@@ -55,7 +55,7 @@ type benchCmd struct {
 func (*benchCmd) Help() string {
 	return `Every worker sends a request, waits for its answer, and sends the next: a closed loop. With --rate they also wait until it is their turn, and what a busy cluster has missed is not made up for. Workers are spread over the nodes; while a node does not answer, its workers use the others. No request is sent twice; each that failed is counted, by kind and by second. --timeout bounds each request.
 
-With --verify the bucket is set to keep siblings (allow_mult=true), and the exit code is 1 if an acknowledged write is missing at the end, or a value is there that must not be.
+With --verify the bucket is set to keep siblings (allow_mult=true), and the exit code is 1 if an acknowledged write is missing at the end, or a value is there that must not be. It is 1 too if no operation has succeeded.
 
 The three protocols take the same load. Over HTTP a worker asks its own node; over Protocol Buffers the Go client chooses one that holds the key, as it does in a program. Embedded nodes share the process with the load, so that their CPU is that of both.
 
@@ -104,7 +104,13 @@ func (c *benchCmd) measure(ctx context.Context, a *app, target *benchTarget) err
 		return err
 	}
 	if v := report.Verified; v != nil && !v.good() {
-		return &reportedError{fmt.Errorf("verification failed: %s", v.summary())}
+		return fmt.Errorf("verification failed: %s", v.summary())
+	}
+	if report.Ops == 0 && len(report.Errors) > 0 {
+		return errors.New("no operation has succeeded")
+	}
+	if report.Ops == 0 {
+		return errors.New("it ended before any operation was measured")
 	}
 	return nil
 }

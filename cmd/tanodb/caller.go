@@ -124,6 +124,19 @@ func (c *caller) name() string {
 	return c.tls.Certificates[0].Leaf.Subject.CommonName
 }
 
+// unknown says what to look at if a server does not let the caller in. The server says
+// nothing of it: somebody who guesses would learn from it.
+func (c *caller) unknown() string {
+	who := c.name()
+	switch {
+	case who == "":
+		return "who asks has to log in there: give --user and --password-file, or --cert and --key"
+	case c.user == "":
+		return "there is no user " + who + ", or no source lets him in from here by a certificate"
+	}
+	return "there is no such user, the password is another, or no source lets " + who + " in from here"
+}
+
 // tls is what the flags say of it.
 func (f *loginFlags) tls() (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}

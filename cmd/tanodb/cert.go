@@ -12,6 +12,7 @@ import (
 
 	"github.com/tanodb/tanodb/internal/certs"
 	"github.com/tanodb/tanodb/internal/config"
+	"github.com/tanodb/tanodb/internal/membership"
 )
 
 // The files of a user's certificate.
@@ -119,6 +120,9 @@ Example:
 
 // Run makes a node's certificate.
 func (c *certNodeCmd) Run(a *app) error {
+	if err := membership.CheckName(c.Name); err != nil {
+		return usagef("%q: %v", c.Name, err) // no node could have it
+	}
 	return c.make(a, c.Name, config.NodeFile, config.NodeKeyFile, func(ca *certs.Authority, life time.Duration) (certs.Pair, error) {
 		return ca.Node(c.Name, c.Host, time.Now(), life)
 	})
@@ -175,6 +179,9 @@ func (c *madeFlags) make(a *app, name, certFile, keyFile string, sign func(*cert
 	w.add(certFile, pair.Cert, publicMode)
 	if _, err := os.Stat(filepath.Join(dir, config.CAFile)); errors.Is(err, fs.ErrNotExist) {
 		w.add(config.CAFile, authority.Cert, publicMode) // one that is there may hold two
+	}
+	if err := w.check(); err != nil {
+		return fmt.Errorf("%w; to make it anew, say --replace", err)
 	}
 	if err := issue(c.CADir, pair); err != nil {
 		return err
@@ -233,16 +240,25 @@ func (w *certWriter) add(name string, data []byte, mode fs.FileMode) {
 	w.files = append(w.files, certFile{name, data, mode})
 }
 
-// write writes them all, none if one is there that is not to be replaced. Each is whole at
-// any time, and no other than its owner could ever read a secret one.
-func (w *certWriter) write() error {
-	if !w.replace {
-		for _, f := range w.files {
-			path := filepath.Join(w.dir, f.name)
-			if _, err := os.Lstat(path); err == nil {
-				return fmt.Errorf("%s is there already", path)
-			}
+// check refuses to write if a file is there that is not to be replaced.
+func (w *certWriter) check() error {
+	if w.replace {
+		return nil
+	}
+	for _, f := range w.files {
+		path := filepath.Join(w.dir, f.name)
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s is there already", path)
 		}
+	}
+	return nil
+}
+
+// write writes them all, or none. Each is whole at any time, and no other than its owner
+// could ever read a secret one.
+func (w *certWriter) write() error {
+	if err := w.check(); err != nil {
+		return err
 	}
 	for _, f := range w.files {
 		if err := writeWhole(filepath.Join(w.dir, f.name), f.data, f.mode); err != nil {

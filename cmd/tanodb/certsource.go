@@ -3,6 +3,8 @@ package main
 import (
 	"crypto/tls"
 	"log/slog"
+	"os"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +21,7 @@ func (s *settings) openCerts(c *config.Config) error {
 		if f.Cert == "" {
 			return nil, nil
 		}
+		s.warnOfKey(f.Key)
 		return certs.Open(certs.Files(f), s.log, nil)
 	}
 	var err error
@@ -31,6 +34,17 @@ func (s *settings) openCerts(c *config.Config) error {
 	}
 	s.users, err = open(c.ClientTLS())
 	return err
+}
+
+// warnOfKey tells of a key that everybody on this machine may read.
+func (s *settings) warnOfKey(path string) {
+	info, err := os.Stat(path)
+	if err != nil || runtime.GOOS == "windows" {
+		return // who reads it says so
+	}
+	if mode := info.Mode().Perm(); mode&0o004 != 0 {
+		s.log.Warn("whoever is on this machine may read this key, and be this node with it: chmod 600 it", "file", path, "mode", mode)
+	}
 }
 
 // nodeTLS is the security between nodes; nil: none.

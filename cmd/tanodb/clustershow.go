@@ -175,7 +175,7 @@ func (c *clusterReadyCmd) Run(a *app) error {
 	case err == nil:
 		return a.print(ordered{last, last.String()})
 	case last.Node != "" && a.json:
-		return &reportedError{errors.Join(err, a.printJSON(last))}
+		return errors.Join(err, a.printJSON(last))
 	}
 	return a.told(err)
 }

@@ -79,6 +79,9 @@ func candidates(root *kong.Node, words []string) []string {
 	if len(words) == 0 {
 		words = []string{""}
 	}
+	if words[0] == "help" && len(words) > 1 {
+		words = words[1:] // it is of commands, and these are all
+	}
 	last := words[len(words)-1]
 	node, flag := descend(root, words[:len(words)-1])
 	var all []string
@@ -126,11 +129,8 @@ func descend(root *kong.Node, words []string) (node *kong.Node, flag *kong.Flag)
 			}
 			continue
 		}
-		for _, child := range node.Children {
-			if child.Name == word {
-				node = child
-				break
-			}
+		if child := childOf(node, word); child != nil {
+			node = child
 		}
 	}
 	return node, flag

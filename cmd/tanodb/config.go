@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/tanodb/tanodb/internal/config"
 	"github.com/tanodb/tanodb/internal/server/api"
 )
@@ -74,9 +76,12 @@ func (c checked) String() string {
 }
 
 // Run checks the file.
-func (c *configCheckCmd) Run(a *app) error {
+func (c *configCheckCmd) Run(a *app, k *kong.Kong) error {
 	if c.File == "" {
 		return usagef("no file is given: tanodb config check FILE")
+	}
+	for _, text := range strays(k) {
+		fmt.Fprintln(a.stderr, "tanodb:", text)
 	}
 	text, err := readConfig(c.File)
 	if err != nil {
@@ -89,7 +94,7 @@ func (c *configCheckCmd) Run(a *app) error {
 	out := checked{File: c.File, Problems: config.Problems{}}
 	if errors.As(err, &out.Problems) {
 		if a.json {
-			return &reportedError{errors.Join(err, a.printJSON(out))}
+			return errors.Join(err, a.printJSON(out))
 		}
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 // exchanged is one value as a line of an export. Of a key with several values each has a
 // line, and the lines stand together.
 type exchanged struct {
-	Type            string     `json:"type,omitempty"`
+	Type            api.Text   `json:"type,omitempty"`
 	Bucket          api.Text   `json:"bucket"`
 	Key             api.Text   `json:"key"`
 	Value           api.Text   `json:"value"`
@@ -37,7 +37,7 @@ type exchanged struct {
 
 // name is the key of the line.
 func (x *exchanged) name() kv.Key {
-	return kv.Key{Type: kv.PlainType(x.Type), Bucket: string(x.Bucket), Name: string(x.Key)}
+	return kv.Key{Type: kv.PlainType(string(x.Type)), Bucket: string(x.Bucket), Name: string(x.Key)}
 }
 
 // exchangedOf are the lines of an object. They are in the order of the values, so that two
@@ -47,7 +47,7 @@ func exchangedOf(k kv.Key, o api.Object) []exchanged {
 	values := slices.SortedStableFunc(slices.Values(o.Values), func(a, b api.Value) int { return bytes.Compare(a.Data, b.Data) })
 	for i, v := range values {
 		x := exchanged{
-			Type: k.Type, Bucket: api.Text(k.Bucket), Key: api.Text(k.Name), Value: api.Text(v.Data),
+			Type: api.Text(k.Type), Bucket: api.Text(k.Bucket), Key: api.Text(k.Name), Value: api.Text(v.Data),
 			ContentType: v.ContentType, Charset: v.Charset, ContentEncoding: v.ContentEncoding, Meta: v.Meta, Indexes: v.Indexes, Expires: v.Expires,
 		}
 		if len(o.Values) > 1 {
@@ -104,13 +104,34 @@ func newLineReader(r io.Reader, format string) (lineReader, error) {
 	c := csv.NewReader(r)
 	c.ReuseRecord = true
 	head, err := c.Read()
+	if err == nil {
+		head[0] = strings.TrimPrefix(head[0], "\ufeff") // some editors begin files with it
+		err = checkColumns(head)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("the first line must name the columns %s: %w", strings.Join(csvColumns, ","), err)
+		return nil, fmt.Errorf("the first line must name the columns: %w", err)
 	}
-	if !slices.Equal(head, csvColumns) {
-		return nil, fmt.Errorf("the first line names the columns %q; they must be %s", head, strings.Join(csvColumns, ","))
+	return &csvReader{c, slices.Clone(head)}, nil
+}
+
+// checkColumns refuses a table in which not every line can be a value.
+func checkColumns(head []string) error {
+	seen := map[string]bool{}
+	for _, column := range head {
+		if !slices.Contains(csvColumns, column) {
+			return fmt.Errorf("there is no column %q: there are %s", column, strings.Join(csvColumns, ", "))
+		}
+		if seen[column] {
+			return fmt.Errorf("the column %q is there twice", column)
+		}
+		seen[column] = true
 	}
-	return &csvReader{c}, nil
+	for _, column := range []string{"key", "value"} {
+		if !seen[column] {
+			return fmt.Errorf("there must be a column %q", column)
+		}
+	}
+	return nil
 }
 
 type jsonWriter struct{ w *bufio.Writer }
@@ -141,18 +162,54 @@ func (j *jsonReader) read() (exchanged, int, error) {
 		if b = bytes.TrimSpace(b); len(b) == 0 {
 			continue
 		}
-		var x exchanged
-		d := json.NewDecoder(bytes.NewReader(b))
-		d.DisallowUnknownFields()
-		err = d.Decode(&x)
-		if _, more := d.Token(); err == nil && more != io.EOF {
-			err = errors.New("there is something after the value")
-		}
+		x, err := parseLine(b)
 		if err != nil {
 			return x, j.line, &lineError{err}
 		}
 		return x, j.line, nil
 	}
+}
+
+// parseLine reads what jsonWriter has written.
+func parseLine(b []byte) (exchanged, error) {
+	var x struct {
+		exchanged
+		Value *api.Text `json:"value"` // a line without one would empty its key
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&x); err != nil {
+		return exchanged{}, explainLine(err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return exchanged{}, errors.New("there is something after the value")
+	}
+	if x.Value == nil {
+		return exchanged{}, errors.New("it has no value")
+	}
+	x.exchanged.Value = *x.Value
+	return x.exchanged, nil
+}
+
+// explainLine says what is wrong with a line in its own words, and not in those of Go.
+func explainLine(err error) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	var moment *time.ParseError
+	const unknown = "json: unknown field "
+	switch {
+	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("this is not JSON: %w", err)
+	case errors.As(err, &kind) && kind.Field == "":
+		return errors.New("a line must be a JSON object")
+	case errors.As(err, &kind):
+		return fmt.Errorf("%s cannot be a %s", kind.Field, kind.Value)
+	case errors.As(err, &moment):
+		return fmt.Errorf("%q is no time, such as 2027-01-31T12:00:00Z", strings.Trim(moment.Value, `"`))
+	case strings.HasPrefix(err.Error(), unknown):
+		return errors.New("there is no field " + strings.TrimPrefix(err.Error(), unknown))
+	}
+	return err
 }
 
 // next is the next line. Of one that is too long the rest is passed over.
@@ -195,7 +252,7 @@ func (c *csvWriter) write(x exchanged) error {
 		coded = append(coded, column)
 		return base64.StdEncoding.EncodeToString([]byte(s))
 	}
-	row := []string{x.Type, text("bucket", string(x.Bucket)), text("key", string(x.Key)), text("value", string(x.Value))}
+	row := []string{string(x.Type), text("bucket", string(x.Bucket)), text("key", string(x.Key)), text("value", string(x.Value))}
 	kind, charset, encoding := text("content_type", string(x.ContentType)), text("charset", string(x.Charset)), text("content_encoding", string(x.ContentEncoding))
 	row = append(row, strings.Join(coded, " "), kind, charset, encoding)
 	expires, sibling := "", ""
@@ -227,7 +284,10 @@ func (c *csvWriter) flush() error {
 	return errors.Join(c.csv.Error(), c.w.Flush())
 }
 
-type csvReader struct{ csv *csv.Reader }
+type csvReader struct {
+	csv     *csv.Reader
+	columns []string // some of csvColumns
+}
 
 func (c *csvReader) read() (exchanged, int, error) {
 	row, err := c.csv.Read()
@@ -242,7 +302,7 @@ func (c *csvReader) read() (exchanged, int, error) {
 	if err != nil {
 		return exchanged{}, line, err
 	}
-	x, err := parseRow(row)
+	x, err := parseRow(c.columns, row)
 	if err != nil {
 		return x, line, &lineError{err}
 	}
@@ -250,9 +310,9 @@ func (c *csvReader) read() (exchanged, int, error) {
 }
 
 // parseRow reads what csvWriter has written.
-func parseRow(row []string) (x exchanged, err error) {
+func parseRow(columns, row []string) (x exchanged, err error) {
 	cell := make(map[string]string, len(row))
-	for i, column := range csvColumns {
+	for i, column := range columns {
 		cell[column] = strings.Clone(row[i])
 	}
 	for column := range strings.FieldsSeq(cell["base64"]) {
@@ -263,7 +323,7 @@ func parseRow(row []string) (x exchanged, err error) {
 		cell[column] = string(b)
 	}
 	x = exchanged{
-		Type: cell["type"], Bucket: api.Text(cell["bucket"]), Key: api.Text(cell["key"]), Value: api.Text(cell["value"]),
+		Type: api.Text(cell["type"]), Bucket: api.Text(cell["bucket"]), Key: api.Text(cell["key"]), Value: api.Text(cell["value"]),
 		ContentType: api.Text(cell["content_type"]), Charset: api.Text(cell["charset"]), ContentEncoding: api.Text(cell["content_encoding"]),
 	}
 	for column, into := range map[string]any{"meta": &x.Meta, "indexes": &x.Indexes} {

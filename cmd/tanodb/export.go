@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/tanodb/tanodb/internal/server/api"
 	"github.com/tanodb/tanodb/kv"
@@ -50,6 +52,14 @@ func (c *exportCmd) Run(a *app) error {
 	if c.Resume != "" && c.Bucket == nil {
 		return usagef("--resume is of one bucket: name it with --bucket")
 	}
+	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer release()
+	context.AfterFunc(ctx, release) // a second signal ends it at once
+	return c.export(ctx, a)
+}
+
+// export exports until the context ends.
+func (c *exportCmd) export(ctx context.Context, a *app) error {
 	buckets, err := c.buckets(a)
 	if err != nil {
 		return a.told(err)
@@ -65,7 +75,7 @@ func (c *exportCmd) Run(a *app) error {
 	e := &exporting{app: a, cmd: c, w: w, limit: newLimiter(int64(c.Rate)), bar: newProgress(a.stderr, "keys", 0)}
 	for _, b := range buckets {
 		if err == nil {
-			err = e.bucket(b)
+			err = e.bucket(ctx, b)
 		}
 	}
 	e.bar.end()
@@ -182,13 +192,16 @@ func (e exported) String() string {
 }
 
 // bucket exports a bucket, page after page.
-func (e *exporting) bucket(b kv.Bucket) error {
+func (e *exporting) bucket(ctx context.Context, b kv.Bucket) error {
 	token := e.cmd.Resume
 	for {
-		next, err := e.page(b, token)
+		next, err := e.page(ctx, b, token)
 		if err != nil {
+			if ctx.Err() != nil {
+				err = errInterrupted // whatever it was that has not gone on
+			}
 			if err = errors.Join(err, e.w.flush()); token != "" {
-				err = fmt.Errorf("%w; to go on: --bucket %s --resume %s", err, percentEncode(b.Name), token)
+				err = fmt.Errorf("%w; to go on: %s --resume %s", err, bucketFlags(b), token)
 			}
 			return err
 		}
@@ -199,9 +212,20 @@ func (e *exporting) bucket(b kv.Bucket) error {
 	}
 }
 
+// bucketFlags name a bucket to a command.
+func bucketFlags(b kv.Bucket) string {
+	flags := "--bucket " + percentEncode(b.Name)
+	if b.Type != "" {
+		flags += " --type " + percentEncode(b.Type)
+	}
+	if percentEncode(b.Type+b.Name) != b.Type+b.Name {
+		flags += " --encoded"
+	}
+	return flags
+}
+
 // page exports a page of keys, in order, and returns the token of the next one.
-func (e *exporting) page(b kv.Bucket, token string) (string, error) {
-	ctx := context.Background()
+func (e *exporting) page(ctx context.Context, b kv.Bucket, token string) (string, error) {
 	var page api.Keys
 	err := retried(ctx, func(int) (err error) {
 		query := url.Values{"timeout": e.timing()["timeout"]}
@@ -238,6 +262,9 @@ func (e *exporting) page(b kv.Bucket, token string) (string, error) {
 	}
 	for i := range reads {
 		r := <-reads[i]
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
 		if r.err != nil {
 			return "", r.err
 		}

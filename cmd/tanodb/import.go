@@ -31,6 +31,8 @@ type importCmd struct {
 func (*importCmd) Help() string {
 	return `The lines are those of tanodb export. A line replaces what its key holds when it is read; further lines of the same key that follow it, with a sibling number above 1, are put beside it. A line that cannot be read or written is told of on standard error, and the others go on; then the exit code is 1. To import a file twice does no harm.
 
+Of CSV the first line names the columns, in any order: a key and a value must be there, and the others of tanodb export may be.
+
 Example:
 
     tanodb import carts.jsonl

@@ -24,6 +24,7 @@
 //	tanodb cert         make certificates for nodes and users, and show them
 //	tanodb bench        load a cluster and measure it
 //	tanodb version      print the version; completion and man print what packages hold
+//	tanodb help         show the help of a command
 //
 // Every command prints for people, or one JSON document with --json. It exits
 // with 0 when it has done what was asked, 1 when that failed, 2 when it was
@@ -65,6 +66,7 @@ type cli struct {
 	Addr    []string      `help:"Where a node serves HTTP. Several, separated by commas: the first that can be reached is asked; bench spreads over all." placeholder:"URL" default:"${addr}" env:"TANODB_ADDR"`
 	Timeout time.Duration `help:"How long a request may take, from 1ms to 24h." placeholder:"DURATION" default:"30s" env:"TANODB_TIMEOUT"`
 	loginFlags
+	ShowVersion versionFlag `name:"version" hidden:"" help:"Print the version."`
 
 	Serve      serveCmd      `cmd:"" help:"Run a node. Alone it is a whole database."`
 	Dev        devCmd        `cmd:"" help:"Run a cluster of real processes on this machine, to play with and to break."`
@@ -94,12 +96,14 @@ type cli struct {
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Man        manCmd        `cmd:"" help:"Print the page of the manual, for man."`
+	Help       helpCmd       `cmd:"" help:"Show the help of a command."`
 	Complete   completeCmd   `cmd:"" hidden:"" help:"Print the words that may come next." passthrough:"all"`
 }
 
 // app is what every command gets: the global flags, and the world outside.
 type app struct {
 	json    bool
+	printed bool // the one document of --json
 	addrs   []string
 	timeout time.Duration
 	secure  bool    // an address without a scheme is of https
@@ -244,6 +248,7 @@ func (a *app) printJSON(v any) error {
 	if err != nil {
 		return err
 	}
+	a.printed = true
 	_, err = a.stdout.Write(append(b, '\n'))
 	return err
 }
@@ -257,26 +262,20 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// reportedError is an error that standard output has told of already, in a
-// form that says more; standard error still gets its text.
-type reportedError struct{ error }
-
-func (e *reportedError) Unwrap() error { return e.error }
-
 // problem is an error as JSON.
 type problem struct {
 	Text string `json:"error"`
 }
 
 // report writes an error for people to standard error and, with --json, to
-// standard output as JSON too, unless the command has done that.
+// standard output as JSON too, unless the command has printed its own document:
+// that says more, and a script reads one.
 func (a *app) report(err error) {
 	if err == nil {
 		return
 	}
 	fmt.Fprintln(a.stderr, "tanodb:", err)
-	var reported *reportedError
-	if a.json && !errors.As(err, &reported) {
+	if a.json && !a.printed {
 		// Standard output is all that is left; nobody can be told that it failed.
 		_ = a.printJSON(problem{err.Error()})
 	}

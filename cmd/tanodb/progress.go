@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/charmbracelet/x/term"
 )
 
 const (
@@ -42,11 +44,7 @@ func newProgress(w io.Writer, what string, total int64) *progress {
 // isTerminal reports whether a person looks on.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(f.Fd()) // a device such as /dev/null is none
 }
 
 // add says that so much more is done.

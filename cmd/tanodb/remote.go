@@ -196,7 +196,11 @@ func (c *caller) roundTrip(ctx context.Context, base string, r request) (answer,
 	}
 	ans := answer{base: base, status: resp.StatusCode, header: resp.Header, body: body}
 	if resp.StatusCode >= http.StatusBadRequest {
-		return ans, ans.failure()
+		err := ans.failure()
+		if resp.StatusCode == http.StatusUnauthorized {
+			err = fmt.Errorf("%w: %s", err, c.unknown())
+		}
+		return ans, err
 	}
 	return ans, nil
 }
@@ -232,6 +236,9 @@ func explainTransport(base string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s did not answer in time: %w", base, kv.ErrTimeout)
 	}
+	if strings.Contains(err.Error(), "malformed HTTP response") { // no type of package net/http says so
+		return fmt.Errorf("%s does not speak HTTP: is it the address of --pb or --listen? (%w)", base, err)
+	}
 	return fmt.Errorf("%s broke off: %w", base, err)
 }
 
@@ -241,6 +248,12 @@ func (ans answer) failure() error {
 	if err := json.Unmarshal(ans.body, &e); err != nil || e.Text == "" {
 		const most = 200 // bytes; what is longer is a page meant for browsers
 		text := strings.TrimSpace(string(ans.body[:min(len(ans.body), most)]))
+		switch {
+		case ans.status == http.StatusUnauthorized:
+			return errors.New(text)
+		case strings.HasPrefix(ans.base, "http://") && strings.Contains(text, "HTTP request to an HTTPS server"): // so says package net/http
+			return fmt.Errorf("%s speaks TLS: ask for %s", ans.base, strings.Replace(ans.base, "http", "https", 1))
+		}
 		return fmt.Errorf("%s answered with status %d: %q; is it a TanoDB server?", ans.base, ans.status, text)
 	}
 	return &remoteError{e, e.Err()}

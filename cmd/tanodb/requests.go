@@ -59,7 +59,6 @@ func (a *app) told(err error) error {
 		if perr := a.printJSON(e.body); perr != nil {
 			return perr
 		}
-		return &reportedError{err}
 	case len(e.body.Replies) > 0:
 		if perr := a.print(replies{e.body.Replies}); perr != nil {
 			return perr
@@ -344,7 +343,7 @@ func (c *delCmd) Run(a *app) error {
 		if perr := a.print(replies{e.body.Replies}); perr != nil {
 			return perr
 		}
-		return &reportedError{fmt.Errorf("%v: %w", key, err)}
+		return fmt.Errorf("%v: %w", key, err)
 	}
 	if err != nil {
 		return a.told(err)

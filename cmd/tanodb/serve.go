@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -44,7 +45,7 @@ Example, a whole database, a node of three, and a fourth that joins them:
 
 // Run serves until it is told to stop. A node that has joined another cluster is closed
 // and opened again, and serves on.
-func (c *serveCmd) Run(a *app) error {
+func (c *serveCmd) Run(a *app, k *kong.Kong) error {
 	cfg, err := c.load()
 	if err != nil {
 		return err
@@ -57,6 +58,11 @@ func (c *serveCmd) Run(a *app) error {
 		return err
 	}
 	defer endTraces(s.spans, s.log)
+	for _, text := range append(strays(k), tooFewFiles(cfg, fileLimit())) {
+		if text != "" {
+			s.log.Warn(text)
+		}
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -84,6 +90,20 @@ func (c *serveCmd) Run(a *app) error {
 	}
 }
 
+// filesOfNode is how many open files a node needs beside the connections of its clients: tables of
+// the engine, its logs, and connections to other nodes.
+const filesOfNode = 2000
+
+// tooFewFiles says that more may be open than the system allows: then nobody gets in, and the engine
+// cannot go on. Empty: there are enough.
+func tooFewFiles(c *config.Config, limit uint64) string {
+	need := uint64(filesOfNode + c.MaxConnections) // few nodes have clients of both protocols
+	if limit == 0 || limit >= need {
+		return ""
+	}
+	return fmt.Sprintf("the limit of open files is %d, and %d may be needed: raise it (ulimit -n, or LimitNOFILE of the unit), or lower max-connections", limit, need)
+}
+
 // addresses are where clients are to come in.
 type addresses struct{ http, pb string } // pb may be config.PBOff
 
@@ -94,7 +114,7 @@ type doors struct{ http, pb net.Listener } // pb is nil if it is off
 // system may have chosen.
 func (a *addresses) listen() (d doors, err error) {
 	if d.http, err = net.Listen("tcp", a.http); err != nil {
-		return d, fmt.Errorf("cannot serve HTTP: %w", err)
+		return d, fmt.Errorf("cannot serve HTTP: %w; choose another address with --http", err)
 	}
 	a.http = d.http.Addr().String()
 	if a.pb == config.PBOff {
@@ -169,10 +189,10 @@ func (s *settings) serve(node *tanodb.Node, c *config.Config, signals chan os.Si
 	return out
 }
 
-// localNames are the names by which a node is asked that serves its own machine alone; nil:
-// it serves others, and is called as they call it.
+// localNames are the names by which a node is asked that serves its own machine alone, or that
+// was told of them; nil: it serves others, and is called as they call it.
 func localNames(c *config.Config) []string {
-	if c.Insecure && !config.IsLoopback(c.HTTP) {
+	if c.Insecure && !config.IsLoopback(c.HTTP) && len(c.AllowedHosts) == 0 {
 		return nil
 	}
 	names := []string{}
@@ -182,7 +202,7 @@ func localNames(c *config.Config) []string {
 	if host, _, err := net.SplitHostPort(c.HTTP); err == nil {
 		names = append(names, host)
 	}
-	return names
+	return append(names, c.AllowedHosts...)
 }
 
 // withConsole serves the console beside the database.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -21,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tanodb/tanodb"
+	"github.com/tanodb/tanodb/internal/config"
 	"github.com/tanodb/tanodb/internal/limit"
 	"github.com/tanodb/tanodb/internal/server/api"
 	httpd "github.com/tanodb/tanodb/internal/server/http"
@@ -47,6 +50,97 @@ func settingsFor(t *testing.T, line string) (*settings, error) {
 	was := debug.SetMemoryLimit(-1)
 	t.Cleanup(func() { debug.SetMemoryLimit(was) })
 	return newSettings(cfg, io.Discard)
+}
+
+// A node that serves its own machine is called by names of that, and by those that it was told
+// of; one that serves everybody by any, unless it was told of some.
+func TestNamesThatANodeIsAskedBy(t *testing.T) {
+	own, err := os.Hostname()
+	if err != nil {
+		t.Skip("this machine has no name: ", err)
+	}
+	for line, want := range map[string][]string{
+		"--http 127.0.0.1:1": {own, "127.0.0.1"},
+		"--http localhost:1 --allowed-hosts db.example,DB2":                {own, "localhost", "db.example", "DB2"},
+		"--http 10.0.0.1:1 --tls-dir d":                                    {own, "10.0.0.1"},
+		"--http 10.0.0.1:1 --pb off --insecure":                            nil,
+		"--http 10.0.0.1:1 --pb off --insecure --allowed-hosts db.example": {own, "10.0.0.1", "db.example"},
+		"--http 127.0.0.1:1 --insecure":                                    {own, "127.0.0.1"},
+	} {
+		var c cli
+		parser, err := newParser(&c, io.Discard, io.Discard, func(int) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(append([]string{"serve"}, strings.Fields(line)...)); err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		cfg, err := c.Serve.load()
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		if got := localNames(cfg); !slices.Equal(got, want) || (got == nil) != (want == nil) {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// A node that could not open what its options allow says so when it starts, and not when it is busy.
+func TestTooFewFiles(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit uint64
+		flags []config.Given
+		want  string
+	}{
+		"of the default on many machines": {4096, nil, "the limit of open files is 4096, and 12000 may be needed"},
+		"of the unit":                     {131072, nil, ""},
+		"not known":                       {0, nil, ""},
+		"exactly enough":                  {12000, nil, ""},
+		"few clients":                     {2499, []config.Given{{Name: "max-connections", Text: "500"}}, "2499, and 2500 may"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := config.Load(config.Input{Flags: c.flags})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tooFewFiles(cfg, c.limit); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// Whoever reads a node's key can be that node; who has copied it with a careless mode is told.
+func TestAKeyThatOthersMayRead(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes say nothing there")
+	}
+	dir := t.TempDir()
+	ca, out := filepath.Join(dir, "ca"), filepath.Join(dir, "n1")
+	for _, line := range []string{"cert init --ca-dir " + ca, "cert node n1 --host 127.0.0.1 --ca-dir " + ca + " --out " + out} {
+		if code := run(strings.Fields(line), strings.NewReader(""), io.Discard, io.Discard); code != exitDone {
+			t.Fatalf("%s: exit code %d", line, code)
+		}
+	}
+	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true} {
+		key := filepath.Join(out, config.NodeKeyFile)
+		if err := os.Chmod(key, mode); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := config.Load(config.Input{Flags: []config.Given{{Name: "tls-dir", Text: out}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var logs bytes.Buffer
+		if _, err := newSettings(cfg, &logs); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(logs.String(), key); (got == 1) != want || !want && got != 0 {
+			t.Errorf("with the mode %v the log has\n%s", mode, logs.String())
+		}
+	}
 }
 
 func TestServeJoins(t *testing.T) {

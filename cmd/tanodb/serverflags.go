@@ -131,3 +131,15 @@ func readConfig(path string) ([]byte, error) {
 	}
 	return text, nil
 }
+
+// strays tells of variables of the environment that nobody looks at.
+func strays(k *kong.Kong) []string {
+	others := []string{passwordVariable}
+	_ = kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok {
+			others = append(others, flag.Envs...)
+		}
+		return next(nil)
+	})
+	return config.Strays(os.Environ(), others)
+}

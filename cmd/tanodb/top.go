@@ -20,7 +20,7 @@ import (
 type topCmd struct {
 	Node  string        `help:"Show the load and the work of this node only; none: those of all." placeholder:"NAME"`
 	Every time.Duration `help:"How often to look." default:"1s" placeholder:"DURATION"`
-	Once  bool          `help:"Print one picture as text, and end."`
+	Once  bool          `help:"Print one picture as text, and end; so does --json."`
 }
 
 // Help is the long part of the command's help.
@@ -47,8 +47,11 @@ func (c *topCmd) Run(a *app) error {
 		return usagef("--every is %v; it must be from %v to %v", c.Every, minTopEvery, maxTopEvery)
 	}
 	look := func() tea.Msg { return a.look() }
-	if c.Once {
+	if c.Once || a.json {
 		return c.once(a, look)
+	}
+	if terminalOf(a.stdin, nil) == nil || !isTerminal(a.stdout) {
+		return usagef("top needs a terminal; without one, use: tanodb top --once")
 	}
 	_, err := tea.NewProgram(newTopModel(c.Node, c.Every, look), tea.WithInput(a.stdin), tea.WithOutput(a.stdout)).Run()
 	if errors.Is(err, tea.ErrInterrupted) {

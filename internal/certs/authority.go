@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // The limits of what is put into a certificate.
@@ -119,7 +121,7 @@ func addHost(t *x509.Certificate, host string) error {
 	if _, _, err := net.SplitHostPort(host); err == nil {
 		return fmt.Errorf("%q has a port; a host is a name or an address alone", host)
 	}
-	if host == "" || len(host) > 253 {
+	if host == "" || len(host) > 253 || strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII || r <= ' ' || strings.ContainsRune(",/@[]", r) }) {
 		return fmt.Errorf("%q is no host", host)
 	}
 	t.DNSNames = append(t.DNSNames, host)

@@ -72,7 +72,7 @@ func TestKindsAreHeldApart(t *testing.T) {
 
 func TestRefusedNames(t *testing.T) {
 	a := authority(t, "ca")
-	for _, hosts := range [][]string{nil, {""}, {"0.0.0.0"}, {"::"}, {"h:1"}, {"[::1]:1"}, make([]string, maxHosts+1)} {
+	for _, hosts := range [][]string{nil, {""}, {"0.0.0.0"}, {"::"}, {"h:1"}, {"[::1]:1"}, {"a b"}, {"ñ.example"}, {"http//x"}, {"a,b"}, make([]string, maxHosts+1)} {
 		if _, err := a.Node("n1", hosts, time.Now(), year); err == nil {
 			t.Errorf("hosts %q", hosts)
 		}

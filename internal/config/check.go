@@ -3,11 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/kv"
 )
 
@@ -19,6 +21,9 @@ func ParseMember(s string) (Member, error) {
 	name, address, ok := strings.Cut(s, "=")
 	if !ok || name == "" {
 		return Member{}, errors.New("a member must be NAME=HOST:PORT")
+	}
+	if err := membership.CheckName(name); err != nil {
+		return Member{}, err
 	}
 	return Member{name, address}, CheckHostPort(address)
 }
@@ -147,6 +152,7 @@ func (c *Config) check() Problems {
 	case c.Listen == "":
 		bad("%s needs %s: the other nodes have to reach this one", c.place(joins), c.place("listen"))
 	}
+	c.checkAddresses(bad)
 	c.checkTLS(bad)
 	seen := map[kv.Bucket]bool{}
 	for _, l := range c.LimitsOfBuckets() {
@@ -163,6 +169,44 @@ func (c *Config) check() Problems {
 		users[l.User] = true
 	}
 	return ps
+}
+
+// checkAddresses looks for places that two want for themselves.
+func (c *Config) checkAddresses(bad func(string, ...any)) {
+	if len(c.Bootstrap) > 0 {
+		if _, err := membership.ParseMembers(strings.Join(c.Bootstrap, ",")); err != nil {
+			bad("%s: %v", c.place("bootstrap"), err)
+		}
+	}
+	listen := "listen"
+	if c.Listen == "" {
+		listen = "bootstrap"
+	}
+	doors := []struct{ name, address string }{{"http", c.HTTP}, {"pb", c.PB}, {listen, c.ListenAt()}}
+	for i, a := range doors {
+		for _, b := range doors[i+1:] {
+			switch {
+			case !samePort(a.address, b.address):
+			case a.address == b.address:
+				bad("%s and %s are both %s", c.place(a.name), c.place(b.name), a.address)
+			default:
+				bad("%s is %s and %s is %s, which is the same port", c.place(a.name), a.address, c.place(b.name), b.address)
+			}
+		}
+	}
+}
+
+// samePort reports whether one of two listeners would find the other in its place.
+func samePort(a, b string) bool {
+	hostA, portA, err := net.SplitHostPort(a)
+	hostB, portB, err2 := net.SplitHostPort(b)
+	if err != nil || err2 != nil || portA != portB || portA == "0" { // of 0 the system makes another one
+		return false
+	}
+	everywhere := func(host, other string) bool {
+		return host == "" || host == "::" || host == "0.0.0.0" && !strings.Contains(other, ":")
+	}
+	return hostA == hostB || everywhere(hostA, hostB) || everywhere(hostB, hostA)
 }
 
 // checkTLS looks for certificates without keys.

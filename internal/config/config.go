@@ -227,6 +227,32 @@ func nearest(name string) string {
 	return best
 }
 
+// The limits of what is taken for a slip of the hand in a variable's name.
+const (
+	leastStray = 5 // letters: of shorter names too many are near
+	mostSlips  = 2
+)
+
+// Strays tells of variables whose names are nearly those of options, since they say nothing to a
+// node, and somebody believes that they do. Environ is as of os.Environ; others are names
+// that have a meaning elsewhere.
+func Strays(environ, others []string) []string {
+	var all []string
+	for _, pair := range environ {
+		variable, value, _ := strings.Cut(pair, "=")
+		rest, ours := strings.CutPrefix(variable, "TANODB_")
+		name := strings.ToLower(strings.ReplaceAll(rest, "_", "-"))
+		if !ours || value == "" || len(name) < leastStray || slices.Contains(others, variable) {
+			continue
+		}
+		near := nearest(name)
+		if o, ok := Lookup(near); ok && near != name && distance(clip(name), near) <= mostSlips {
+			all = append(all, fmt.Sprintf("%s is of no option: is it %s that is meant?", variable, o.Env()))
+		}
+	}
+	return all
+}
+
 // distance is how many bytes are to be put in, taken out or replaced to turn a into b
 // (Levenshtein's).
 func distance(a, b string) int {

@@ -26,7 +26,7 @@ var samples = map[string]struct {
 	bad   map[string]string
 }{
 	"dir":        {two: [2]string{"/a", "b c"}},
-	"name":       {two: [2]string{"n1", "n2"}},
+	"name":       {two: [2]string{"n1", "N_2.x-y"}, bad: map[string]string{"n 1": "A-Z a-z 0-9 . _ -", "ñ": "1 to 64", strings.Repeat("n", 65): "1 to 64"}},
 	"durability": {two: [2]string{"interval", "sync"}, bad: map[string]string{"never": "one of sync, interval", "": "one of"}},
 	"drain":      {two: [2]string{"1s", "0s"}, other: map[string]string{"90s": "1m30s", "60m": "1h"}, bad: map[string]string{"10": "with its unit", "-1s": "from 0s to 1h", "2h": "from 0s to 1h"}},
 	"http":       {two: [2]string{"h:1", "[::1]:65535"}, bad: map[string]string{"h": "HOST:PORT", "h:x": "ports are from 0 to 65535", "h:65536": "ports are"}},
@@ -34,10 +34,10 @@ var samples = map[string]struct {
 	"listen":     {two: [2]string{"h:1", ":2"}, bad: map[string]string{"h": "HOST:PORT"}},
 	"advertise":  {two: [2]string{"h:1", "h:2"}, bad: map[string]string{"h": "HOST:PORT"}},
 	"bootstrap": {two: [2]string{"a=h:1,b=h:2", "c=h:3"}, other: map[string]string{" a=h:1 ,": "a=h:1"},
-		bad: map[string]string{"a": "NAME=HOST:PORT", "=h:1": "NAME=HOST:PORT", "a=h": "HOST:PORT", "a=h:99999": "ports are"}},
+		bad: map[string]string{"a": "NAME=HOST:PORT", "=h:1": "NAME=HOST:PORT", "a=h": "HOST:PORT", "a=h:99999": "ports are", "a b=h:1": "A-Z a-z 0-9 . _ -"}},
 	"join":       {two: [2]string{"h:1,h:2", "h:3"}, bad: map[string]string{"h:1,h": `has "h"`}},
 	"auto-join":  {two: [2]string{"h:1", "h:3"}, bad: map[string]string{"h": "HOST:PORT"}},
-	"zone":       {two: [2]string{"a", `b"\c`}},
+	"zone":       {two: [2]string{"a", "b-1"}, bad: map[string]string{`b"c`: "A-Z a-z 0-9 . _ -"}},
 	"weight":     {two: [2]string{"50", "0"}, bad: map[string]string{"-1": "is -1; it must be from 1", "x": "whole number"}},
 	"partitions": {two: [2]string{"8", "65536"}, bad: map[string]string{"7": "a power of two from 8 to 65536", "9": "a power of two", "131072": "a power of two", "4": "a power of two"}},
 	"replicas":   {two: [2]string{"1", "64"}, bad: map[string]string{"-1": "from 1 to 64, or 0", "65": "from 1 to 64"}},
@@ -50,6 +50,8 @@ var samples = map[string]struct {
 	"client-tls-key":  {two: [2]string{"a", "b"}},
 	"client-tls-ca":   {two: [2]string{"a", "b"}},
 	"insecure":        {two: [2]string{"true", "false"}},
+	"allowed-hosts": {two: [2]string{"db.example,n1", "_x-1.internal"},
+		bad: map[string]string{"db.example:8098": "without a port", "https://db.example": "a host is a name", "*.example": "a host is a name", "a b": "a host is a name", "[::1]": "a host is a name"}},
 
 	"memory-limit":   {two: [2]string{"1GiB", "64MiB"}, other: map[string]string{"1073741824": "1GiB"}, bad: map[string]string{"1MiB": "from 64MiB to 16TiB, or 0: what GOMEMLIMIT", "17TiB": "from 64MiB"}},
 	"cache":          {two: [2]string{"1MiB", "2GiB"}, other: map[string]string{"64000 KB": "62500KiB"}, bad: map[string]string{"256": "is 256; it must be from 1MiB", "-1": "not a number of bytes", "9999999TiB": "not a number of bytes"}},
@@ -264,18 +266,24 @@ func TestFilesWithProblems(t *testing.T) {
 		"zone = ":                                       {"f:1:", "this is not TOML"},
 		"tls-key = \"k\"":                               {"--tls-cert, f:1:11: tls-key and --tls-ca are needed together"},
 		"tls-dir = \"d\"\ntls-ca = \"c\"\ntls-cert = \"c\"\ntls-key = \"c\"": {"contradict each other: the directory"},
-		"client-tls-key = \"k\"":                           {"--client-tls-cert and f:1:18: client-tls-key are needed together"},
-		"client-tls-ca = \"k\"":                            {"client-tls-ca needs --client-tls-cert"},
-		"join = [\"h:1\"]":                                 {"f:1:8: join needs --listen"},
-		"join = [\"h:1\"]\nauto-join = [\"h:1\"]":          {"contradict each other: the joining"},
-		"join = [\"h:1\"]\nbootstrap = [\"a=h:1\"]":        {"f:2:13: bootstrap and f:1:8: join contradict each other"},
-		"dir = \"\"":                                       {"f:1:7: dir is empty"},
-		"bucket-limits = [\"b=1:0\", \"default/b=2:0\"]":   {`two limits for the bucket "b"`},
-		"user-limits = [\"u=1:0\", \"%75=2:0\"]":           {`two limits for the user "u"`},
-		"\xff = 1":                                         {"this is not TOML"},
-		"zone = \"\xff\"":                                  {"this is not TOML"},
-		strings.Repeat("x = 1\n", maxProblems+1):           {"more problems than are worth telling"},
-		strings.Repeat("# 45678\n", MaxFile/8) + "# more.": {"a configuration has at most 1048576"},
+		"client-tls-key = \"k\"":                              {"--client-tls-cert and f:1:18: client-tls-key are needed together"},
+		"client-tls-ca = \"k\"":                               {"client-tls-ca needs --client-tls-cert"},
+		"join = [\"h:1\"]":                                    {"f:1:8: join needs --listen"},
+		"join = [\"h:1\"]\nauto-join = [\"h:1\"]":             {"contradict each other: the joining"},
+		"join = [\"h:1\"]\nbootstrap = [\"a=h:1\"]":           {"f:2:13: bootstrap and f:1:8: join contradict each other"},
+		"dir = \"\"":                                          {"f:1:7: dir is empty"},
+		"bootstrap = [\"a=h:1\", \"a=h:2\"]":                  {`f:1:13: bootstrap: member 2, "a", is named twice`},
+		"bootstrap = [\"a=h:1\", \"b=h:1\"]":                  {"which is that of a"},
+		"http = \"127.0.0.1:8087\"":                           {`f:1:8: http and --pb are both 127.0.0.1:8087`},
+		"http = \"[::1]:1\"\nlisten = \"[::1]:1\"":            {`f:1:8: http and f:2:10: listen are both [::1]:1`},
+		"pb = \"h:1\"\nlisten = \":1\"":                       {`f:1:6: pb is h:1 and f:2:10: listen is :1, which is the same port`},
+		"name = \"a\"\npb = \"h:1\"\nbootstrap = [\"a=h:1\"]": {`f:2:6: pb and f:3:13: bootstrap are both h:1`},
+		"bucket-limits = [\"b=1:0\", \"default/b=2:0\"]":      {`two limits for the bucket "b"`},
+		"user-limits = [\"u=1:0\", \"%75=2:0\"]":              {`two limits for the user "u"`},
+		"\xff = 1":                                            {"this is not TOML"},
+		"zone = \"\xff\"":                                     {"this is not TOML"},
+		strings.Repeat("x = 1\n", maxProblems+1):              {"more problems than are worth telling"},
+		strings.Repeat("# 45678\n", MaxFile/8) + "# more.":    {"a configuration has at most 1048576"},
 	} {
 		_, err := Load(Input{Path: "f", Text: []byte(text)})
 		for _, w := range want {
@@ -525,4 +533,20 @@ func FuzzFile(f *testing.F) {
 			t.Fatal(diff)
 		}
 	})
+}
+
+// A variable that only nearly is one of an option is told of; others that begin alike, such as
+// those that Kubernetes makes for its services, are not.
+func TestStrays(t *testing.T) {
+	got := Strays([]string{
+		"TANODB_MEMORY_LIMIT=1GiB", "TANODB_MEMORY_LIMT=1GiB", "TANODB_LOGLEVEL=info", "tanodb_log_leve=x", "TANODB_LOG_LEVL=", "=C:=x", "PATH=x",
+		"TANODB_CACHED=x", "TANODB_CA=x", "TANODB_PORT=tcp://10.0.0.1:8098", "TANODB_SERVICE_HOST=10.0.0.1", "TANODB_PORT_8098_TCP_ADDR=10.0.0.1", "TANODB_CLIENT_SERVICE_PORT_HTTP=8098",
+	}, []string{"TANODB_CACHED"})
+	want := []string{
+		"TANODB_MEMORY_LIMT is of no option: is it TANODB_MEMORY_LIMIT that is meant?",
+		"TANODB_LOGLEVEL is of no option: is it TANODB_LOG_LEVEL that is meant?",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

@@ -137,7 +137,8 @@ tanodb serve --config tanodb.toml        # repair-every = "10m"
 
 Flags beat the environment, the environment beats the file, and the file beats the default. No file is looked for: it is
 that of ` + "`--config`" + `, or of ` + "`TANODB_CONFIG`" + `. It is TOML without tables. A variable that is empty counts as not
-given. What is wrong is wrong wherever it stands, and all of it is reported at once; a key that is unknown is an error.
+given. What is wrong is wrong wherever it stands, and all of it is reported at once; a key that is unknown is an error, and a
+variable that is nearly one of these is warned of.
 
 ` + "```" + `
 tanodb config init > tanodb.toml         # all options as comments, with their defaults

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/kv"
 )
@@ -41,6 +42,7 @@ type Server struct {
 	ClientTLSKey  string
 	ClientTLSCA   string
 	Insecure      bool
+	AllowedHosts  []string
 
 	MemoryLimit   Bytes
 	Cache         Bytes
@@ -129,7 +131,7 @@ var Options = []Option{
 	{Name: "dir", Group: "The node", Sign: "DIR", Default: "tanodb-data",
 		Help:  "Where the node keeps its data.",
 		field: func(s *Server) any { return &s.Dir }},
-	{Name: "name", Group: "The node", Sign: "NAME",
+	{Name: "name", Group: "The node", Sign: "NAME", Check: membership.CheckName,
 		Help:  "This node's name, for ever; none: the one kept in the directory, or tanodb.",
 		field: func(s *Server) any { return &s.Name }},
 	{Name: "durability", Group: "The node", Sign: "WHEN", Default: "sync", Words: []string{"sync", "interval"},
@@ -161,7 +163,7 @@ var Options = []Option{
 	{Name: "auto-join", Group: "The cluster", Sign: "HOST:PORT,…", Check: CheckHostPort,
 		Help:  "As join, and the joining is committed too.",
 		field: func(s *Server) any { return &s.AutoJoin }},
-	{Name: "zone", Group: "The cluster", Sign: "ZONE",
+	{Name: "zone", Group: "The cluster", Sign: "ZONE", Check: membership.CheckName,
 		Help:  "Where a node that joins stands: copies of a key are kept in distinct zones.",
 		field: func(s *Server) any { return &s.Zone }},
 	{Name: "weight", Group: "The cluster", Sign: "PERCENT", Default: "0", Min: 1, Max: mostCount, Zero: "100",
@@ -200,6 +202,9 @@ var Options = []Option{
 	{Name: "insecure", Group: "Security", Default: "false",
 		Help:  "Listen beyond this machine without TLS, and serve everybody there as long as security is not enabled: for networks that keep strangers out by other means.",
 		field: func(s *Server) any { return &s.Insecure }},
+	{Name: "allowed-hosts", Group: "Security", Sign: "NAME,…", Check: checkHost,
+		Help:  "Further names by which this node may be asked without TLS: those that a proxy before it passes on. With insecure these alone, beside its own and addresses; none: any.",
+		field: func(s *Server) any { return &s.AllowedHosts }},
 
 	{Name: "memory-limit", Group: "Memory", Sign: "BYTES", Default: "0", Min: 64 << 20, Max: mostMemory, Live: true,
 		Zero:  "what GOMEMLIMIT says, or no limit",
@@ -311,6 +316,16 @@ func CheckHostPort(address string) error {
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("its port is %q; ports are from 0 to 65535", clip(port))
+	}
+	return nil
+}
+
+func checkHost(name string) error {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_'
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return !plain(r) }) {
+		return errors.New("a host is a name such as db.example, without a port")
 	}
 	return nil
 }

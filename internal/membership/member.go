@@ -125,6 +125,14 @@ func validate(members []Member) error {
 	return nil
 }
 
+// CheckName refuses what no member, and no zone, can be called.
+func CheckName(name string) error {
+	if name == "" || len(name) > MaxName || !plain(name) {
+		return fmt.Errorf("a name has 1 to %d of the characters A-Z a-z 0-9 . _ -", MaxName)
+	}
+	return nil
+}
+
 // nameProblem says what is wrong with a member's name; empty: nothing.
 func nameProblem(name string) string {
 	if name == "" {

@@ -212,6 +212,7 @@ func TestTextInJSON(t *testing.T) {
 		"k1":           `"k1"`,
 		"":             `""`,
 		"ключ\x00\"":   `"ключ\u0000\""`,
+		"\ufffd😀":      "\"\ufffd😀\"",
 		"\xff":         `{"base64":"/w=="}`,
 		"\xed\xa0\x80": `{"base64":"7aCA"}`,
 	} {
@@ -219,8 +220,12 @@ func TestTextInJSON(t *testing.T) {
 		if err != nil || string(b) != want {
 			t.Errorf("%q is %s, error %v, want %s", text, b, err, want)
 		}
+		var back Text
+		if err := json.Unmarshal(b, &back); err != nil || back != text {
+			t.Errorf("%s became %q, error %v", b, back, err)
+		}
 	}
-	for _, bad := range []string{`1`, `null`, `{}`, `{"base64":"%"}`, `{"base64":7}`, `[]`} {
+	for _, bad := range []string{`1`, `null`, `{}`, `{"base64":"%"}`, `{"base64":7}`, `[]`, "\"a\xff\"", `"\ud800"`, `"\ufffd\udc00"`} {
 		var text Text
 		if err := json.Unmarshal([]byte(bad), &text); err == nil {
 			t.Errorf("%s became %q, want an error", bad, text)

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -30,18 +32,35 @@ func (t *Text) UnmarshalJSON(b []byte) error {
 	if len(b) > 0 && b[0] == '"' {
 		var s string
 		err := json.Unmarshal(b, &s)
+		if err == nil && !faithful(b, s) {
+			return errNoText
+		}
 		*t = Text(s)
 		return err
 	}
 	var v binary
-	if err := json.Unmarshal(b, &v); err != nil {
-		return err
-	}
-	if v.Base64 == nil {
-		return errors.New(`text must be a string or {"base64":"…"}`)
+	if err := json.Unmarshal(b, &v); err != nil || v.Base64 == nil {
+		return errNoText
 	}
 	*t = Text(*v.Base64)
 	return nil
+}
+
+var errNoText = errors.New(`a text must be a string of UTF-8, or {"base64":"…"}`)
+
+// faithful reports whether a string is what its JSON says. What is not UTF-8, and half of a
+// surrogate pair, package json replaces by U+FFFD without a word: another name, or another
+// value, than what was sent.
+func faithful(quoted []byte, s string) bool {
+	const replacement = "\ufffd"
+	if !utf8.Valid(quoted) {
+		return false
+	}
+	if !strings.Contains(s, replacement) {
+		return true
+	}
+	meant := bytes.Count(quoted, []byte(replacement)) + bytes.Count(bytes.ToLower(quoted), []byte(`\ufffd`))
+	return strings.Count(s, replacement) <= meant
 }
 
 // Texts converts strings. The result is never nil, so that it is [] in JSON.

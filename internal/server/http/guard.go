@@ -34,9 +34,9 @@ type Guard struct {
 	OwnMachine bool
 
 	// Names are the host names by which this node may be asked without TLS, besides addresses
-	// and those that nobody elsewhere can own. For nodes that serve their own machine alone:
-	// who keeps strangers out otherwise calls his nodes as he likes, and with TLS the
-	// certificate says who they are. Nil: any.
+	// and those that nobody elsewhere can own. For nodes that serve their own machine alone, or
+	// whose operator has named all: who keeps strangers out otherwise calls his nodes as he
+	// likes, and with TLS the certificate says who they are. Nil: any.
 	Names []string
 
 	// Audit is told of what users who administer do, of deletes and of who is refused. Nil:

@@ -25,7 +25,7 @@ func (g *Guard) elsewhere(r *http.Request) string {
 		return "a page of another site may change nothing here: " + err.Error()
 	}
 	if r.TLS == nil && g.Names != nil && !g.ours(r.Host) {
-		return "this node serves its own machine, and is not called " + clipped(r.Host) + ": ask for localhost, or for an address"
+		return "this node is not called " + clipped(r.Host) + ": ask for localhost, or for an address; a proxy's name belongs into its option allowed-hosts"
 	}
 	return ""
 }

@@ -291,6 +291,12 @@ func loadLog(store storage.Reader) (*keptLog, error) {
 
 // takeEntries adds the entries that were read to the snapshot, if they fit.
 func (k *keptLog) takeEntries(entries []*raftpb.Entry) error {
+	for i := range len(entries) - 1 {
+		before, e := entries[i], entries[i+1]
+		if e.GetIndex() != before.GetIndex()+1 || e.GetTerm() < before.GetTerm() {
+			return damaged("entry %d of term %d follows entry %d of term %d", e.GetIndex(), e.GetTerm(), before.GetIndex(), before.GetTerm())
+		}
+	}
 	if len(entries) > 0 {
 		first, term := entries[0].GetIndex(), k.entries[0].GetTerm()
 		k.low = first
@@ -298,18 +304,15 @@ func (k *keptLog) takeEntries(entries []*raftpb.Entry) error {
 		case first > k.index+1:
 			return damaged("the first entry is %d, the snapshot is of %d", first, k.index)
 		case first == k.index+1:
+			if entries[0].GetTerm() < term {
+				return damaged("entry %d of term %d follows a snapshot of term %d", first, entries[0].GetTerm(), term)
+			}
 			k.entries = append(k.entries, entries...)
 		default:
 			k.entries = entries
 			if t, err := k.Term(k.index); err != nil || t != term {
 				return damaged("the snapshot of entry %d is of term %d, the entry is not", k.index, term)
 			}
-		}
-	}
-	for i, e := range k.entries[1:] {
-		before := k.entries[i]
-		if e.GetIndex() != before.GetIndex()+1 || e.GetTerm() < before.GetTerm() {
-			return damaged("entry %d of term %d follows entry %d of term %d", e.GetIndex(), e.GetTerm(), before.GetIndex(), before.GetTerm())
 		}
 	}
 	last := k.entries[len(k.entries)-1]

@@ -874,6 +874,20 @@ func TestDamagedLogIsNotOpened(t *testing.T) {
 			t.Errorf("without %x: %v", k, err)
 		}
 	}
+	entries := keys[:0:0]
+	for _, k := range keys {
+		if k[1] == 'e' {
+			entries = append(entries, k)
+		}
+	}
+	err := open(func(b *storage.Batch) {
+		for _, k := range entries[1 : len(entries)-1] {
+			b.Delete([]byte(k))
+		}
+	})
+	if !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("without all entries but the first and the last: %v", err)
+	}
 	if err := open(func(b *storage.Batch) { b.Set([]byte(keys[1]), whole[keys[0]]) }); !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("an entry in the place of another: %v", err)
 	}

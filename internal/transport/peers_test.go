@@ -353,10 +353,11 @@ func TestANodeThatHasBegunAnewIsTold(t *testing.T) {
 			heard := ra.heard["n2"]
 			ra.mu.Unlock()
 			b := member(t, j, "n2", Config{Timing: quick, Handler: newRecorder(silent), Life: life})
-			ra.await(t, fmt.Sprintf("n1 hears n2 in life %d", life), func() bool { return ra.heard["n2"] > heard })
+			want := max(0, i-1)
+			ra.await(t, fmt.Sprintf("n1 hears n2 in life %d", life), func() bool { return ra.heard["n2"] > heard && len(ra.restarted) >= want })
 			b.Close()
 			ra.mu.Lock()
-			if want := max(0, i-1); len(ra.restarted) != want {
+			if len(ra.restarted) != want {
 				t.Errorf("in life %d: told of %v", life, ra.restarted)
 			}
 			ra.mu.Unlock()

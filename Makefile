@@ -85,7 +85,8 @@ reliability-report: ## run seeds for SIMTIME, lives and planted bugs, and write 
 	exit "$$failed"
 
 # Each package with targets is built once, with what guides the fuzzing, and each
-# target is given one core. What one finds is in the testdata of its package.
+# target is given one core. What one finds is in the testdata of its package. Before Go 1.27
+# the end of the time is sometimes told as a failure without an input (golang/go#75804).
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME (5s), two at a time
 	targets=$$(grep -roE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sort)
@@ -98,8 +99,10 @@ fuzz: ## fuzz every target for FUZZTIME (5s), two at a time
 	one() {
 		local dir=$${1%/*} func=$${1##*:func } said
 		said=$$(cd "$$dir" && "$$out/$$dir/fuzz.test" -test.run='^$$' -test.fuzz="^$$func\$$" -test.fuzztime=$(FUZZTIME) \
-			-test.parallel=1 -test.fuzzcachedir="$$cache/$$dir" 2>&1) || { echo "$$dir $$func: $$said"; return 1; }
-		echo "$$dir $$func: $$(tail -n 2 <<<"$$said" | head -n 1)"
+			-test.parallel=1 -test.fuzzcachedir="$$cache/$$dir" 2>&1) || {
+			grep -qx '    context deadline exceeded' <<<"$$said" && ! grep -q 'Failing input' <<<"$$said"
+		} || { echo "$$dir $$func: $$said"; return 1; }
+		echo "$$dir $$func: $$(grep '^fuzz: elapsed' <<<"$$said" | tail -n 1)"
 	}
 	export -f one
 	xargs -d '\n' -n 1 -P 2 bash -c 'one "$$1"' one <<<"$$targets"

@@ -91,8 +91,7 @@ func (a *Archive) nobody(ctx context.Context, kind, but string, now time.Time) e
 		case err != nil:
 			return err
 		case now.Sub(since) <= staleAfter:
-			what := map[string]string{making: "the backup", pruning: "the prune"}[kind]
-			return fmt.Errorf("%w: %s %s said at %s that it goes on", ErrBusy, what, id, since.Format(time.RFC3339))
+			return goesOn(kind, id, since)
 		default:
 			if err := a.revoke(ctx, kind, id, now); err != nil {
 				return err
@@ -112,9 +111,26 @@ func (a *Archive) mark(ctx context.Context, kind, id string) (time.Time, error) 
 	return since, nil
 }
 
+// goesOn says that somebody is at work.
+func goesOn(kind, id string, since time.Time) error {
+	what := map[string]string{making: "the backup", pruning: "the prune"}[kind]
+	return fmt.Errorf("%w: %s %s said at %s that it goes on", ErrBusy, what, id, since.Format(time.RFC3339))
+}
+
+// revoke takes work for dead. If its mark was renewed since it was looked at, it may have seen
+// that it was not revoked before it was, and be in the middle of something: it does nothing more
+// after that, but is not over yet.
 func (a *Archive) revoke(ctx context.Context, kind, id string, now time.Time) error {
 	if err := a.store.Put(ctx, path.Join(revoked, id), []byte(now.UTC().Format(time.RFC3339)+"\n")); err != nil {
 		return err
+	}
+	switch since, err := a.mark(ctx, kind, id); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case now.Sub(since) <= staleAfter:
+		return goesOn(kind, id, since)
 	}
 	return a.store.Remove(ctx, path.Join(kind, id))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"time"
@@ -15,6 +16,9 @@ import (
 // removeTime is how long one removal of some files may take. It is well below staleAfter, so
 // that who stands still in the middle of one has not been taken for dead yet.
 const removeTime = 5 * time.Minute
+
+// freshFor is how old its mark may be when a removal begins. The clocks of others may be ahead.
+const freshFor = staleAfter - removeTime - 2*RenewEvery
 
 // Pruned is what a prune has done, or would do.
 type Pruned struct {
@@ -89,6 +93,15 @@ func (r *prune) goesOn(ctx context.Context) error {
 	return r.work.Renew(ctx, now)
 }
 
+// manifest reads that of a backup that was listed. If it has gone since, another prune is at work.
+func (r *prune) manifest(ctx context.Context, id string) (*backup.Manifest, error) {
+	m, err := r.archive.Manifest(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: backup %s has gone meanwhile: %w", ErrBusy, id, err)
+	}
+	return m, err
+}
+
 // choose finds out what is to be removed. A manifest that cannot be read ends it: its backup
 // may be mended, and may need any chunk.
 func (r *prune) choose(ctx context.Context) error {
@@ -98,7 +111,7 @@ func (r *prune) choose(ctx context.Context) error {
 	}
 	var heads []backup.Summary
 	for _, id := range ids {
-		m, err := r.archive.Manifest(ctx, id)
+		m, err := r.manifest(ctx, id)
 		if err == nil {
 			err = r.goesOn(ctx)
 		}
@@ -109,7 +122,7 @@ func (r *prune) choose(ctx context.Context) error {
 	}
 	r.p.Kept, r.p.Removed = r.o.Keep.Choose(heads)
 	for _, id := range r.p.Kept {
-		m, err := r.archive.Manifest(ctx, id) // once more: all at a time may be too much for memory
+		m, err := r.manifest(ctx, id) // once more: all at a time may be too much for memory
 		if err == nil {
 			err = r.goesOn(ctx)
 		}
@@ -210,16 +223,21 @@ func (r *prune) remove(ctx context.Context, files []string) error {
 	if len(files) == 0 || r.o.Only {
 		return nil
 	}
-	if err := r.goesOn(ctx); err != nil {
-		return err
+	for {
+		if err := r.goesOn(ctx); err != nil {
+			return err
+		}
+		switch gone, err := r.work.Revoked(ctx); {
+		case err != nil:
+			return err
+		case gone:
+			return ErrRevoked
+		}
+		if r.o.Now().Sub(r.renewed) < freshFor {
+			break // else it has stood still in between, and may be taken for dead any moment
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, removeTime)
 	defer cancel()
-	switch gone, err := r.work.Revoked(ctx); {
-	case err != nil:
-		return err
-	case gone:
-		return ErrRevoked
-	}
 	return r.archive.store.Remove(ctx, files...)
 }

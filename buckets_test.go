@@ -117,11 +117,13 @@ func TestScenario22TheLastWriteIsNotThatOfAClockThatIsOff(t *testing.T) {
 	cluster := clockedCluster(t, logs, &right, &alsoRight, &fast)
 	fast.Store(int64(time.Hour))
 	eventually(t, "all know whose clock is off", func() bool {
-		return skewed(cluster[0], "n3") && skewed(cluster[1], "n3") && skewed(cluster[2], "n3")
+		for _, n := range cluster {
+			if !skewed(n, "n3") || skewed(n, "n1") || skewed(n, "n2") { // also none that is right, once opinions have settled
+				return false
+			}
+		}
+		return true
 	}, logs.String)
-	if skewed(cluster[2], "n1") || skewed(cluster[0], "n1") {
-		t.Error("a clock that is right is held to be off")
-	}
 	if s := logs.String(); !strings.Contains(s, "wall clock of this node is off") || !strings.Contains(s, "wall clock of another node is off") {
 		t.Errorf("the logs say\n%s", s)
 	}

@@ -27,6 +27,13 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
+// String is all of it.
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // lines are those with this message.
 func (l *logBuffer) lines(t *testing.T, message string) (out []map[string]any) {
 	t.Helper()
@@ -68,7 +75,7 @@ func TestASlowRequestIsToldOf(t *testing.T) {
 	if rs, ok := put["replies"].([]any); !ok || len(rs) != 3 || !strings.Contains(rs[0].(string), " primary ok ") {
 		t.Errorf("replies: %v", put["replies"])
 	}
-	if strings.Contains(log.b.String(), "secret") {
+	if strings.Contains(log.String(), "secret") {
 		t.Error("a value is in the log")
 	}
 	if lines[1]["outcome"] != "not_found" || lines[1]["error"] == nil {

@@ -266,6 +266,18 @@ func TestScenario32BitRotHealsFromReplicas(t *testing.T) {
 	}
 }
 
+// onlyObject is the storage key of the one object that an engine holds, and its vnode.
+func onlyObject(t *testing.T, engine *storage.Memory) (dk []byte, p ring.Partition) {
+	t.Helper()
+	if err := engine.Scan([]byte{1}, []byte{2}, func(key, _ []byte) bool {
+		dk = bytes.Clone(key)
+		return false
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return dk, ring.Partition(dk[1])<<8 | ring.Partition(dk[2])
+}
+
 // An object whose own checksum fails, though that of its block does not, is found
 // as well, and its vnode rebuilt.
 func TestScenario32ARottenObjectIsRebuilt(t *testing.T) {
@@ -275,18 +287,11 @@ func TestScenario32ARottenObjectIsRebuilt(t *testing.T) {
 	}
 	n := nodes[1]
 	engine := n.engine.(*storage.Memory)
-	var dk []byte
-	if err := engine.Scan([]byte{1}, []byte{2}, func(key, _ []byte) bool {
-		dk = bytes.Clone(key)
-		return false
-	}); err != nil {
-		t.Fatal(err)
-	}
+	dk, p := onlyObject(t, engine)
 	whole, err := engine.Get(dk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := ring.Partition(dk[1])<<8 | ring.Partition(dk[2])
 	before := n.vnodes.incarnations()[p]
 	engine.Damage(dk, 8*len(whole)-40)
 	if f, ok := n.read(p, n.state().Epoch(), &vnode.Fetch{Home: ring.Partition(dk[3])<<8 | ring.Partition(dk[4]), Key: key}).(*vnode.Failure); !ok || f.Code != vnode.CodeCorrupt {
@@ -316,15 +321,8 @@ func TestDamageThatNobodyCanRepairIsShown(t *testing.T) {
 	n := open(t, "", Options{Replicas: 1, Storage: MemoryStorage()})
 	write(t, n, "k", "v")
 	engine := n.engine.(*storage.Memory)
-	var dk []byte
-	if err := engine.Scan([]byte{1}, []byte{2}, func(key, _ []byte) bool {
-		dk = bytes.Clone(key)
-		return false
-	}); err != nil {
-		t.Fatal(err)
-	}
+	dk, p := onlyObject(t, engine)
 	engine.Damage(dk, 1000)
-	p := ring.Partition(dk[1])<<8 | ring.Partition(dk[2])
 	for range 3 {
 		n.scrub.lookAt(t.Context(), p)
 	}
@@ -345,15 +343,8 @@ func TestScenario32ARottenTombstoneGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine := n.engine.(*storage.Memory)
-	var dk []byte
-	if err := engine.Scan([]byte{1}, []byte{2}, func(key, _ []byte) bool {
-		dk = bytes.Clone(key)
-		return false
-	}); err != nil {
-		t.Fatal(err)
-	}
+	dk, p := onlyObject(t, engine)
 	engine.Damage(dk, 1000)
-	p := ring.Partition(dk[1])<<8 | ring.Partition(dk[2])
 	n.scrub.lookAt(t.Context(), p)
 	if _, err := engine.Get(dk); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("it is still there: %v", err)

@@ -15,7 +15,7 @@ import (
 const (
 	blockBytes     = 4 << 10  // a read from the file system fetches one block
 	filterBits     = 10       // bits per key of the Bloom filters: 1 % false positives
-	memTableBytes  = 64 << 20 // what is written between two flushes
+	memTableBytes  = 32 << 20 // what is written between two flushes; in a larger one, reads miss the caches of the processor
 	memTables      = 4        // how many may wait for their flush before writes wait
 	stallReadAmp   = 24       // sublevels in level 0 before writes wait
 	compactions    = 2        // that may run at once

@@ -125,6 +125,10 @@ func (c *conn) admit(r *request) error {
 	return c.permit(r)
 }
 
+// still refuses the next part of a long answer to who may not have it any more, since
+// something was revoked while the request was served.
+func (c *conn) still() error { return c.admit(&c.req) }
+
 // permit refuses what the user may not do.
 func (c *conn) permit(r *request) error {
 	rule, served := rules[r.code]

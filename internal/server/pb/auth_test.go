@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -93,6 +94,71 @@ func TestAuth(t *testing.T) {
 	}
 	if text := logs.String(); strings.Contains(text, "horse") || !strings.Contains(text, "a login has failed") || !strings.Contains(text, "user=shop") {
 		t.Error(text)
+	}
+}
+
+// What is revoked while a long answer is under way ends it with the next part.
+func TestALongAnswerEndsWithItsPermission(t *testing.T) {
+	index := func(stream bool) *riakpb.RpbIndexReq {
+		return &riakpb.RpbIndexReq{
+			Bucket: []byte("b"), Index: []byte("$key"), Qtype: riakpb.RpbIndexReq_range.Enum(),
+			RangeMin: []byte("k"), RangeMax: []byte("l"), Stream: &stream,
+		}
+	}
+	for name, x := range map[string]struct {
+		code  riakpb.Code
+		ask   proto.Message
+		needs []tanodb.Permission
+		on    string // "any", or what else they are on
+		at    int    // the page before which they are revoked
+	}{
+		"keys":    {riakpb.ListKeysReq, &riakpb.RpbListKeysReq{Bucket: []byte("b")}, one(tanodb.PermListKeys), "default/b", 2},
+		"buckets": {riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{Stream: proto.Bool(true)}, one(tanodb.PermListBuckets), "default", 2},
+		"index":   {riakpb.IndexReq, index(true), one(tanodb.PermIndex), "default/b", 2},
+		"at once": {riakpb.IndexReq, index(false), one(tanodb.PermIndex), "default/b", 1},
+		"job":     {riakpb.MapRedReq, jobOf(`{"inputs":{"bucket":"b","index":"$key","start":"k","end":"l"},"query":[` + values + `]}`), []tanodb.Permission{tanodb.PermMapReduce, tanodb.PermGet}, "any", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node, o, conf := guarded(t)
+			change := func(do string) {
+				c := tanodb.SecurityChange{Do: do, Names: []string{"shop"}, Permissions: x.needs, Any: x.on == "any"}
+				if bucketType, bucket, whole := strings.Cut(x.on, "/"); !c.Any {
+					c.Type = bucketType
+					if whole {
+						c.Bucket = []byte(bucket)
+					}
+				}
+				if err := node.ChangeSecurity(t.Context(), c); err != nil {
+					t.Error(err)
+				}
+			}
+			change("grant")
+			f := &fake{buckets: []string{"b", "c", "d", "e"}}
+			o.Buckets, o.Indexes = f, f
+			for i := range 2*listPage + 1 {
+				if _, err := f.Memory.Put(t.Context(), kv.Key{Bucket: "b", Name: fmt.Sprintf("k%04d", i)}, kv.Value{Data: []byte("v")}, kv.WriteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var pages int
+			f.paged = func() {
+				if pages++; pages == x.at {
+					change("revoke")
+				}
+			}
+			c := dial(t, f, o)
+			c.ask(riakpb.StartTLS, nil, riakpb.StartTLS, nil)
+			s := c.over(conf)
+			s.ask(riakpb.AuthReq, authOf("shop", theirPassword), riakpb.AuthResp, nil)
+			s.send(frameOf(t, x.code, x.ask))
+			for range x.at - 1 {
+				if code, body := s.recv(); code != x.code+1 {
+					t.Fatalf("a message of code %d: %q", code, body)
+				}
+			}
+			s.awaitError("Permission denied: User 'shop' does not have '" + string(x.needs[0]) + "' on " + x.on)
+			s.alive()
+		})
 	}
 }
 

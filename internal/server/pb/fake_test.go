@@ -28,6 +28,7 @@ type fake struct {
 	props   map[string]kv.Properties
 	buckets []string
 	data    kv.Data // what every data type is
+	paged   func()  // called before a page of a list, if it is not nil
 
 	mu      sync.Mutex // guards what follows
 	read    kv.ReadOptions
@@ -85,6 +86,7 @@ func (f *fake) Delete(ctx context.Context, k kv.Key, o kv.WriteOptions) (kv.Rece
 }
 
 func (f *fake) Keys(ctx context.Context, b kv.Bucket, o kv.ListOptions) (kv.KeyPage, error) {
+	f.page()
 	if f.fail != nil && (!f.boom || o.Token != "") {
 		return kv.KeyPage{}, f.fail
 	}
@@ -117,10 +119,17 @@ func (f *fake) Index(ctx context.Context, b kv.Bucket, q kv.IndexQuery) (kv.Inde
 	f.query = q
 	f.queries++
 	f.mu.Unlock()
+	f.page()
 	if f.fail != nil && (!f.boom || q.Token != "") {
 		return kv.IndexPage{}, f.fail
 	}
 	return f.Memory.Index(ctx, b, q)
+}
+
+func (f *fake) page() {
+	if f.paged != nil {
+		f.paged()
+	}
 }
 
 func (f *fake) Name() string { return "n1" }
@@ -185,6 +194,7 @@ func (f *fake) Buckets(_ context.Context, bucketType string, o kv.ListOptions) (
 	if f.fail != nil {
 		return kv.BucketPage{}, f.fail
 	}
+	f.page()
 	at := len(o.Token)
 	end := min(at+2, len(f.buckets))
 	var page kv.BucketPage

@@ -110,6 +110,9 @@ func (c *conn) pages(b kv.Bucket, q *indexQuery, page int, fn func([]kv.IndexMat
 		if err != nil {
 			return "", reason(err, &story{bucketType: b.Type})
 		}
+		if err := c.still(); err != nil {
+			return "", err
+		}
 		if err := fn(got.Matches); err != nil {
 			return "", err
 		}

@@ -30,6 +30,9 @@ func (c *conn) listKeys(r *request) error {
 		if err != nil {
 			return reason(err, &story{bucketType: b.Type})
 		}
+		if err := c.still(); err != nil {
+			return err
+		}
 		c.out.names(riakpb.ListKeysResp, page.Keys)
 		if page.Next == "" {
 			c.out.listed(riakpb.ListKeysResp)
@@ -107,6 +110,9 @@ func (c *conn) listBuckets(r *request) error {
 		page, err := c.server.o.Buckets.Buckets(c.context(), bucketType, o)
 		if err != nil {
 			return reason(err, &story{bucketType: bucketType})
+		}
+		if err := c.still(); err != nil {
+			return err
 		}
 		if m.GetStream() {
 			c.out.names(riakpb.ListBucketsResp, page.Buckets)

@@ -33,6 +33,9 @@ func (c *conn) mapRed(r *request) error {
 		return wireError(err.Error())
 	}
 	err = c.server.jobs.Run(c.context(), job, func(p mapreduce.Part) error {
+		if err := c.still(); err != nil {
+			return err
+		}
 		c.out.begin(riakpb.MapRedResp)
 		c.out.varint(1, uint64(p.Phase))
 		c.out.bytes(2, p.Data)
@@ -50,6 +53,9 @@ func (c *conn) mapRed(r *request) error {
 
 // jobFailed is the answer to a job that failed: JSON, as Riak's, if a phase did.
 func (c *conn) jobFailed(j *mapreduce.Job, err error) error {
+	if refused, ok := errors.AsType[wireError](err); ok {
+		return refused
+	}
 	text := reason(err, &story{bucketType: j.BucketType()})
 	if at, ok := errors.AsType[*mapreduce.Error](err); ok && at.Function != "" {
 		return wireError(mapreduce.ErrorJSON(err))

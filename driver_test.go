@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -147,6 +148,31 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	go func() { over <- n.Shutdown(t.Context()) }()
 	r.feed(coordinator.Tick{})
 	<-answered
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
+// Who closes a node that somebody else shuts down does not wait for the requests.
+func TestCloseHurriesAShutdown(t *testing.T) {
+	n := open(t, "", Options{Storage: MemoryStorage()})
+	got := make(chan error)
+	begun := make(chan struct{})
+	go func() {
+		got <- n.run(context.Background(), &faulty{func(coordinator.Event) []coordinator.Effect { close(begun); return nil }}, nil)
+	}()
+	<-begun
+	over := make(chan error)
+	go func() { over <- n.Shutdown(context.Background()) }()
+	for !n.closing.Load() {
+		runtime.Gosched()
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-got; !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("the request: %v", err)
+	}
 	if err := <-over; err != nil {
 		t.Error(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -174,6 +175,7 @@ const (
 
 // ensure fills in the defaults, and refuses what cannot be meant.
 func (o *Options) ensure() error {
+	o.Bootstrap, o.Join = slices.Clone(o.Bootstrap), slices.Clone(o.Join)                                 // they stay as they are now
 	if o.Replicas < 0 || o.Replicas > min(maxReplicas, cmp.Or(max(o.Partitions, 0), defaultPartitions)) { // the ring refuses a size below 0
 		return fmt.Errorf("tanodb: Replicas is %d; it must be from 1 to %d, and not more than the ring has partitions", o.Replicas, maxReplicas)
 	}

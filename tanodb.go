@@ -87,6 +87,8 @@ type Node struct {
 	aside    atomic.Bool // it takes none, since it is to be opened again in another cluster
 	closed   sync.Once
 	closeErr error
+	patience context.Context // of those who have asked for the end; ends with the first one's
+	hurry    context.CancelFunc
 	gone     chan struct{} // closed when requests that are still there get no answer any more
 	failed   chan struct{} // closed by the first fatal error
 	failOnce sync.Once
@@ -124,6 +126,7 @@ func openWith(dir string, o Options, l *logins) (*Node, error) {
 	n := &Node{
 		o: o, log: o.Logger, begun: time.Now(), logins: l, gone: make(chan struct{}), failed: make(chan struct{}), reopen: make(chan struct{}), joined: make(chan struct{}), leaves: make(chan struct{}, 1),
 	}
+	n.patience, n.hurry = context.WithCancel(context.Background())
 	if o.Traces != nil {
 		n.tracer = o.Traces.Tracer(tracerName)
 	}
@@ -306,11 +309,13 @@ func (n *Node) fail(err error) {
 
 // Shutdown ends the node in order: it takes no more requests, lets those in
 // progress finish until the context ends, makes everything durable and leaves
-// a marker so that the next start may go on where this one ended.
+// a marker so that the next start may go on where this one ended. Of several calls
+// the one with the least patience counts, and all return when the node has ended.
 func (n *Node) Shutdown(ctx context.Context) error {
+	defer context.AfterFunc(ctx, n.hurry)()
 	n.closed.Do(func() {
 		n.closing.Store(true)
-		n.requests.drain(ctx)
+		n.requests.drain(n.patience)
 		n.closeErr = n.release(n.clean)
 	})
 	return n.closeErr

@@ -192,7 +192,7 @@ func (c *clusterForceRemoveCmd) Run(a *app) error {
 type clusterSetCmd struct {
 	nodeArg
 	Zone   string `help:"Where the node stands: copies of a key are kept in distinct zones." placeholder:"ZONE"`
-	Weight int    `help:"The node's share, in percent of a usual node's." placeholder:"PERCENT"`
+	Weight *int   `help:"The node's share, in percent of a usual node's, 1 or more." placeholder:"PERCENT"`
 	stagingFlags
 }
 
@@ -205,13 +205,16 @@ func (*clusterSetCmd) Help() string {
 
 // Run stages it.
 func (c *clusterSetCmd) Run(a *app) error {
-	if c.Zone == "" && c.Weight == 0 {
+	if c.Zone == "" && c.Weight == nil {
 		return usagef("nothing is to be set: give --zone or --weight")
 	}
-	if err := checkWeight(c.Weight); err != nil {
-		return err
+	change := tanodb.Change{Kind: tanodb.ChangeSet, Node: c.Node, Zone: c.Zone}
+	if c.Weight != nil {
+		if change.Weight = *c.Weight; change.Weight < 1 {
+			return usagef("--weight is %d; it must be 1 or more: a node that is to own nothing leaves", change.Weight)
+		}
 	}
-	return c.stage(a, tanodb.Change{Kind: tanodb.ChangeSet, Node: c.Node, Zone: c.Zone, Weight: c.Weight})
+	return c.stage(a, change)
 }
 
 // checkWeight refuses a share that cannot be meant; how large it may be is for
@@ -358,7 +361,7 @@ func (c *clusterRepairCmd) Run(a *app) error {
 }
 
 type clusterLimitsCmd struct {
-	PerNode int        `help:"Ownership transfers that a node takes part in at once; 0: as it is." placeholder:"N"`
+	PerNode *int       `help:"Ownership transfers that a node takes part in at once, 1 or more; none: as it is." placeholder:"N"`
 	Rate    *byteCount `help:"Bytes a second that each node moves, such as 10MiB; 0: no limit; none: as it is." placeholder:"BYTES"`
 }
 
@@ -373,13 +376,10 @@ Example:
 
 // Run sets the limits.
 func (c *clusterLimitsCmd) Run(a *app) error {
-	if c.PerNode < 0 {
-		return usagef("--per-node is %d; it cannot be negative", c.PerNode)
-	}
-	if c.PerNode == 0 && c.Rate == nil {
+	if c.PerNode == nil && c.Rate == nil {
 		return usagef("say --per-node, or --rate, or both")
 	}
-	l := api.Limits{PerNode: c.PerNode}
+	var l api.Limits
 	var texts []string
 	if c.Rate != nil {
 		rate := int64(*c.Rate)
@@ -390,8 +390,11 @@ func (c *clusterLimitsCmd) Run(a *app) error {
 		}
 		texts = append(texts, text)
 	}
-	if c.PerNode > 0 {
-		texts = append(texts, fmt.Sprintf("each node takes part in up to %s at once", plural(c.PerNode, "transfer")))
+	if c.PerNode != nil {
+		if l.PerNode = *c.PerNode; l.PerNode < 1 {
+			return usagef("--per-node is %d; it must be 1 or more: without any no partition would move", l.PerNode)
+		}
+		texts = append(texts, fmt.Sprintf("each node takes part in up to %s at once", plural(l.PerNode, "transfer")))
 	}
 	if err := a.clusterPost("limits", l, &l); err != nil {
 		return a.told(err)

@@ -497,6 +497,7 @@ func TestClusterCommandsAskedWrongly(t *testing.T) {
 		"force-remove":                  "<node>",
 		"set n2":                        "give --zone or --weight",
 		"set n2 --weight=-5":            "--weight is -5",
+		"set n2 --weight=0":             "--weight is 0",
 		"commit --wait=-1s":             "--wait is -1s",
 		"recover n1":                    "say --i-know-what-i-lose",
 		"recover":                       "<node>",
@@ -509,6 +510,7 @@ func TestClusterCommandsAskedWrongly(t *testing.T) {
 		"limits --rate=-1":              "not a number of bytes",
 		"limits --rate 1 --per-node=-":  "per-node",
 		"limits --rate 1 --per-node=-1": "--per-node is -1",
+		"limits --per-node=0":           "--per-node is 0",
 		"ready --wait=-1s":              "--wait is -1s",
 	} {
 		code, stdout, stderr := f.command(t, line)

@@ -246,8 +246,12 @@ func (n *Node) askNode(ctx context.Context, node string, m vnode.Message) (vnode
 	n.network.Ask(node, transport.Requests, transport.Frame{Msg: m}, deadline, func(m vnode.Message, err error) {
 		answered <- outcome{m, err}
 	})
-	a := <-answered // at the deadline at the latest
-	return a.m, a.err
+	select {
+	case a := <-answered: // at the deadline at the latest
+		return a.m, a.err
+	case <-ctx.Done():
+		return nil, cancelled(ctx)
+	}
 }
 
 // ordered carries out an order.

@@ -216,7 +216,7 @@ var Options = []Option{
 		field: func(s *Server) any { return &s.Cache }},
 	{Name: "request-memory", Group: "Memory", Sign: "BYTES", Default: "0", Min: 1 << 20, Max: mostMemory,
 		Zero:  "an eighth of memory-limit but at most 1GiB, and 1GiB without one",
-		Help:  "Memory for the bodies of requests that are in progress, of HTTP and of Protocol Buffers each; a request past that is refused, and one that is larger by itself is refused always.",
+		Help:  "Memory for the bodies of requests that are in progress, and for lists that are answered at once, of HTTP and of Protocol Buffers each; a request past that is refused, and one that is larger by itself is refused always.",
 		field: func(s *Server) any { return &s.RequestMemory }},
 
 	{Name: "max-requests", Group: "Limits", Sign: "N", Default: "10000", Min: 1, Max: mostCount, Live: true,

@@ -41,7 +41,7 @@ var (
 	errBodyLarge    = &requestError{http.StatusRequestEntityTooLarge, "the value is too large; the limit is " + strconv.Itoa(kv.MaxObject) + " bytes\n"}
 	errBodyShort    = &requestError{http.StatusBadRequest, "the body ended before its Content-Length\n"}
 	errBodySlow     = &requestError{http.StatusRequestTimeout, "the body came too slowly\n"}
-	errBodies       = &requestError{http.StatusServiceUnavailable, "overload: too many bytes of request bodies are in progress\n"}
+	errBodies       = &requestError{http.StatusServiceUnavailable, "overload: too many bytes of request bodies and lists are in progress\n"}
 	errVclock       = &requestError{http.StatusBadRequest, "X-Riak-Vclock is not base64\n"}
 	errRequestID    = &requestError{http.StatusBadRequest, "X-Tanodb-Request-Id must be 32 hexadecimal digits\n"}
 	errExpires      = &requestError{http.StatusBadRequest, "X-Tanodb-Expires must be a date as in HTTP or RFC 3339\n"}

@@ -169,7 +169,7 @@ type handler struct {
 	jobs    *mapreduce.Runner
 	metrics prometheus.Gatherer // the node's and others
 	o       Options
-	bodies  atomic.Int64 // bytes of request bodies in memory. Invariant: 0 <= bodies <= o.MaxBodies
+	bodies  atomic.Int64 // bytes of request bodies, and of lists, in memory. Invariant: 0 <= bodies <= o.MaxBodies
 }
 
 // New serves a node. A Server adds the limits of connections.

@@ -158,13 +158,15 @@ func (h *handler) pages(r *http.Request, t target, q indexQuery, page int, fn fu
 
 // indexAll answers with all matches at once, or an error.
 func (h *handler) indexAll(w http.ResponseWriter, r *http.Request, t target, q indexQuery) {
-	all, size := newRiakMatches(q.terms), 0
+	all, size := newRiakMatches(q.terms), inMemory{h: h}
+	defer size.release()
 	next, err := h.pages(r, t, q, kv.MaxPage, func(matches []kv.IndexMatch) error {
+		n := 0
 		for _, m := range matches {
-			size += len(m.Term) + len(m.Key)
+			n += len(m.Term) + len(m.Key)
 		}
-		if size > maxList {
-			return errIndexLarge
+		if err := size.add(n, errIndexLarge); err != nil {
+			return err
 		}
 		all.add(matches)
 		return nil
@@ -258,18 +260,20 @@ func (h *handler) buckets(w http.ResponseWriter, r *http.Request, t target) {
 // bucketsAll answers ?buckets=true with all at once, or an error, and ?buckets=stream
 // with pieces as they come, as of keys.
 func (h *handler) bucketsAll(w http.ResponseWriter, r *http.Request, t target, p *params) {
-	all, size := riakBuckets{Buckets: []string{}}, 0
+	all, size := riakBuckets{Buckets: []string{}}, inMemory{h: h}
+	defer size.release()
 	control := http.NewResponseController(w)
 	o := kv.ListOptions{Limit: listPage, Timeout: p.timeout}
 	for begun := false; ; {
 		page, err := h.node.Buckets(r.Context(), t.key.Type, o)
-		for _, name := range page.Buckets {
-			size += len(name)
+		if err == nil && p.buckets == keysAll {
+			n := 0
+			for _, name := range page.Buckets {
+				n += len(name)
+			}
+			err = size.add(n, errBucketsLarge)
 		}
 		all.add(page.Buckets)
-		if p.buckets == keysAll && size > maxList {
-			err = errBucketsLarge
-		}
 		if err != nil && !begun {
 			h.refuse(w, t, err)
 			return

@@ -54,19 +54,41 @@ func forbidden(job string, stream bool) error {
 	return &requestError{http.StatusForbidden, "Operation '{riak_kv," + job + "}' is not enabled"}
 }
 
+// inMemory counts the names of an answer that goes out at once: those of all such answers
+// are in memory, and count as bodies of requests do.
+type inMemory struct {
+	h    *handler
+	size int // bytes; those of all are in h.bodies
+}
+
+// add counts so many bytes more. TooMany is the error if they are too many for one answer.
+func (m *inMemory) add(n int, tooMany error) error {
+	if m.size+n > maxList {
+		return tooMany
+	}
+	if m.h.bodies.Add(int64(n)) > m.h.o.MaxBodies {
+		m.h.bodies.Add(int64(-n))
+		return errBodies
+	}
+	m.size += n
+	return nil
+}
+
+func (m *inMemory) release() { m.h.bodies.Add(int64(-m.size)) }
+
 // listAll answers ?keys=true: all keys at once, after the properties if there are any, or
 // an error.
 func (h *handler) listAll(w http.ResponseWriter, r *http.Request, t target, p *params, props *namedProps) {
 	all := riakKeys{Props: props, Keys: []string{}}
-	size := 0
+	size := inMemory{h: h}
+	defer size.release()
 	o := kv.ListOptions{Limit: kv.MaxPage, Timeout: p.timeout}
 	for key, err := range kv.AllKeys(r.Context(), h.node, t.bucket(), o) {
+		if err == nil {
+			err = size.add(len(key), errListLarge)
+		}
 		if err != nil {
 			h.refuse(w, t, err)
-			return
-		}
-		if size += len(key); size > maxList {
-			h.refuse(w, t, errListLarge)
 			return
 		}
 		all.add(key)

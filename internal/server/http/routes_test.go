@@ -328,6 +328,39 @@ func TestListAll(t *testing.T) {
 	c.want(503, "GET", "/buckets/b/keys?keys=stream", "")
 }
 
+// Lists that go out at once are in memory, as bodies are, and have a limit with them.
+func TestListsAtOnceCountAsBodies(t *testing.T) {
+	f := newFake()
+	for _, name := range []string{"key1", "key2", "key3"} {
+		if _, err := f.Memory.Put(t.Context(), kv.Key{Bucket: name, Name: name}, kv.Value{}, kv.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Memory.Put(t.Context(), kv.Key{Bucket: "b", Name: name}, kv.Value{}, kv.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := New(f, Options{MaxBodies: 11}).(*handler)
+	c := &client{t, h}
+	for _, path := range []string{"/buckets/b/keys?keys=true", "/buckets?buckets=true", "/buckets/b/index/$key/k/l"} {
+		r := c.want(503, "GET", path, "")
+		c.body(r, "overload: too many bytes of request bodies and lists are in progress\n")
+		if r.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After", path)
+		}
+		if n := h.bodies.Load(); n != 0 {
+			t.Errorf("%s: %d bytes are in progress", path, n)
+		}
+	}
+	c.want(200, "GET", "/buckets/b/keys?keys=stream", "")
+	h.o.MaxBodies = 24 // a match has its term too
+	c.want(200, "GET", "/buckets/b/keys?keys=true", "")
+	c.want(200, "GET", "/buckets?buckets=true", "")
+	c.want(200, "GET", "/buckets/b/index/$key/k/l", "")
+	if n := h.bodies.Load(); n != 0 {
+		t.Errorf("%d bytes are in progress", n)
+	}
+}
+
 func TestListStream(t *testing.T) {
 	f := newFake()
 	for i := range listPage + 10 {

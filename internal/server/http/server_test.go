@@ -175,7 +175,7 @@ func TestTooManyBytesOfBodies(t *testing.T) {
 	h := New(newFake(), Options{MaxBodies: 100}).(*handler)
 	c := &client{t, h}
 	c.want(204, "PUT", k1, strings.Repeat("x", 100), plain)
-	c.body(c.want(503, "PUT", k1, strings.Repeat("x", 101), plain), "overload: too many bytes of request bodies are in progress\n")
+	c.body(c.want(503, "PUT", k1, strings.Repeat("x", 101), plain), "overload: too many bytes of request bodies and lists are in progress\n")
 	c.want(204, "PUT", k1, strings.Repeat("x", 100), plain) // all was released
 	if n := h.bodies.Load(); n != 0 {
 		t.Errorf("%d bytes are still counted", n)

@@ -149,11 +149,12 @@ func (c *conn) indexStream(b kv.Bucket, q *indexQuery) error {
 func (c *conn) indexAll(b kv.Bucket, q *indexQuery) error {
 	c.out.begin(riakpb.IndexResp)
 	next, err := c.pages(b, q, kv.MaxPage, func(matches []kv.IndexMatch) error {
+		before := len(c.out.b)
 		c.out.matches(matches, q.terms)
 		if len(c.out.b) > maxMatches {
 			return errManyMatches
 		}
-		return nil
+		return c.gathers(len(c.out.b) - before)
 	})
 	if err != nil {
 		return err

@@ -261,6 +261,29 @@ func TestIndexStreams(t *testing.T) {
 	c.alive()
 }
 
+// What goes out at once is in memory, as requests are, and has a limit with them.
+func TestListsAtOnceCountAsRequests(t *testing.T) {
+	f := &fake{buckets: []string{"bucket1", "bucket2"}}
+	for _, name := range []string{"key1", "key2", "key3"} {
+		if _, err := f.Memory.Put(t.Context(), kv.Key{Bucket: "b", Name: name}, kv.Value{}, kv.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, addr := serveOn(t, f, Options{Indexes: f, Buckets: f, MaxFrames: 15})
+	c := connect(t, addr)
+	c.fails(riakpb.IndexReq, between("$key", "k", "l"), turnedAway)
+	c.fails(riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{}, turnedAway)
+	one := between("$key", "k", "l")
+	one.MaxResults = proto.Uint32(1)
+	c.ask(riakpb.IndexReq, one, riakpb.IndexResp, &riakpb.RpbIndexResp{})
+	f.buckets = f.buckets[:1]
+	c.ask(riakpb.ListBucketsReq, &riakpb.RpbListBucketsReq{}, riakpb.ListBucketsResp, &riakpb.RpbListBucketsResp{})
+	c.alive()
+	if n := s.frames.Load(); n != 0 {
+		t.Errorf("%d bytes are reserved", n)
+	}
+}
+
 func TestTooManyMatchesForOneAnswer(t *testing.T) {
 	f := &fake{}
 	c := dial(t, f, Options{Indexes: f})

@@ -120,11 +120,15 @@ func (c *conn) listBuckets(r *request) error {
 				return err
 			}
 		} else {
+			before := size
 			for _, name := range page.Buckets {
 				size += len(name)
 			}
 			if size > maxBuckets {
 				return errManyBuckets
+			}
+			if err := c.gathers(2 * (size - before)); err != nil { // the names, and the message of them
+				return err
 			}
 			all = append(all, page.Buckets...)
 		}

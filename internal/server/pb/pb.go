@@ -91,8 +91,8 @@ type Options struct {
 	// and cut off. 0: 10000.
 	MaxConnections int
 
-	// MaxFrames is how many bytes of requests may be in memory at once, apart
-	// from small ones; a request past that is refused. 0: 1 GiB.
+	// MaxFrames is how many bytes of requests, and of lists that are answered at once, may be in
+	// memory, apart from small ones; a request past that is refused. 0: 1 GiB.
 	MaxFrames int64
 
 	// IdleTimeout is how long a connection may be without a request. Riak has

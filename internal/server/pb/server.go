@@ -195,6 +195,15 @@ func (s *Server) reserve(n int) bool {
 	return true
 }
 
+// gathers counts so many bytes of an answer that goes out at once as memory of its request.
+func (c *conn) gathers(n int) error {
+	if !c.server.reserve(n) {
+		return wireError(turnedAway)
+	}
+	c.req.held += n
+	return nil
+}
+
 // buffer is an empty frame. It goes back with release.
 func (s *Server) buffer() *frame { return s.buffers.Get().(*frame) }
 

@@ -174,9 +174,16 @@ func setContext(h http.Header, c kv.Context) {
 func setObject(h http.Header, o *kv.Object) {
 	setContext(h, o.Context)
 	h["Vary"] = varyAccept
+	h["Content-Security-Policy"] = sandbox
 }
 
-var varyAccept = []string{"Accept"} // siblings are sent as text or as multipart
+var (
+	varyAccept = []string{"Accept"} // siblings are sent as text or as multipart
+
+	// A value may be a page, of whoever wrote it. In a browser it is of no site then, and runs no
+	// scripts: else they would act as who looks at it, on the console too.
+	sandbox = []string{"sandbox"}
+)
 
 // setValue writes the headers of one value. It is also the head of a part of
 // siblings.

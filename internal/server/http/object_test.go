@@ -24,6 +24,7 @@ func TestReadWriteDelete(t *testing.T) {
 	c.header(w, "Content-Length", "2")
 	c.header(w, "Link", `</buckets/b>; rel="up"`)
 	c.header(w, "Vary", "Accept")
+	c.header(w, "Content-Security-Policy", "sandbox")
 	for _, name := range []string{"X-Riak-Vclock", "Etag", "Last-Modified"} {
 		if w.Header().Get(name) == "" {
 			t.Errorf("no header %s", name)

@@ -56,6 +56,11 @@ type Options struct {
 	// serves to find the others.
 	Bootstrap []Member
 
+	// ClusterName tells a cluster that begins with Bootstrap from others that begin with members of the same
+	// names: nodes of two clusters never connect, and their backups are not taken for each other's. The
+	// same on every node; it only counts when the directory is made. Empty: none.
+	ClusterName string
+
 	// Join are addresses of nodes of a cluster that a new directory is to join:
 	// each is tried, for two minutes. Of a directory that is a member already they are only
 	// further places to look for the others at.

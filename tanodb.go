@@ -259,7 +259,7 @@ func bootstrap(self string, h *home, o *Options) (*membership.State, error) {
 	if len(members) > 1 && o.Listen == "" && o.Network == nil {
 		return nil, errors.New("tanodb: a node of several needs an address to listen on for the others: set Listen")
 	}
-	return membership.Bootstrap(members, o.Partitions, targetN, o.Replicas)
+	return membership.BootstrapNamed(o.ClusterName, members, o.Partitions, targetN, o.Replicas)
 }
 
 // Name is this node's name.

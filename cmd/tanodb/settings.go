@@ -150,6 +150,7 @@ func (s *settings) nodeOptions(c *config.Config) tanodb.Options {
 		RepairBytes:    orUnlimited(int64(c.RepairRate)),
 		RepairObjects:  int(orUnlimited(int64(c.RepairObjects))),
 		Logger:         s.log,
+		ClusterName:    c.ClusterName,
 	}
 	if s.spans != nil {
 		o.Traces = s.spans

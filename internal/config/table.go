@@ -26,13 +26,14 @@ type Server struct {
 	Listen    string
 	Advertise string
 
-	Bootstrap  []string
-	Join       []string
-	AutoJoin   []string
-	Zone       string
-	Weight     int
-	Partitions int
-	Replicas   int
+	Bootstrap   []string
+	ClusterName string
+	Join        []string
+	AutoJoin    []string
+	Zone        string
+	Weight      int
+	Partitions  int
+	Replicas    int
 
 	TLSDir        string
 	TLSCert       string
@@ -157,6 +158,9 @@ var Options = []Option{
 	{Name: "bootstrap", Group: "The cluster", Sign: "NAME=HOST:PORT,…", Check: checkMember,
 		Help:  "The first members of a new cluster, this one too, the same on every node; none: a cluster of this node alone.",
 		field: func(s *Server) any { return &s.Bootstrap }},
+	{Name: "cluster-name", Group: "The cluster", Sign: "NAME", Check: membership.CheckName,
+		Help:  "Tells a cluster that begins with bootstrap from others with members of the same names, whose nodes it never talks to; the same on every node. It only counts at the first start.",
+		field: func(s *Server) any { return &s.ClusterName }},
 	{Name: "join", Group: "The cluster", Sign: "HOST:PORT,…", Check: CheckHostPort,
 		Help:  "Where nodes of a cluster listen that a new directory is to join; its joining is staged there, for you to plan and commit. Nothing, if it is a member already.",
 		field: func(s *Server) any { return &s.Join }},

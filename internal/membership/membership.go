@@ -32,18 +32,29 @@ import (
 //
 // Nodes that are given different addresses for a member agree on all else.
 func Bootstrap(members []Member, partitions, targetN, replicas int) (*State, error) {
-	return found(members, partitions, targetN, replicas, nil)
+	return BootstrapNamed("", members, partitions, targetN, replicas)
+}
+
+// BootstrapNamed is Bootstrap for a cluster that has a name: another one than that of any other name, or of none,
+// though it has the same members.
+func BootstrapNamed(name string, members []Member, partitions, targetN, replicas int) (*State, error) {
+	if name != "" {
+		if problem := nameProblem(name); problem != "" {
+			return nil, &kv.InvalidError{What: "name of the cluster", Problem: problem}
+		}
+	}
+	return found(name, members, partitions, targetN, replicas, nil)
 }
 
 // Alone is the state of a new cluster of one member. The cluster's id is chance: no other cluster may
 // have it.
 func Alone(name string, id [16]byte, address string, cluster [16]byte, partitions, targetN, replicas int) (*State, error) {
-	return found([]Member{{Name: name, ID: id, Address: address}}, partitions, targetN, replicas, &cluster)
+	return found("", []Member{{Name: name, ID: id, Address: address}}, partitions, targetN, replicas, &cluster)
 }
 
 // found makes the first state of a cluster. If no id is given for it, it
 // follows from the rest.
-func found(members []Member, partitions, targetN, replicas int, cluster *[16]byte) (*State, error) {
+func found(name string, members []Member, partitions, targetN, replicas int, cluster *[16]byte) (*State, error) {
 	if err := validate(members); err != nil {
 		return nil, err
 	}
@@ -62,7 +73,7 @@ func found(members []Member, partitions, targetN, replicas int, cluster *[16]byt
 	}
 	s.next = s.ring
 	s.since = slices.Repeat([]uint64{1}, partitions)
-	if s.cluster = clusterID(s.members, partitions, targetN, replicas); cluster != nil {
+	if s.cluster = clusterID(name, s.members, partitions, targetN, replicas); cluster != nil {
 		s.cluster = *cluster
 	}
 	for i := range s.members {
@@ -80,16 +91,20 @@ const idVersion = 2
 //
 //	"tanodb cluster" | idVersion u8 | partitions u32 | targetN u8 | replicas u8 | members
 //
-// where the members are, in the order of their names: len u8 | name.
+// where the members are, in the order of their names: len u8 | name. A cluster that has a name has it
+// behind them: 0 u8 | name. No member's name is empty.
 //
 // Addresses are not in it: they may change at any restart.
-func clusterID(members []member, partitions, targetN, replicas int) (id [16]byte) {
+func clusterID(name string, members []member, partitions, targetN, replicas int) (id [16]byte) {
 	b := append([]byte("tanodb cluster"), idVersion)
 	b = binary.BigEndian.AppendUint32(b, uint32(partitions))
 	b = append(b, byte(targetN), byte(replicas))
 	for _, m := range members {
 		b = append(b, byte(len(m.Name)))
 		b = append(b, m.Name...)
+	}
+	if name != "" {
+		b = append(append(b, 0), name...)
 	}
 	hash := sha256.Sum256(b)
 	copy(id[:], hash[:])

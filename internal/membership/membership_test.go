@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,6 +114,41 @@ func replicated(t *testing.T, members []membership.Member, replicas int) *member
 		t.Fatal(err)
 	}
 	return s
+}
+
+// Clusters of the same members are different ones if their names are, and a name is no member.
+func TestAClusterHasAName(t *testing.T) {
+	seen := map[[16]byte]string{}
+	for _, x := range []struct {
+		name    string
+		members []membership.Member
+	}{
+		{"", three()},
+		{"test", three()},
+		{"live", three()},
+		{"", append(three(), membership.Member{Name: "test"})},
+		{"live", append(three(), membership.Member{Name: "test"})},
+	} {
+		s, err := membership.BootstrapNamed(x.name, x.members, 64, 4, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := membership.BootstrapNamed(x.name, x.members, 64, 4, 3)
+		if err != nil || again.Cluster() != s.Cluster() {
+			t.Errorf("%q: %x, then %x, %v", x.name, s.Cluster(), again.Cluster(), err)
+		}
+		what := fmt.Sprintf("%q of %d", x.name, len(x.members))
+		if other, known := seen[s.Cluster()]; known {
+			t.Errorf("%s is the cluster %s", what, other)
+		}
+		seen[s.Cluster()] = what
+	}
+	if s, err := membership.Bootstrap(three(), 64, 4, 3); err != nil || seen[s.Cluster()] != `"" of 3` {
+		t.Errorf("without a name: %v, %v", s, err)
+	}
+	if _, err := membership.BootstrapNamed("my cluster", three(), 64, 4, 3); !errors.Is(err, kv.ErrInvalid) || !strings.Contains(err.Error(), "name of the cluster") {
+		t.Errorf("a bad name: %v", err)
+	}
 }
 
 func TestBootstrapRefusesReplicas(t *testing.T) {

@@ -71,7 +71,7 @@ type result struct {
 func (s *State) Epoch() uint64 { return s.epoch }
 
 // Cluster is the id of the cluster. It is the same on all nodes that were given
-// the same first members, number of partitions and replicas, whatever their
+// the same first members, number of partitions and replicas, and name of the cluster, whatever their
 // addresses.
 func (s *State) Cluster() [16]byte { return s.cluster }
 

@@ -34,7 +34,7 @@ func TestReadmeProgram(t *testing.T) {
 	run := exec.Command(binary)
 	run.Dir = dir
 	out, err := run.CombinedOutput()
-	if err != nil || string(out) != "42 <nil>\n" {
+	if err != nil || string(out) != "42\n" {
 		t.Errorf("it printed %q, %v; want 42", out, err)
 	}
 }

@@ -49,11 +49,11 @@ type lineage struct {
 	mints  []mint
 	dead   []int // those that are deleted
 	index  map[check.ID]int
-	actors map[object.Actor]int // numbers the actors of their dots, from 0 on
+	actors actors
 }
 
 func newLineage() *lineage {
-	return &lineage{index: make(map[check.ID]int), actors: make(map[object.Actor]int)}
+	return &lineage{index: make(map[check.ID]int), actors: make(actors)}
 }
 
 // mint is one of them.
@@ -355,12 +355,7 @@ func (v *invariants) mint(key kv.Key, m mint, seen []check.ID) {
 }
 
 func (l *lineage) add(m mint) {
-	n, ok := l.actors[m.dot.Actor]
-	if !ok {
-		n = len(l.actors)
-		l.actors[m.dot.Actor] = n
-	}
-	m.actor = n
+	m.actor = l.actors.number(m.dot.Actor)
 	l.index[m.id] = len(l.mints)
 	if m.deleted {
 		l.dead = append(l.dead, len(l.mints))
@@ -376,7 +371,7 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 		return nil
 	}
 	var ids []check.ID
-	seen, gone := l.counters(clock), l.counters(v.gone[k])
+	seen, gone := l.actors.counters(clock), l.actors.counters(v.gone[k])
 	look := func(m *mint) {
 		if m.dot.Counter > seen[m.actor] || m.dot.Counter <= gone[m.actor] {
 			return
@@ -400,12 +395,24 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 	return ids
 }
 
-// counters are what a clock has of each actor, by its number: a key that is written for long
-// has thousands of mints, and few actors.
-func (l *lineage) counters(clock object.Vector) []uint64 {
-	counters := make([]uint64, len(l.actors))
+// actors numbers the actors of dots, from 0 on: a key that is written for long has thousands of
+// dots, and few actors.
+type actors map[object.Actor]int
+
+func (as actors) number(a object.Actor) int {
+	n, ok := as[a]
+	if !ok {
+		n = len(as)
+		as[a] = n
+	}
+	return n
+}
+
+// counters are what a clock has of each actor, by its number.
+func (as actors) counters(clock object.Vector) []uint64 {
+	counters := make([]uint64, len(as))
 	for _, dot := range clock {
-		if n, ok := l.actors[dot.Actor]; ok {
+		if n, ok := as[dot.Actor]; ok {
 			counters[n] = dot.Counter
 		}
 	}

@@ -255,14 +255,14 @@ func (v *invariants) turnPage(s *Sim) {
 		if l == nil {
 			continue
 		}
-		now := newLineage()
+		now, clocks := newLineage(), v.clocks(s, s.primaries(k), k)
 		for _, m := range l.mints {
 			if !s.known(m.id) {
 				continue
 			}
 			m.by = nil
 			now.add(m)
-			acks[k] = append(acks[k], ack{dot: m.dot, have: v.copies(s, s.primaries(k), k, m.dot), start: s.now})
+			acks[k] = append(acks[k], ack{dot: m.dot, have: v.covering(clocks, k, m.dot), start: s.now})
 		}
 		held[k] = now
 	}

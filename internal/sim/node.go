@@ -56,6 +56,7 @@ type node struct {
 	mender   mender
 	reaper   reaper
 	wiping   bool // its disk is older than a reaping, and is being erased
+	methods  methods
 }
 
 // incarnation is what a vnode may go on with after a shutdown in order.

@@ -69,7 +69,7 @@ type Sim struct {
 	newest    *membership.State // the last one that any node has adopted
 	layout    layout
 	homes     map[kv.Key]ring.Partition // as far as they were asked for
-	nodes     []*node           // members and others
+	nodes     []*node                   // members and others
 	byName    map[string]*node
 	net       network
 	inv       invariants

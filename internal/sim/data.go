@@ -40,6 +40,7 @@ const deletedName = "d1"
 // they are in doubt; some keys are deleted at times. What can be said of these is said in editions.go.
 type dataTypes struct {
 	clients []*dataClient
+	begun   int     // operations
 	entries []entry // of the ledgers; the element of number i is i
 	adds    []change
 	removes []change
@@ -167,6 +168,7 @@ func (c *dataClient) act() {
 		return
 	}
 	c.busy = true
+	c.s.data.begun++
 	keys := keysOfData()
 	k := keys[c.rnd.IntN(len(keys))]
 	switch {

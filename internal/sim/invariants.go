@@ -47,7 +47,8 @@ type invariants struct {
 // lineage is the versions of a key that some vnode has made.
 type lineage struct {
 	mints  []mint
-	dead   []int // those that are deleted
+	marks  []mark // of them; what is looked at most
+	dead   []int  // those that are deleted
 	index  map[check.ID]int
 	actors actors
 }
@@ -59,10 +60,16 @@ func newLineage() *lineage {
 // mint is one of them.
 type mint struct {
 	dot     object.Dot
-	actor   int // the number of its actor
 	id      check.ID
-	deleted bool  // a reader may not see it: it is a tombstone, or expires
-	by      []int // the mints that replace it
+	deleted bool    // a reader may not see it: it is a tombstone, or expires
+	by      []int32 // the mints that replace it, but for the first
+}
+
+// mark is the dot of a mint, with the number of its actor, and the first mint that replaces it; or none.
+type mark struct {
+	counter uint64
+	actor   int32
+	first   int32
 }
 
 // held is what a node's engine holds, by storage key: the versions of each, the
@@ -348,14 +355,23 @@ func (v *invariants) mint(key kv.Key, m mint, seen []check.ID) {
 	}
 	for _, id := range seen {
 		if i, ok := l.index[id]; ok {
-			l.mints[i].by = append(l.mints[i].by, len(l.mints))
+			l.replace(i, int32(len(l.mints)))
 		}
 	}
 	l.add(m)
 }
 
+// replace notes that a mint is replaced by another one.
+func (l *lineage) replace(i int, by int32) {
+	if m := &l.marks[i]; m.first == none {
+		m.first = by
+		return
+	}
+	l.mints[i].by = append(l.mints[i].by, by)
+}
+
 func (l *lineage) add(m mint) {
-	m.actor = l.actors.number(m.dot.Actor)
+	l.marks = append(l.marks, mark{m.dot.Counter, int32(l.actors.number(m.dot.Actor)), none})
 	l.index[m.id] = len(l.mints)
 	if m.deleted {
 		l.dead = append(l.dead, len(l.mints))
@@ -372,25 +388,24 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 	}
 	var ids []check.ID
 	seen, gone := l.actors.counters(clock), l.actors.counters(v.gone[k])
-	look := func(m *mint) {
-		if m.dot.Counter > seen[m.actor] || m.dot.Counter <= gone[m.actor] {
+	covers := func(i int32) bool { return l.marks[i].counter <= seen[l.marks[i].actor] }
+	look := func(i int) {
+		m := &l.marks[i]
+		if m.counter > seen[m.actor] || m.counter <= gone[m.actor] || m.first != none && covers(m.first) {
 			return
 		}
-		for _, j := range m.by {
-			if by := &l.mints[j]; by.dot.Counter <= seen[by.actor] {
-				return
-			}
+		if !slices.ContainsFunc(l.mints[i].by, covers) {
+			ids = append(ids, l.mints[i].id)
 		}
-		ids = append(ids, m.id)
 	}
 	if deletes {
 		for _, i := range l.dead {
-			look(&l.mints[i])
+			look(i)
 		}
 		return ids
 	}
-	for i := range l.mints {
-		look(&l.mints[i])
+	for i := range l.marks {
+		look(i)
 	}
 	return ids
 }

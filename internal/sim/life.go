@@ -121,6 +121,7 @@ func drawLife(seed uint64) Weather {
 		Sync:          time.Millisecond,
 	}
 	w.Spares = min(3, mostNodes-w.Nodes)
+	w.Bare = seed >= busyFrom && newChance(seed, "bare").hit(0.5)
 	w.drawQuorums(c)
 	if c.hit(0.5) {
 		w.RotEvery = time.Second
@@ -140,10 +141,10 @@ func drawLife(seed uint64) Weather {
 // seed's weather that a cluster in service can meet.
 func (w *Weather) chapter(number int) (Weather, window) {
 	c := newChance(w.Seed, "chapter "+strconv.Itoa(number))
-	x := DrawWeather(c.Uint64())
+	x := drawWeather(c.Uint64())
 	for range 2 { // mostly one in which members change
 		if !x.Topology {
-			x = DrawWeather(c.Uint64())
+			x = drawWeather(c.Uint64())
 		}
 	}
 	hot := window{first: c.IntN(w.Keys), keys: min(x.Keys, w.Keys), of: w.Keys, stray: elsewhere}
@@ -176,7 +177,7 @@ func (w *Weather) chapter(number int) (Weather, window) {
 	x.Think = time.Duration(w.Clients) * pick(c, 500*time.Microsecond, time.Millisecond, 2*time.Millisecond)
 
 	x.Seed, x.Nodes, x.Partitions, x.Replicas, x.HeadCache = w.Seed, w.Nodes, w.Partitions, w.Replicas, w.HeadCache
-	x.Clients, x.Keys, x.ValueSize, x.Skew = w.Clients, w.Keys, w.ValueSize, w.Skew
+	x.Clients, x.Keys, x.ValueSize, x.Bare, x.Skew = w.Clients, w.Keys, w.ValueSize, w.Bare, w.Skew
 	x.SweepEvery, x.Grace, x.Fallbacks, x.MoveJobs, x.PageBytes = w.SweepEvery, w.Grace, true, w.MoveJobs, w.PageBytes
 	x.Topology, x.Spares, x.SnapshotEvery, x.Reaps, x.ReapItems = true, w.Spares, w.SnapshotEvery, w.Reaps, w.ReapItems
 	x.MendEvery, x.Settle, x.MendBytes = w.MendEvery, w.Settle, w.MendBytes

@@ -48,13 +48,13 @@ func freshSeed(t *testing.T, flag uint64) uint64 {
 	case flag != 0:
 		return flag
 	case !ok:
-		return uint64(time.Now().UnixNano()) % 1e12
+		return busyFrom + uint64(time.Now().UnixNano())%1e12
 	}
 	seed, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		t.Fatalf("TANODB_SEED: %v", err)
 	}
-	return seed
+	return busyFrom + seed
 }
 
 // crowd calls work with 0, 1, 2 and so on, on all processors, each until it says false.

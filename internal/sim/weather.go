@@ -26,6 +26,7 @@ type Weather struct {
 	Clients   int
 	Keys      int
 	ValueSize int           // bytes at most
+	Bare      bool          // values have no index entries
 	Think     time.Duration // between two operations of a client, about
 	Timeout   time.Duration // of an operation
 	Blind     float64       // share of writes without a context
@@ -105,9 +106,31 @@ type Weather struct {
 	Unread    bool          // at the end nobody reads all keys: only this makes replicas equal
 }
 
+// busyFrom is the first seed whose weather may be busy. The seeds below keep the weather that
+// they had when they were kept, and those from the clock and from commits are above.
+const busyFrom = 1 << 41
+
 // DrawWeather draws the weather of a seed. Each kind of fault is off in many
 // runs, so that no fault hides what another would show.
 func DrawWeather(seed uint64) Weather {
+	w := drawWeather(seed)
+	if seed >= busyFrom {
+		w.drawBusy(newChance(seed, "busy"))
+	}
+	return w
+}
+
+// drawBusy draws how many operations come between two faults: as many as ever, or several times
+// that, from as many more clients. They use more keys where there are few, so that these hold no more siblings
+// than otherwise. And half of all runs have no index entries, which are half of what a put writes.
+func (w *Weather) drawBusy(c chance) {
+	times := pick(c, 1, 3, 6, 10)
+	w.Clients *= times
+	w.Keys = max(w.Keys, times)
+	w.Bare = c.hit(0.5)
+}
+
+func drawWeather(seed uint64) Weather {
 	c := newChance(seed, "weather")
 	w := Weather{
 		Seed:       seed,

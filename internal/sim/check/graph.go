@@ -1,6 +1,10 @@
 package check
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Graph is a history with the relation "replaces" worked out.
 type Graph struct {
@@ -65,17 +69,31 @@ func (l *line) connect(final []ID) {
 	for v := range l.deleted {
 		l.deleted[v] = never
 	}
+	l.end()
+}
+
+// end works out when each write may be gone. What ends first is looked at first: whatever it has
+// replaced needs no second look.
+func (l *line) end() {
+	type ending struct {
+		op   int
+		when time.Duration
+	}
+	var ends []ending
 	for d, op := range l.ops {
-		gone := op.Start
 		switch {
 		case op.Kind == Put && op.Expires != 0:
-			gone = max(gone, op.Expires)
-			l.deleted[d] = min(l.deleted[d], gone)
-		case op.Kind != Delete:
-			continue
+			l.deleted[d] = max(op.Start, op.Expires)
+			ends = append(ends, ending{d, l.deleted[d]})
+		case op.Kind == Delete:
+			ends = append(ends, ending{d, op.Start})
 		}
-		for _, v := range l.replaced([]int{d}) {
-			l.deleted[v] = min(l.deleted[v], gone)
+	}
+	slices.SortStableFunc(ends, func(a, b ending) int { return cmp.Compare(a.when, b.when) })
+	l.round++
+	for _, e := range ends {
+		for _, v := range l.reach([]int{e.op}) {
+			l.deleted[v] = min(l.deleted[v], e.when)
 		}
 	}
 }
@@ -95,6 +113,11 @@ func (l *line) numbers(ids []ID) []int {
 // them in one step or more.
 func (l *line) replaced(by []int) []int {
 	l.round++
+	return l.reach(by)
+}
+
+// reach is replaced without what this round has come to before.
+func (l *line) reach(by []int) []int {
 	var found []int
 	l.rest = append(l.rest[:0], by...)
 	for len(l.rest) > 0 {

@@ -108,8 +108,11 @@ func (v *invariants) moved(s *Sim, state *membership.State) {
 // planned checks that a plan which was carried out is one that an operator was
 // shown.
 func (v *invariants) planned(s *Sim, old, state *membership.State) {
+	if len(state.Staged()) > 0 {
+		return
+	}
 	plan, err := old.Plan()
-	if err != nil || len(state.Staged()) > 0 || s.shown[plan.ID] {
+	if err != nil || s.shown[plan.ID] {
 		return
 	}
 	for _, c := range plan.Changes {

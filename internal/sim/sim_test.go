@@ -40,7 +40,8 @@ func TestSeeds(t *testing.T) {
 	sum.publish(t)
 }
 
-// freshSeed is the seed that a flag says, or else the one in TANODB_SEED, or else one from the clock.
+// freshSeed is the seed that a flag says, or else one whose weather may be busy: by TANODB_SEED, or else
+// by the clock.
 func freshSeed(t *testing.T, flag uint64) uint64 {
 	t.Helper()
 	text, ok := os.LookupEnv("TANODB_SEED")

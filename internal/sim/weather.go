@@ -121,11 +121,13 @@ func DrawWeather(seed uint64) Weather {
 }
 
 // drawBusy draws how many operations come between two faults: as many as ever, or several times
-// that, from as many more clients. They use more keys where there are few, so that these hold no more siblings
-// than otherwise. And half of all runs have no index entries, which are half of what a put writes.
+// that, from clients that think less. There are not many more of them, since each may hold a context of
+// its own, and that makes siblings; and few keys become more, for the same reason. Half
+// of all runs have no index entries, which otherwise are half of what a put writes.
 func (w *Weather) drawBusy(c chance) {
 	times := pick(c, 1, 3, 6, 10)
-	w.Clients *= times
+	w.Clients *= min(times, 2)
+	w.Think /= time.Duration(times)
 	w.Keys = max(w.Keys, times)
 	w.Bare = c.hit(0.5)
 }

@@ -25,6 +25,7 @@ const maxVolatile = 4096
 type Memory struct {
 	mu      sync.Mutex
 	tree    *btree.BTreeG[pair]
+	scans   int    // go over tree as it is, so a write leaves it to them and takes a copy
 	applied uint64 // sequence number of the last batch applied; the first has 1
 	undo    []undo // what takes the volatile batches back, oldest first
 
@@ -75,12 +76,40 @@ func (m *Memory) Get(key []byte) ([]byte, error) {
 // Scan implements Reader. It holds no lock while fn runs, so fn may use the
 // engine.
 func (m *Memory) Scan(lower, upper []byte, fn func(key, value []byte) bool) error {
-	moment, err := m.snapshot()
+	moment, err := m.beginScan()
 	if err != nil {
 		return err
 	}
+	defer m.endScan(moment)
 	scan(moment, lower, upper, fn)
 	return nil
+}
+
+// beginScan returns the tree as it is now, which stays so until endScan.
+func (m *Memory) beginScan() (*btree.BTreeG[pair], error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.broken(); err != nil {
+		return nil, err
+	}
+	m.scans++
+	return m.tree, nil
+}
+
+func (m *Memory) endScan(moment *btree.BTreeG[pair]) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.tree == moment {
+		m.scans--
+	}
+}
+
+// part gives the scans that are going on the tree to themselves. Most scans are over
+// before the next write, so that nothing is copied for them.
+func (m *Memory) part() {
+	if m.scans > 0 {
+		m.tree, m.scans = m.tree.Copy(), 0
+	}
 }
 
 func scan(tree *btree.BTreeG[pair], lower, upper []byte, fn func(key, value []byte) bool) {
@@ -151,6 +180,7 @@ func (m *Memory) Apply(b *Batch, _ bool) (Commit, error) {
 	if err := m.broken(); err != nil {
 		return nil, err
 	}
+	m.part()
 	u := make(undo, 0, len(b.Ops))
 	for i, p := range copyOps(b.Ops) {
 		if b.Ops[i].Merge {
@@ -256,6 +286,7 @@ func (m *Memory) MakeDurable(seq uint64) {
 func (m *Memory) Crash(keep int) *Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.part()
 	keep = min(max(keep, 0), len(m.undo))
 	for _, u := range slices.Backward(m.undo[keep:]) {
 		for _, b := range slices.Backward(u) {
@@ -300,6 +331,7 @@ func (m *Memory) Damage(key []byte, bit int) bool {
 	}
 	p.value = bytes.Clone(p.value)
 	p.value[bit/8%len(p.value)] ^= 1 << (bit % 8)
+	m.part()
 	m.tree.Set(p)
 	return true
 }

@@ -142,19 +142,11 @@ func (m *Manager) adopt(t Topology) {
 	if t.Ring == nil || m.known && t.Epoch < m.top.Epoch {
 		return
 	}
+	same := m.known && t.Replicas == m.top.Replicas && t.Ring.Equal(m.top.Ring)
 	m.known, m.top = true, t
-	had := make(map[Pair]*work, len(m.pairs))
-	for _, w := range m.pairs {
-		had[w.Pair] = w
-	}
-	m.pairs = m.pairs[:0:0]
-	for _, p := range pairsOf(t, m.self) {
-		w := had[p]
-		if w == nil {
-			w = &work{Pair: p, due: m.now}
-		}
-		delete(had, p)
-		m.pairs = append(m.pairs, w)
+	had := make(map[Pair]*work)
+	if !same { // most epochs leave the owners as they are
+		had = m.pair()
 	}
 	for _, r := range slices.Clone(m.running) {
 		if had[r.work.Pair] != nil || r.work.once {
@@ -168,6 +160,24 @@ func (m *Manager) adopt(t Topology) {
 			m.doubt(w.Home, w.due)
 		}
 	}
+}
+
+// pair makes the pairs those of the topology, and returns those that are none any more.
+func (m *Manager) pair() map[Pair]*work {
+	had := make(map[Pair]*work, len(m.pairs))
+	for _, w := range m.pairs {
+		had[w.Pair] = w
+	}
+	m.pairs = m.pairs[:0:0]
+	for _, p := range pairsOf(m.top, m.self) {
+		w := had[p]
+		if w == nil {
+			w = &work{Pair: p, due: m.now}
+		}
+		delete(had, p)
+		m.pairs = append(m.pairs, w)
+	}
+	return had
 }
 
 // doubt makes this node's replicas of a home due by some time, each with all others of

@@ -32,8 +32,7 @@ func (o Object) Terms() []Term {
 		return nil
 	}
 	last := o.Latest()
-	var terms []Term
-	at := make(map[kv.Pair]int)
+	var found terms
 	for i := range o.Siblings {
 		s := &o.Siblings[i]
 		if !s.Indexed || s.Deleted {
@@ -49,17 +48,43 @@ func (o Object) Terms() []Term {
 			if err != nil {
 				continue
 			}
-			pair := kv.Pair{Name: index.Field, Value: index.Sorts}
-			n, found := at[pair]
-			if !found {
-				n = len(terms)
-				at[pair] = n
-				terms = append(terms, Term{Field: index.Field, Term: index.Sorts, Until: s.Expires})
-			}
-			terms[n].add(s.Expires, shown)
+			found.of(index, s.Expires).add(s.Expires, shown)
 		}
 	}
-	return terms
+	return found.all
+}
+
+// fewTerms is how many terms are looked through faster than a map is made.
+const fewTerms = 16
+
+// terms are those of an object, each once.
+type terms struct {
+	all []Term
+	at  map[kv.Index]int // nil while they are few
+}
+
+// of is the term of an entry; a new one is gone with the sibling that has it.
+func (t *terms) of(index kv.Index, expires int64) *Term {
+	if t.at == nil {
+		for i := range t.all {
+			if x := &t.all[i]; x.Term == index.Sorts && x.Field == index.Field {
+				return x
+			}
+		}
+	} else if i, ok := t.at[index]; ok {
+		return &t.all[i]
+	}
+	t.all = append(t.all, Term{Field: index.Field, Term: index.Sorts, Until: expires})
+	if t.at == nil && len(t.all) > fewTerms {
+		t.at = make(map[kv.Index]int)
+		for i := range t.all[:len(t.all)-1] {
+			t.at[kv.Index{Field: t.all[i].Field, Sorts: t.all[i].Term}] = i
+		}
+	}
+	if t.at != nil {
+		t.at[index] = len(t.all) - 1
+	}
+	return &t.all[len(t.all)-1]
 }
 
 // add says that a sibling has the entry.

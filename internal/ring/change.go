@@ -121,8 +121,11 @@ func Shifts(old, next *Ring, n int) []Fill {
 		known := appendFills(nil, home, was, is)
 		begun := len(known)
 		for m := 1; m < n; m++ {
-			before := First(was, m)
-			for _, f := range appendFills(nil, home, before, First(is, m)) {
+			before, after := First(was, m), First(is, m)
+			if slices.Equal(before, after) {
+				continue
+			}
+			for _, f := range appendFills(nil, home, before, after) {
 				if !slices.ContainsFunc(known, func(k Fill) bool {
 					return k.To == f.To && slices.Contains(before, k.From)
 				}) {

@@ -3,6 +3,7 @@ package ring_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -280,4 +281,28 @@ func BenchmarkWith(b *testing.B) {
 	for b.Loop() {
 		r.With(77, r.Owner(99))
 	}
+}
+
+// TestEqual: rings are equal if each partition has the same owner, whatever they are made of.
+func TestEqual(t *testing.T) {
+	a := owned(t, "a b c a b c a b")
+	for owners, want := range map[string]bool{
+		"a b c a b c a b":                 true,
+		"a b c a b c a c":                 false,
+		"a b d a b d a b":                 false,
+		"a b c a b c a b a b c a b c a b": false,
+	} {
+		if got := a.Equal(owned(t, owners)); got != want {
+			t.Errorf("%v equals %s: %t", a, owners, got)
+		}
+	}
+}
+
+func owned(t *testing.T, owners string) *ring.Ring {
+	t.Helper()
+	r, err := ring.New(strings.Fields(owners))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

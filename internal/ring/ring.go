@@ -96,6 +96,11 @@ func (r *Ring) Size() int { return len(r.owners) }
 // Owner is the node that owns the partition.
 func (r *Ring) Owner(p Partition) string { return r.nodes[r.owners[p]] }
 
+// Equal reports whether each partition has the same owner in both rings.
+func (r *Ring) Equal(o *Ring) bool {
+	return r == o || slices.Equal(r.nodes, o.nodes) && slices.Equal(r.owners, o.owners)
+}
+
 // Nodes are the nodes that own at least one partition, sorted by name.
 func (r *Ring) Nodes() []string { return slices.Clone(r.nodes) }
 

@@ -367,11 +367,15 @@ func (c *client) page(i int, n *node, b kv.Bucket, o kv.ListOptions) {
 // to it can be seen.
 func (s *Sim) value(id check.ID) kv.Value {
 	size := int(uint64(id) * mixer % uint64(s.weather.ValueSize+1))
+	var entries []kv.Pair
+	if !s.weather.Bare {
+		entries = indexes(id)
+	}
 	return kv.Value{
 		Data:        slices.Repeat([]byte{byte(id), byte(id >> 8), byte(size)}, size/3+1),
 		ContentType: "text/" + strconv.Itoa(size%7),
 		Meta:        []kv.Pair{{Name: "id", Value: strconv.FormatUint(uint64(id), 10)}},
-		Indexes:     indexes(id),
+		Indexes:     entries,
 	}
 }
 

@@ -40,6 +40,7 @@ const deletedName = "d1"
 // they are in doubt; some keys are deleted at times. What can be said of these is said in editions.go.
 type dataTypes struct {
 	clients []*dataClient
+	begun   int     // operations
 	entries []entry // of the ledgers; the element of number i is i
 	adds    []change
 	removes []change
@@ -167,6 +168,7 @@ func (c *dataClient) act() {
 		return
 	}
 	c.busy = true
+	c.s.data.begun++
 	keys := keysOfData()
 	k := keys[c.rnd.IntN(len(keys))]
 	switch {
@@ -380,7 +382,7 @@ func (c *dataClient) saw(k kv.Key, got kv.Data, start time.Duration, fresh bool)
 func (d *dataTypes) audit(s *Sim, k kv.Key, v kv.DataValue, clock object.Vector, must func(*entry) bool) {
 	sum, found := fieldsOf(v)
 	h := d.of(k)
-	there, times := elementsOf(v), h.times(clock)
+	there, times := make([]bool, len(d.entries)), h.times(clock)
 	want := int64(0)
 	for _, elem := range found {
 		i, err := strconv.Atoi(string(elem))
@@ -388,15 +390,16 @@ func (d *dataTypes) audit(s *Sim, k kv.Key, v kv.DataValue, clock object.Vector,
 			s.fail("phantom", k, "entry %q is there, and nobody has made it, or it was reported as not done", elem)
 			return
 		}
-		want += d.entries[i].amount * int64(times[string(elem)])
+		there[i] = true
+		want += d.entries[i].amount * int64(h.timesOf(elem, times))
 	}
 	if sum != want && !h.concurrent(clock) {
 		s.fail("counter", k, "the counter is %d, and the %d entries that are there come to %d", sum, len(found), want)
 		return
 	}
 	for i := range d.entries {
-		e, elem := &d.entries[i], strconv.Itoa(i)
-		if e.key == k && e.outcome == check.Done && !there[elem] && must(e) && !h.struck[elem] {
+		e := &d.entries[i]
+		if !there[i] && e.outcome == check.Done && e.key == k && must(e) && !h.wasStruck(strconv.Itoa(i)) {
 			s.fail("lost", k, "entry %d, acknowledged at %v, is not there", i, e.end)
 			return
 		}
@@ -475,7 +478,7 @@ func (d *dataTypes) settleSet(s *Sim, k kv.Key, found [][]byte) {
 		added[a.elem] = true
 		removed[a.elem] = removed[a.elem] && a.sent == 1 && k.Name != deletedName
 		until, any := seen[a.elem]
-		if a.outcome == check.Done && !there[a.elem] && (!any || a.start > until) && !h.struck[a.elem] {
+		if a.outcome == check.Done && !there[a.elem] && (!any || a.start > until) && !h.wasStruck(a.elem) {
 			s.fail("lost", k, "element %q was added at %v, acknowledged, and nobody has removed that, but it is not there", a.elem, a.start)
 			return
 		}

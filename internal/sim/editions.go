@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/tanodb/tanodb/internal/crdt"
@@ -32,20 +31,64 @@ import (
 // edition is the version that a vnode has made of an operation or a delete.
 type edition struct {
 	dot     object.Dot
+	actor   int           // the number of its actor
 	clock   object.Vector // what it contains, with its dot
 	request kv.RequestID
-	adds    string          // the element that the operation has added; empty: none
-	elems   map[string]bool // that it holds
+	adds    int  // the number of the element that the operation has added, or none
+	elems   bits // the numbers of those that it holds
+	lacks   bits // the earlier editions that it has seen, and whose elements it does not hold
 	deleted bool
 	seen    object.Vector // of a delete: what it replaces
 	apart   []int         // of a delete: the operations of which it did not know, nor they of it
 }
 
+// none is the element of an operation that adds none.
+const none = -1
+
 // editions are those of a key, in the order in which they were made.
 type editions struct {
 	all     []edition
 	deletes []int
-	struck  map[string]bool // elements of which some delete has seen that they were added
+	actors  actors
+	number  map[string]int // of each element, from 0 on
+	adders  [][]int        // by element, the editions that have added it
+	struck  bits           // elements of which some delete has seen that they were added
+}
+
+// numberOf numbers an element.
+func (h *editions) numberOf(elem []byte) int {
+	n, ok := h.number[string(elem)]
+	if !ok {
+		n = len(h.adders)
+		h.number[string(elem)] = n
+		h.adders = append(h.adders, nil)
+	}
+	return n
+}
+
+// bits are a set of small numbers.
+type bits []uint64
+
+func (b bits) has(i int) bool { return i/64 < len(b) && b[i/64]&(1<<(i%64)) != 0 }
+
+// with is the set with i, in the same place if there is room.
+func (b bits) with(i int) bits {
+	for i/64 >= len(b) {
+		b = append(b, 0)
+	}
+	b[i/64] |= 1 << (i % 64)
+	return b
+}
+
+// and is the set with all of another one, in the same place if there is room.
+func (b bits) and(o bits) bits {
+	for len(b) < len(o) {
+		b = append(b, 0)
+	}
+	for i, word := range o {
+		b[i] |= word
+	}
+	return b
 }
 
 // made notes what a vnode has just made of a batch.
@@ -79,20 +122,24 @@ func (d *dataTypes) made(n *node, orders []order, answers []vnode.Answer) {
 
 // note notes one version, and checks that its operation was not there already.
 func (d *dataTypes) note(n *node, m *vnode.Coordinate, obj object.Object, dot object.Dot) {
-	v := edition{dot: dot, clock: obj.Clock, request: m.Request, deleted: m.Write.Deleted, seen: m.Seen}
+	v := edition{dot: dot, clock: obj.Clock, request: m.Request, adds: none, deleted: m.Write.Deleted, seen: m.Seen}
 	h := d.editions[m.Key]
 	if h == nil {
-		h = &editions{struck: make(map[string]bool)}
+		h = &editions{actors: make(actors), number: make(map[string]int)}
 		d.editions[m.Key] = h
 	}
 	if !v.deleted {
-		v.adds = addedBy(m.Write.Op)
 		held, err := crdt.Hold(obj, m.Write.Op.Kind(), 0)
 		if err != nil {
 			n.s.fail("encoding", m.Key, "%s makes a state that does not decode: %v", n.name, err)
 			return
 		}
-		v.elems = elementsOf(held.State.Value())
+		if elem := addedBy(m.Write.Op); len(elem) > 0 {
+			v.adds = h.numberOf(elem)
+		}
+		for _, elem := range elementsOf(held.State.Value()) {
+			v.elems = v.elems.with(h.numberOf(elem))
+		}
 		d.again(n, m.Key, h, &v)
 	}
 	h.add(v)
@@ -100,12 +147,15 @@ func (d *dataTypes) note(n *node, m *vnode.Coordinate, obj object.Object, dot ob
 
 // add notes an edition, and which deletes and operations did not know of each other.
 func (h *editions) add(v edition) {
+	v.actor = h.actors.number(v.dot.Actor)
 	if v.deleted {
 		for i := range h.all {
 			switch x := &h.all[i]; {
 			case x.deleted:
 			case v.seen.Covers(x.dot):
-				h.struck[x.adds] = true
+				if x.adds != none {
+					h.struck = h.struck.with(x.adds)
+				}
 			case apart(&v, x):
 				v.apart = append(v.apart, i)
 			}
@@ -117,8 +167,23 @@ func (h *editions) add(v edition) {
 				t.apart = append(t.apart, len(h.all))
 			}
 		}
+		v.lacks = h.lackedBy(&v)
+	}
+	if v.adds != none {
+		h.adders[v.adds] = append(h.adders[v.adds], len(h.all))
 	}
 	h.all = append(h.all, v)
+}
+
+// lackedBy are the editions that a new one has seen, and whose elements it does not hold.
+func (h *editions) lackedBy(v *edition) (lacks bits) {
+	seen := h.actors.counters(v.clock)
+	for i := range h.all {
+		if x := &h.all[i]; x.adds != none && !v.elems.has(x.adds) && x.dot.Counter <= seen[x.actor] {
+			lacks = lacks.with(i)
+		}
+	}
+	return lacks
 }
 
 // again judges an operation that is applied though it was applied before.
@@ -148,54 +213,67 @@ func (d *dataTypes) again(n *node, k kv.Key, h *editions, v *edition) {
 }
 
 // addedBy is the element that an operation adds; empty: none.
-func addedBy(op kv.Op) string {
+func addedBy(op kv.Op) []byte {
 	switch op := op.(type) {
 	case kv.SetOp:
 		if len(op.Adds) > 0 {
-			return string(op.Adds[0])
+			return op.Adds[0]
 		}
 	case kv.MapOp:
 		for _, u := range op.Updates {
-			if elem := addedBy(u.Op); elem != "" {
+			if elem := addedBy(u.Op); len(elem) > 0 {
 				return elem
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 // elementsOf are those of a set, or of the entries of a ledger.
-func elementsOf(v kv.DataValue) map[string]bool {
-	elems := v.Set
+func elementsOf(v kv.DataValue) [][]byte {
 	if v.Kind == kv.Map {
-		_, elems = fieldsOf(v)
+		_, elems := fieldsOf(v)
+		return elems
 	}
-	found := make(map[string]bool, len(elems))
-	for _, e := range elems {
-		found[string(e)] = true
-	}
-	return found
+	return v.Set
 }
 
-// times is how often each operation that adds an element is in what has this clock, without
-// what deletes in it have seen.
-func (h *editions) times(clock object.Vector) map[string]int {
-	times := make(map[string]int)
+// times is how often each operation that adds an element, by its number, is in what has this
+// clock, without what deletes in it have seen.
+func (h *editions) times(clock object.Vector) []int {
+	times := make([]int, len(h.adders))
+	seen := h.actors.counters(clock)
+	gone := h.actors.counters(h.deleted(func(t *edition) bool { return clock.Covers(t.dot) }))
 	for i := range h.all {
-		x := &h.all[i]
-		if x.adds == "" || !clock.Covers(x.dot) {
-			continue
-		}
-		if !h.deleted(x.dot, func(t *edition) bool { return clock.Covers(t.dot) }) {
+		if x := &h.all[i]; x.adds != none && x.dot.Counter <= seen[x.actor] && x.dot.Counter > gone[x.actor] {
 			times[x.adds]++
 		}
 	}
 	return times
 }
 
-// deleted reports whether one of these deletes has seen the version of this dot.
-func (h *editions) deleted(dot object.Dot, by func(*edition) bool) bool {
-	return slices.ContainsFunc(h.deletes, func(i int) bool { return h.all[i].seen.Covers(dot) && by(&h.all[i]) })
+// timesOf is how often the operation that adds an element is there, of what times says.
+func (h *editions) timesOf(elem []byte, times []int) int {
+	if n, ok := h.number[string(elem)]; ok {
+		return times[n]
+	}
+	return 0
+}
+
+// wasStruck reports whether some delete has seen that an element was added.
+func (h *editions) wasStruck(elem string) bool {
+	n, ok := h.number[elem]
+	return ok && h.struck.has(n)
+}
+
+// deleted is what these deletes have seen together.
+func (h *editions) deleted(by func(*edition) bool) (seen object.Vector) {
+	for _, i := range h.deletes {
+		if t := &h.all[i]; by(t) {
+			seen = seen.Join(t.seen)
+		}
+	}
+	return seen
 }
 
 // concurrent reports whether this clock contains a delete and an operation that did not know of
@@ -210,26 +288,52 @@ func (h *editions) concurrent(clock object.Vector) bool {
 // apart reports whether a delete and an operation did not know of each other.
 func apart(t, x *edition) bool { return !t.seen.Covers(x.dot) && !x.clock.Covers(t.dot) }
 
-// back names an element of those that are there under this clock which cannot be, and a reason why.
-// Done are the deletes that must have come there since they were acknowledged.
-func (h *editions) back(elems map[string]bool, clock object.Vector, done map[kv.RequestID]check.Outcome) (elem, why string) {
-	for _, elem := range slices.Sorted(maps.Keys(elems)) {
-		if why := h.gone(elem, clock, done); why != "" {
-			return elem, why
+// back names the first element of those that are there under this clock which cannot be, and a
+// reason why. Done are the deletes that must have come there since they were acknowledged.
+func (h *editions) back(elems [][]byte, clock object.Vector, done map[kv.RequestID]check.Outcome) (elem, why string) {
+	l := h.verdictsOf(clock, done)
+	for _, e := range elems {
+		if reason := h.gone(e, &l); reason != "" && (why == "" || string(e) < elem) {
+			elem, why = string(e), reason
 		}
 	}
-	return "", ""
+	return elem, why
+}
+
+// verdicts are what a reader with some clock knows: the versions that count, what these have seen
+// and do not hold, and the deletes that do.
+type verdicts struct {
+	versions []int
+	lacked   bits
+	deletes  []int
+}
+
+// verdictsOf are those of the versions in what has this clock that none of the deletes has seen
+// that are there too, or must be.
+func (h *editions) verdictsOf(clock object.Vector, done map[kv.RequestID]check.Outcome) (l verdicts) {
+	counts := func(t *edition) bool { return clock.Covers(t.dot) || done[t.request] == check.Done }
+	seen, gone := h.actors.counters(clock), h.actors.counters(h.deleted(counts))
+	for i := range h.all {
+		switch x := &h.all[i]; {
+		case x.deleted && counts(x):
+			l.deletes = append(l.deletes, i)
+		case !x.deleted && x.dot.Counter <= seen[x.actor] && x.dot.Counter > gone[x.actor]:
+			l.versions = append(l.versions, i)
+			l.lacked = l.lacked.and(x.lacks)
+		}
+	}
+	return l
 }
 
 // gone names a reason why the element cannot be there; empty: there is none.
-func (h *editions) gone(elem string, clock object.Vector, done map[kv.RequestID]check.Outcome) string {
-	counts := func(t *edition) bool { return clock.Covers(t.dot) || done[t.request] == check.Done }
+func (h *editions) gone(elem []byte, l *verdicts) string {
 	why := "nobody has added it"
-	for i := len(h.all) - 1; i >= 0; i-- { // the last one is mostly there
-		if h.all[i].adds != elem {
-			continue
-		}
-		if why = h.goneFor(i, counts, clock); why == "" {
+	n, ok := h.number[string(elem)]
+	if !ok {
+		return why
+	}
+	for _, i := range slices.Backward(h.adders[n]) { // the last one is mostly there
+		if why = h.goneFor(i, l); why == "" {
 			return ""
 		}
 	}
@@ -237,19 +341,16 @@ func (h *editions) gone(elem string, clock object.Vector, done map[kv.RequestID]
 }
 
 // goneFor is gone for one edition that has added the element. What has seen it was made later.
-func (h *editions) goneFor(i int, counts func(*edition) bool, clock object.Vector) string {
+func (h *editions) goneFor(i int, l *verdicts) string {
 	added := &h.all[i]
-	for j := i + 1; j < len(h.all); j++ {
+	if l.lacked.has(i) {
+		j := slices.IndexFunc(l.versions, func(j int) bool { return h.all[j].lacks.has(i) })
+		return "the version " + h.all[l.versions[j]].dot.String() + " has seen " + added.dot.String() + " and does not hold it"
+	}
+	for _, j := range l.deletes {
 		x := &h.all[j]
-		switch {
-		case !x.deleted:
-			if !x.elems[added.adds] && x.clock.Covers(added.dot) && clock.Covers(x.dot) && !h.deleted(x.dot, counts) {
-				return "the version " + x.dot.String() + " has seen " + added.dot.String() + " and does not hold it"
-			}
-		case x.seen.Covers(added.dot) && counts(x):
-			if !slices.ContainsFunc(x.apart, func(u int) bool { return h.all[u].elems[added.adds] }) {
-				return "the delete " + x.dot.String() + " has seen " + added.dot.String()
-			}
+		if j > i && x.seen.Covers(added.dot) && !slices.ContainsFunc(x.apart, func(u int) bool { return h.all[u].elems.has(added.adds) }) {
+			return "the delete " + x.dot.String() + " has seen " + added.dot.String()
 		}
 	}
 	return ""

@@ -47,22 +47,29 @@ type invariants struct {
 // lineage is the versions of a key that some vnode has made.
 type lineage struct {
 	mints  []mint
-	dead   []int // those that are deleted
+	marks  []mark // of them; what is looked at most
+	dead   []int  // those that are deleted
 	index  map[check.ID]int
-	actors map[object.Actor]int // numbers the actors of their dots, from 0 on
+	actors actors
 }
 
 func newLineage() *lineage {
-	return &lineage{index: make(map[check.ID]int), actors: make(map[object.Actor]int)}
+	return &lineage{index: make(map[check.ID]int), actors: make(actors)}
 }
 
 // mint is one of them.
 type mint struct {
 	dot     object.Dot
-	actor   int // the number of its actor
 	id      check.ID
-	deleted bool  // a reader may not see it: it is a tombstone, or expires
-	by      []int // the mints that replace it
+	deleted bool    // a reader may not see it: it is a tombstone, or expires
+	by      []int32 // the mints that replace it, but for the first
+}
+
+// mark is the dot of a mint, with the number of its actor, and the first mint that replaces it; or none.
+type mark struct {
+	counter uint64
+	actor   int32
+	first   int32
 }
 
 // held is what a node's engine holds, by storage key: the versions of each, the
@@ -348,19 +355,23 @@ func (v *invariants) mint(key kv.Key, m mint, seen []check.ID) {
 	}
 	for _, id := range seen {
 		if i, ok := l.index[id]; ok {
-			l.mints[i].by = append(l.mints[i].by, len(l.mints))
+			l.replace(i, int32(len(l.mints)))
 		}
 	}
 	l.add(m)
 }
 
-func (l *lineage) add(m mint) {
-	n, ok := l.actors[m.dot.Actor]
-	if !ok {
-		n = len(l.actors)
-		l.actors[m.dot.Actor] = n
+// replace notes that a mint is replaced by another one.
+func (l *lineage) replace(i int, by int32) {
+	if m := &l.marks[i]; m.first == none {
+		m.first = by
+		return
 	}
-	m.actor = n
+	l.mints[i].by = append(l.mints[i].by, by)
+}
+
+func (l *lineage) add(m mint) {
+	l.marks = append(l.marks, mark{m.dot.Counter, int32(l.actors.number(m.dot.Actor)), none})
 	l.index[m.id] = len(l.mints)
 	if m.deleted {
 		l.dead = append(l.dead, len(l.mints))
@@ -376,36 +387,47 @@ func (v *invariants) covered(k kv.Key, clock object.Vector, deletes bool) []chec
 		return nil
 	}
 	var ids []check.ID
-	seen, gone := l.counters(clock), l.counters(v.gone[k])
-	look := func(m *mint) {
-		if m.dot.Counter > seen[m.actor] || m.dot.Counter <= gone[m.actor] {
+	seen, gone := l.actors.counters(clock), l.actors.counters(v.gone[k])
+	covers := func(i int32) bool { return l.marks[i].counter <= seen[l.marks[i].actor] }
+	look := func(i int) {
+		m := &l.marks[i]
+		if m.counter > seen[m.actor] || m.counter <= gone[m.actor] || m.first != none && covers(m.first) {
 			return
 		}
-		for _, j := range m.by {
-			if by := &l.mints[j]; by.dot.Counter <= seen[by.actor] {
-				return
-			}
+		if !slices.ContainsFunc(l.mints[i].by, covers) {
+			ids = append(ids, l.mints[i].id)
 		}
-		ids = append(ids, m.id)
 	}
 	if deletes {
 		for _, i := range l.dead {
-			look(&l.mints[i])
+			look(i)
 		}
 		return ids
 	}
-	for i := range l.mints {
-		look(&l.mints[i])
+	for i := range l.marks {
+		look(i)
 	}
 	return ids
 }
 
-// counters are what a clock has of each actor, by its number: a key that is written for long
-// has thousands of mints, and few actors.
-func (l *lineage) counters(clock object.Vector) []uint64 {
-	counters := make([]uint64, len(l.actors))
+// actors numbers the actors of dots, from 0 on: a key that is written for long has thousands of
+// dots, and few actors.
+type actors map[object.Actor]int
+
+func (as actors) number(a object.Actor) int {
+	n, ok := as[a]
+	if !ok {
+		n = len(as)
+		as[a] = n
+	}
+	return n
+}
+
+// counters are what a clock has of each actor, by its number.
+func (as actors) counters(clock object.Vector) []uint64 {
+	counters := make([]uint64, len(as))
 	for _, dot := range clock {
-		if n, ok := l.actors[dot.Actor]; ok {
+		if n, ok := as[dot.Actor]; ok {
 			counters[n] = dot.Counter
 		}
 	}

@@ -36,6 +36,7 @@ const (
 	night     = 2 * time.Hour // passes by the wall clocks between two chapters: what was deleted or expires is due
 	elsewhere = 0.02          // share of the operations on any key of all
 	keptPages = 64            // of the newest topologies that are kept whole
+	busyTimes = 4             // the clients of a life from busyFrom on think so much less, and mostly there are fewer
 )
 
 // over is the number of an operation of a chapter that was judged.
@@ -122,6 +123,11 @@ func drawLife(seed uint64) Weather {
 	}
 	w.Spares = min(3, mostNodes-w.Nodes)
 	w.drawQuorums(c)
+	if seed >= busyFrom {
+		c := newChance(seed, "busy")
+		w.Bare = c.hit(0.5)
+		w.Clients = c.between(4, w.Clients)
+	}
 	if c.hit(0.5) {
 		w.RotEvery = time.Second
 	}
@@ -140,10 +146,10 @@ func drawLife(seed uint64) Weather {
 // seed's weather that a cluster in service can meet.
 func (w *Weather) chapter(number int) (Weather, window) {
 	c := newChance(w.Seed, "chapter "+strconv.Itoa(number))
-	x := DrawWeather(c.Uint64())
+	x := drawWeather(c.Uint64())
 	for range 2 { // mostly one in which members change
 		if !x.Topology {
-			x = DrawWeather(c.Uint64())
+			x = drawWeather(c.Uint64())
 		}
 	}
 	hot := window{first: c.IntN(w.Keys), keys: min(x.Keys, w.Keys), of: w.Keys, stray: elsewhere}
@@ -174,9 +180,12 @@ func (w *Weather) chapter(number int) (Weather, window) {
 	}
 	x.Unread = x.Unread && w.MendEvery > 0
 	x.Think = time.Duration(w.Clients) * pick(c, 500*time.Microsecond, time.Millisecond, 2*time.Millisecond)
+	if w.Seed >= busyFrom {
+		x.Think /= busyTimes
+	}
 
 	x.Seed, x.Nodes, x.Partitions, x.Replicas, x.HeadCache = w.Seed, w.Nodes, w.Partitions, w.Replicas, w.HeadCache
-	x.Clients, x.Keys, x.ValueSize, x.Skew = w.Clients, w.Keys, w.ValueSize, w.Skew
+	x.Clients, x.Keys, x.ValueSize, x.Bare, x.Skew = w.Clients, w.Keys, w.ValueSize, w.Bare, w.Skew
 	x.SweepEvery, x.Grace, x.Fallbacks, x.MoveJobs, x.PageBytes = w.SweepEvery, w.Grace, true, w.MoveJobs, w.PageBytes
 	x.Topology, x.Spares, x.SnapshotEvery, x.Reaps, x.ReapItems = true, w.Spares, w.SnapshotEvery, w.Reaps, w.ReapItems
 	x.MendEvery, x.Settle, x.MendBytes = w.MendEvery, w.Settle, w.MendBytes
@@ -255,14 +264,14 @@ func (v *invariants) turnPage(s *Sim) {
 		if l == nil {
 			continue
 		}
-		now := newLineage()
+		now, clocks := newLineage(), v.clocks(s, s.primaries(k), k)
 		for _, m := range l.mints {
 			if !s.known(m.id) {
 				continue
 			}
 			m.by = nil
 			now.add(m)
-			acks[k] = append(acks[k], ack{dot: m.dot, have: v.copies(s, s.primaries(k), k, m.dot), start: s.now})
+			acks[k] = append(acks[k], ack{dot: m.dot, have: v.covering(clocks, k, m.dot), start: s.now})
 		}
 		held[k] = now
 	}

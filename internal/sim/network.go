@@ -2,11 +2,11 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
 	"github.com/tanodb/tanodb/internal/transport"
-	"github.com/tanodb/tanodb/internal/vnode"
 )
 
 // How connections behave.
@@ -24,6 +24,7 @@ type network struct {
 	rnd   chance
 	links []link // from node i to node j: links[i*nodes+j]
 	calm  bool   // nothing is lost or very late any more
+	frame []byte // room in which a frame is encoded
 }
 
 // link is one direction between two nodes.
@@ -59,11 +60,13 @@ func (net *network) current(from, to *node) bool {
 // send puts a frame on its way. It says false if the frame cannot be encoded.
 func (net *network) send(from, to *node, f *transport.Frame) bool {
 	s := net.s
-	b, err := transport.AppendFrame(make([]byte, 0, frameRoom(f.Msg)), f)
+	room, err := transport.AppendFrame(net.frame[:0], f)
 	if err != nil {
 		s.fail("codec", noKey, "%v", err)
 		return false
 	}
+	net.frame = room
+	b := slices.Clone(room) // the message that is decoded keeps parts of it
 	s.number(uint64(from.i)<<8 | uint64(to.i))
 	s.bytes(b)
 	l := net.link(from, to)
@@ -83,24 +86,6 @@ func (net *network) send(from, to *node, f *transport.Frame) bool {
 	return true
 }
 
-// frameRoom guesses the size of a frame.
-func frameRoom(m vnode.Message) int {
-	const fixed = 160
-	switch m := m.(type) {
-	case *vnode.Store:
-		return fixed + len(m.Object)
-	case *vnode.Fetched:
-		return fixed + len(m.Object)
-	case *coordinator.Forward:
-		return fixed + len(m.Value.Data)
-	case *transport.Log:
-		return fixed + len(m.Data)
-	case *transport.StateGive:
-		return fixed + len(m.State)
-	}
-	return fixed
-}
-
 // delay draws how long a message travels.
 func (net *network) delay() time.Duration {
 	w := &net.s.weather
@@ -111,38 +96,56 @@ func (net *network) delay() time.Duration {
 	return d
 }
 
+// delivery is a frame on its way.
+type delivery struct {
+	net      *network
+	from, to *node
+	boot     int    // of the receiver
+	life     uint64 // of the sender
+	said     said
+	landed   func() // nil: nobody minds
+	frame    []byte
+}
+
 // deliverAfter lets the bytes arrive, if the receiver is still the same incarnation
 // then. The sender may be gone.
 func (net *network) deliverAfter(from, to *node, f *transport.Frame, b []byte) {
-	boot, life := to.boot, from.life()
-	said := from.says(to)
-	landed := net.s.fly(to, f)
+	d := &delivery{net: net, from: from, to: to, boot: to.boot, life: from.life(), said: from.says(to), landed: net.s.fly(to, f), frame: b}
 	delay := net.delay()
-	if landed != nil && !net.calm && net.rnd.hit(net.s.weather.Late) {
+	if d.landed != nil && !net.calm && net.rnd.hit(net.s.weather.Late) {
 		delay += net.rnd.upTo(lateMax)
 	}
-	net.s.after(delay, func() {
-		to.whenAwake(boot, func() {
-			if landed != nil {
-				landed()
-			}
-			to.hears(from, said)
-			net.arrive(from, to, life, b)
-		})
-	})
+	net.s.after(delay, d.land)
 }
 
-// said is what goes with each message: the sender's clock, and how far the receiver's
-// seems ahead to it.
+// land gives the frame to its receiver when that is awake.
+func (d *delivery) land() {
+	to := d.to
+	switch {
+	case to.boot != d.boot || !to.running:
+		return
+	case d.net.s.now < to.frozen:
+		d.net.s.at(to.frozen, d.land)
+		return
+	}
+	if d.landed != nil {
+		d.landed()
+	}
+	to.hears(d.from, d.said)
+	d.net.arrive(d.from, to, d.life, d.frame)
+}
+
+// said is what goes with each message: the sender's clock, from the beginning of the run on, and how
+// far the receiver's seems ahead to it.
 type said struct {
-	wall  time.Time
+	wall  time.Duration
 	ahead time.Duration
 	known bool
 }
 
 func (n *node) says(to *node) (s said) {
 	if n.s.weather.Latest {
-		s.wall = n.wall()
+		s.wall = n.s.now + n.skew
 		s.ahead, s.known = n.clocks.Seen(n.s.now, to.name)
 	}
 	return s
@@ -150,7 +153,7 @@ func (n *node) says(to *node) (s said) {
 
 func (n *node) hears(from *node, s said) {
 	if n.s.weather.Latest && n.knows(from) {
-		n.clocks.Heard(n.s.now, from.name, s.wall.Sub(n.wall()), s.ahead, s.known)
+		n.clocks.Heard(n.s.now, from.name, s.wall-(n.s.now+n.skew), s.ahead, s.known)
 	}
 }
 

@@ -56,6 +56,7 @@ type node struct {
 	mender   mender
 	reaper   reaper
 	wiping   bool // its disk is older than a reaping, and is being erased
+	methods  methods
 }
 
 // incarnation is what a vnode may go on with after a shutdown in order.
@@ -184,14 +185,13 @@ func (n *node) every(d time.Duration, fn func()) {
 // whenAwake calls fn now, or when the node thaws, unless the incarnation has
 // ended.
 func (n *node) whenAwake(boot int, fn func()) {
-	if n.boot != boot || !n.running {
-		return
-	}
-	if n.s.now < n.frozen {
+	switch {
+	case n.boot != boot || !n.running:
+	case n.s.now < n.frozen:
 		n.s.at(n.frozen, func() { n.whenAwake(boot, fn) })
-		return
+	default:
+		fn()
 	}
-	fn()
 }
 
 // later calls fn after a time, if the incarnation lives.

@@ -134,3 +134,29 @@ func TestWatchTellsTheLifeOfAKey(t *testing.T) {
 		}
 	}
 }
+
+// TestBusyWeather: a seed below busyFrom has the weather that it has always had. Those above have
+// it too, or are busier, and half of them have no index entries.
+func TestBusyWeather(t *testing.T) {
+	const seeds = 200
+	busy, bare := 0, 0
+	for seed := uint64(1); seed <= seeds; seed++ {
+		if DrawWeather(seed) != drawWeather(seed) {
+			t.Errorf("seed %d, which is below %d, has other weather", seed, uint64(busyFrom))
+		}
+		was, is := drawWeather(busyFrom+seed), DrawWeather(busyFrom+seed)
+		if is.Bare {
+			bare++
+		}
+		if is.Think < was.Think {
+			busy++
+		}
+		is.Bare, is.Clients, is.Think, is.Keys = was.Bare, was.Clients, was.Think, was.Keys
+		if is != was {
+			t.Errorf("seed %d has other faults than without being busy: %v, %v", busyFrom+seed, is, was)
+		}
+	}
+	if busy < seeds/2 || busy == seeds || bare < seeds/4 || bare > 3*seeds/4 {
+		t.Errorf("of %d seeds %d are busy, and %d have no index entries", seeds, busy, bare)
+	}
+}

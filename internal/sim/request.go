@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tanodb/tanodb/internal/coordinator"
+	"github.com/tanodb/tanodb/internal/membership"
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/ring"
 	"github.com/tanodb/tanodb/internal/transport"
@@ -73,21 +74,33 @@ var (
 
 // view is what a machine may know when it begins.
 func (n *node) view() coordinator.View {
+	if n.methods.of != n.state {
+		n.methods = methods{of: n.state, up: n.up, off: n.off, props: n.state.Props, fewest: n.state.Fewest}
+	}
 	return coordinator.View{
 		Ring:     n.state.Ring(),
 		Next:     n.state.Next(),
 		Epoch:    n.state.Epoch(),
 		Fence:    n.state.Fence(),
 		Self:     n.name,
-		Up:       n.up,
+		Up:       n.methods.up,
 		Replicas: n.s.weather.Replicas,
 		Now:      n.s.now,
 		Wall:     n.wall(),
 		Random:   n.rnd.Uint64(),
-		Skewed:   n.off,
-		Props:    n.state.Props,
-		Fewest:   n.state.Fewest,
+		Skewed:   n.methods.off,
+		Props:    n.methods.props,
+		Fewest:   n.methods.fewest,
 	}
+}
+
+// methods are what all views of one topology have in common.
+type methods struct {
+	of     *membership.State
+	up     func(string) bool
+	off    func(string) bool
+	props  func(kv.Bucket) (*kv.Props, error)
+	fewest func(string) (int, error)
 }
 
 // run starts a machine.

@@ -59,7 +59,7 @@ func (s *Sim) report() Report {
 		Violations: found,
 		Hash:       s.hash,
 		Events:     s.done,
-		Operations: s.judged + len(s.history.Ops),
+		Operations: s.judged + len(s.history.Ops) + s.data.begun,
 		Simulated:  s.now,
 		Counts:     s.counts,
 		Chapters:   s.chapter,

@@ -67,7 +67,9 @@ type Sim struct {
 	weather   Weather
 	first     *membership.State // of the cluster, at its beginning
 	newest    *membership.State // the last one that any node has adopted
-	nodes     []*node           // members and others
+	layout    layout
+	homes     map[kv.Key]ring.Partition // as far as they were asked for
+	nodes     []*node                   // members and others
 	byName    map[string]*node
 	net       network
 	inv       invariants
@@ -113,6 +115,7 @@ func newSim(w Weather, o Options) *Sim {
 		chaos:   newChance(w.Seed, "chaos"),
 		counts:  make(map[string]int),
 		shown:   make(map[string]bool),
+		homes:   make(map[kv.Key]ring.Partition),
 		wiped:   -1,
 	}
 	s.writes = []int{0}
@@ -247,11 +250,47 @@ func (s *Sim) seenBy(id check.ID) []check.ID {
 }
 
 // home is the first partition of a key's list, which no change of owners moves.
-func (s *Sim) home(k kv.Key) ring.Partition { return s.first.Ring().Home(k) }
+func (s *Sim) home(k kv.Key) ring.Partition {
+	home, ok := s.homes[k]
+	if !ok {
+		home = s.first.Ring().Home(k)
+		s.homes[k] = home
+	}
+	return home
+}
 
-// primaries are the nodes that hold the key, by the newest topology.
+// layout is where the keys of each home are by a topology, as far as it was asked.
+type layout struct {
+	of        *membership.State
+	primaries [][]ring.Replica
+	places    [][]ring.Place
+}
+
+// lay is the layout by the newest topology.
+func (s *Sim) lay() *layout {
+	if l := &s.layout; l.of != s.newest {
+		size := s.newest.Ring().Size()
+		*l = layout{of: s.newest, primaries: make([][]ring.Replica, size), places: make([][]ring.Place, size)}
+	}
+	return &s.layout
+}
+
+// primaries are the nodes that hold the key, by the newest topology. Nobody may change the list.
 func (s *Sim) primaries(k kv.Key) []ring.Replica {
-	return s.newest.Ring().Primaries(s.home(k), s.weather.Replicas)
+	l, home := s.lay(), s.home(k)
+	if l.primaries[home] == nil {
+		l.primaries[home] = s.newest.Ring().Primaries(home, s.weather.Replicas)
+	}
+	return l.primaries[home]
+}
+
+// places are the nodes that should hold the keys of a home. Nobody may change the list.
+func (s *Sim) places(home ring.Partition) []ring.Place {
+	l := s.lay()
+	if l.places[home] == nil {
+		l.places[home] = ring.Places(s.newest.Ring(), s.newest.Next(), home, s.weather.Replicas, s.weather.Replicas)
+	}
+	return l.places[home]
 }
 
 // idOf is the id of a write, which its client has put in front of its request id.

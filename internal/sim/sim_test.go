@@ -40,7 +40,8 @@ func TestSeeds(t *testing.T) {
 	sum.publish(t)
 }
 
-// freshSeed is the seed that a flag says, or else the one in TANODB_SEED, or else one from the clock.
+// freshSeed is the seed that a flag says, or else one whose weather may be busy: by TANODB_SEED, or else
+// by the clock.
 func freshSeed(t *testing.T, flag uint64) uint64 {
 	t.Helper()
 	text, ok := os.LookupEnv("TANODB_SEED")
@@ -48,13 +49,13 @@ func freshSeed(t *testing.T, flag uint64) uint64 {
 	case flag != 0:
 		return flag
 	case !ok:
-		return uint64(time.Now().UnixNano()) % 1e12
+		return busyFrom + uint64(time.Now().UnixNano())%1e12
 	}
 	seed, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		t.Fatalf("TANODB_SEED: %v", err)
 	}
-	return seed
+	return busyFrom + seed
 }
 
 // crowd calls work with 0, 1, 2 and so on, on all processors, each until it says false.

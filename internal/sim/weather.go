@@ -26,6 +26,7 @@ type Weather struct {
 	Clients   int
 	Keys      int
 	ValueSize int           // bytes at most
+	Bare      bool          // values have no index entries
 	Think     time.Duration // between two operations of a client, about
 	Timeout   time.Duration // of an operation
 	Blind     float64       // share of writes without a context
@@ -105,9 +106,33 @@ type Weather struct {
 	Unread    bool          // at the end nobody reads all keys: only this makes replicas equal
 }
 
+// busyFrom is the first seed whose weather may be busy. The seeds below keep the weather that
+// they had when they were kept, and those from the clock and from commits are above.
+const busyFrom = 1 << 41
+
 // DrawWeather draws the weather of a seed. Each kind of fault is off in many
 // runs, so that no fault hides what another would show.
 func DrawWeather(seed uint64) Weather {
+	w := drawWeather(seed)
+	if seed >= busyFrom {
+		w.drawBusy(newChance(seed, "busy"))
+	}
+	return w
+}
+
+// drawBusy draws how many operations come between two faults: as many as ever, or several times
+// that, from clients that think less. There are not many more of them, since each may hold a context of
+// its own, and that makes siblings; and few keys become more, for the same reason. Half
+// of all runs have no index entries, which otherwise are half of what a put writes.
+func (w *Weather) drawBusy(c chance) {
+	times := pick(c, 1, 3, 6, 10)
+	w.Clients *= min(times, 2)
+	w.Think /= time.Duration(times)
+	w.Keys = max(w.Keys, times)
+	w.Bare = c.hit(0.5)
+}
+
+func drawWeather(seed uint64) Weather {
 	c := newChance(seed, "weather")
 	w := Weather{
 		Seed:       seed,

@@ -41,11 +41,14 @@ type indexEntry struct {
 // none is the beginning of another.
 func indexPrefix(dk []byte, field string) []byte {
 	bucket := bucketPart(dk)
-	b := make([]byte, 0, len(bucket)+2+len(field)+64)
-	b = append(b, bucket...)
-	b[0] = kindIndex
-	b = binary.BigEndian.AppendUint16(b, uint16(len(field)))
-	return append(b, field...)
+	return appendField(make([]byte, 0, len(bucket)+2+len(field)+64), bucket, field)
+}
+
+// appendField appends an indexPrefix; bucket is the bucketPart of a storage key.
+func appendField(dst, bucket []byte, field string) []byte {
+	dst = append(append(dst, kindIndex), bucket[1:]...)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(field)))
+	return append(dst, field...)
 }
 
 // bucketPart is what all storage keys of the objects of a bucket begin with.
@@ -163,11 +166,17 @@ func entriesOf(dk []byte, o object.Object) []indexEntry {
 	if len(terms) == 0 {
 		return nil
 	}
-	name := dk[len(bucketPart(dk)):]
+	bucket := bucketPart(dk)
+	name, size := dk[len(bucket):], 0
+	for i := range terms {
+		size += len(dk) + len(terms[i].Field) + len(terms[i].Term) + 2 + 2
+	}
+	keys := make([]byte, 0, size) // of all; a term with zero bytes may need more
 	all := make([]indexEntry, len(terms))
 	for i := range terms {
-		t := &terms[i]
-		all[i] = indexEntry{append(appendTerm(indexPrefix(dk, t.Field), t.Field, t.Term), name...), untilOf(t)}
+		t, start := &terms[i], len(keys)
+		keys = append(appendTerm(appendField(keys, bucket, t.Field), t.Field, t.Term), name...)
+		all[i] = indexEntry{keys[start:len(keys):len(keys)], untilOf(t)}
 	}
 	slices.SortFunc(all, func(a, b indexEntry) int { return bytes.Compare(a.key, b.key) })
 	return all

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/tanodb/tanodb/internal/object"
@@ -12,32 +13,25 @@ import (
 	"github.com/tanodb/tanodb/storage"
 )
 
-// indexSums are the exclusive or of what the index entries of a home come to, by the
-// segments of their objects' keys.
-type indexSums [segments]uint64
-
-func (s *indexSums) add(in Segment, e indexEntry) { s[in] ^= entrySum(e) }
-
+// entrySum is what an index entry comes to.
 func entrySum(e indexEntry) uint64 {
-	h := sha256.New()
-	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(e.key))))
-	h.Write(e.key)
-	h.Write(e.value)
-	return binary.BigEndian.Uint64(h.Sum(nil))
+	b := make([]byte, 0, 4+len(e.key)+len(e.value))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(e.key)))
+	sum := sha256.Sum256(append(append(b, e.key...), e.value...))
+	return binary.BigEndian.Uint64(sum[:])
 }
 
 // verifyIndex names the segments of a home in which the index entries are not those
-// of the objects, whose sums are given. Of segments with an object that cannot be
+// of the objects, of which all is found. Of segments with an object that cannot be
 // read, nobody can tell.
-func verifyIndex(store storage.Reader, p, home ring.Partition, objects *indexSums, unread map[Segment]bool) ([]Segment, error) {
-	var entries indexSums
-	err := eachIndexEntry(store, p, home, func(in Segment, _ []byte, e indexEntry) { entries.add(in, e) })
+func (all findings) verifyIndex(store storage.Reader, p, home ring.Partition) ([]Segment, error) {
+	err := eachIndexEntry(store, p, home, func(in Segment, _ []byte, e indexEntry) { all.of(in).indexed ^= entrySum(e) })
 	if err != nil {
 		return nil, err
 	}
 	var wrong []Segment
-	for s := range Segment(segments) {
-		if objects[s] != entries[s] && !unread[s] && len(wrong) < maxWrongSegments {
+	for _, s := range slices.Sorted(maps.Keys(all)) {
+		if f := all[s]; f.index != f.indexed && !f.unread && len(wrong) < maxWrongSegments {
 			wrong = append(wrong, s)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/tanodb/tanodb/internal/object"
@@ -70,59 +71,80 @@ func (v *Verdict) Right() bool { return len(v.Segments) == 0 && len(v.Indexed) =
 // must be one moment of the engine.
 func Verify(store storage.Reader, p, home ring.Partition) (Verdict, error) {
 	var v Verdict
-	var objects, entries, sums [segments]uint64
-	var index indexSums
-	unread := make(map[Segment]bool)
+	found := make(findings)
 	err := eachObject(store, p, home, func(k keyHash, dk, value []byte, version uint64) {
 		v.Objects++
-		objects[k.segment] ^= k.term(version)
+		f := found.of(k.segment)
+		f.objects ^= k.term(version)
 		head, err := object.DecodeHead(value)
 		if err == nil && head.Indexed() {
 			head, err = object.Decode(value)
 		}
 		if err != nil {
-			unread[k.segment] = true
+			f.unread = true
 			return
 		}
 		for _, e := range entriesOf(dk, head) {
-			index.add(k.segment, e)
+			f.index ^= entrySum(e)
 		}
 	})
 	if err != nil {
 		return v, err
 	}
-	misfiled := make(map[Segment]bool)
 	err = eachEntry(store, p, home, 0, segments, func(s Segment, rest, value []byte) {
-		k := hashKey(rest)
-		entries[s] ^= k.term(storage.Word(value))
+		f, k := found.of(s), hashKey(rest)
+		f.entries ^= k.term(storage.Word(value))
 		if k.segment != s || storage.Word(value) == 0 {
-			misfiled[s] = true
+			f.misfiled = true
 		}
 	})
 	if err != nil {
 		return v, err
 	}
 	err = store.Scan(sumKey(p, home, 0), sumKey(p, home, segments), func(key, value []byte) bool {
-		sums[segmentOf(key)] = storage.Word(value)
+		found.of(segmentOf(key)).sum = storage.Word(value)
 		return true
 	})
 	if err != nil {
 		return v, err
 	}
-	for s := range Segment(segments) {
-		v.Sum ^= objects[s]
-		if (objects[s] != entries[s] || objects[s] != sums[s] || misfiled[s]) && len(v.Segments) < maxWrongSegments {
+	for _, s := range slices.Sorted(maps.Keys(found)) {
+		f := found[s]
+		v.Sum ^= f.objects
+		if (f.objects != f.entries || f.objects != f.sum || f.misfiled) && len(v.Segments) < maxWrongSegments {
 			v.Segments = append(v.Segments, s)
 		}
 	}
 	if len(v.Segments) > 0 {
 		v.Keys, err = wrongKeys(store, p, home, v.Segments)
 	}
-	wrong, failed := verifyIndex(store, p, home, &index, unread)
+	wrong, failed := found.verifyIndex(store, p, home)
 	if err = errors.Join(err, failed); err == nil && len(wrong) > 0 {
 		v.Indexed, err = wrongIndexed(store, p, home, wrong)
 	}
 	return v, err
+}
+
+// finding is what was found of a segment: exclusive ors of what its objects, and the entries
+// of them, come to.
+type finding struct {
+	objects, entries uint64
+	sum              uint64 // as it is kept
+	index, indexed   uint64 // the index entries that the objects have, and those that are there
+	misfiled         bool   // some entry is not of this segment
+	unread           bool   // some object cannot be read
+}
+
+// findings are those of the segments of a home in which there is anything.
+type findings map[Segment]*finding
+
+func (all findings) of(s Segment) *finding {
+	f := all[s]
+	if f == nil {
+		f = new(finding)
+		all[s] = f
+	}
+	return f
 }
 
 // wrongKeys are the keys in some segments whose entries are not what is stored.

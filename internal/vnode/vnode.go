@@ -129,10 +129,16 @@ type turn struct {
 	left    int               // commands that follow the one at hand
 	filling bool              // the command at hand is a Fill
 	written map[string][]byte // what this batch has written so far, by storage key, for those
+	read    reading           // what was read last of the store
 	out     Outcome
 
 	mending bool // the command at hand is of anti-entropy
 	minting bool // it makes a new version
+}
+
+// reading is what the store has at a key; a command asks for the head and then for the rest.
+type reading struct {
+	dk, enc []byte // enc is nil: nothing
 }
 
 // Handle carries out a batch of commands, in order: Coordinate, Store, Deliver,
@@ -505,9 +511,15 @@ func (t *turn) bytes(dk []byte) ([]byte, error) {
 	if enc, ok := t.written[string(dk)]; ok {
 		return enc, nil
 	}
+	if t.read.dk != nil && string(t.read.dk) == string(dk) {
+		return t.read.enc, nil
+	}
 	enc, err := t.store.Get(dk)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, nil
+		enc, err = nil, nil
+	}
+	if err == nil {
+		t.read = reading{dk, enc}
 	}
 	return enc, err
 }

@@ -27,14 +27,14 @@ func Fresh(g *Graph) []Violation {
 // missed is a write that the read should have shown; nil: there is none. Latest: it
 // need not be shown if one with a later stamp is, or may be hidden itself.
 func (l *line) missed(read *Op, latest bool) *Op {
-	shown := make([]bool, len(l.ops))
 	there := l.numbers(read.Read)
-	for _, v := range append(l.replaced(there), there...) {
-		shown[v] = true
+	l.replaced(there)
+	for _, v := range there {
+		l.visited[v] = l.round
 	}
 	for v, w := range l.ops {
 		due := w.Kind == Put && w.Fresh && w.Outcome == Done && w.End < read.Start
-		if due && !shown[v] && l.deleted[v] > read.End && !(latest && l.outlasted(w, read)) {
+		if due && l.visited[v] != l.round && l.deleted[v] > read.End && !(latest && l.outlasted(w, read)) {
 			return w
 		}
 	}

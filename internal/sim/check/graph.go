@@ -1,6 +1,10 @@
 package check
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Graph is a history with the relation "replaces" worked out.
 type Graph struct {
@@ -15,6 +19,9 @@ type line struct {
 	number  map[ID]int
 	seen    [][]int         // seen[w]: what w replaces
 	present []bool          // in Final
+	visited []int           // by write, the last round that has come to it
+	round   int             // the searches so far
+	rest    []int           // what the present one has still to look at
 	deleted []time.Duration // when it may be gone: a delete began that replaces it, step by step, or it, or what replaces it, expires; never: 1<<63-1
 }
 
@@ -51,7 +58,7 @@ func (l *line) add(op *Op) {
 // connect works out who replaces whom.
 func (l *line) connect(final []ID) {
 	n := len(l.ops)
-	l.seen = make([][]int, n)
+	l.seen, l.visited = make([][]int, n), make([]int, n)
 	l.present, l.deleted = make([]bool, n), make([]time.Duration, n)
 	for w, op := range l.ops {
 		l.seen[w] = l.numbers(op.Seen)
@@ -62,17 +69,31 @@ func (l *line) connect(final []ID) {
 	for v := range l.deleted {
 		l.deleted[v] = never
 	}
+	l.end()
+}
+
+// end works out when each write may be gone. What ends first is looked at first: whatever it has
+// replaced needs no second look.
+func (l *line) end() {
+	type ending struct {
+		op   int
+		when time.Duration
+	}
+	var ends []ending
 	for d, op := range l.ops {
-		gone := op.Start
 		switch {
 		case op.Kind == Put && op.Expires != 0:
-			gone = max(gone, op.Expires)
-			l.deleted[d] = min(l.deleted[d], gone)
-		case op.Kind != Delete:
-			continue
+			l.deleted[d] = max(op.Start, op.Expires)
+			ends = append(ends, ending{d, l.deleted[d]})
+		case op.Kind == Delete:
+			ends = append(ends, ending{d, op.Start})
 		}
-		for _, v := range l.replaced([]int{d}) {
-			l.deleted[v] = min(l.deleted[v], gone)
+	}
+	slices.SortStableFunc(ends, func(a, b ending) int { return cmp.Compare(a.when, b.when) })
+	l.round++
+	for _, e := range ends {
+		for _, v := range l.reach([]int{e.op}) {
+			l.deleted[v] = min(l.deleted[v], e.when)
 		}
 	}
 }
@@ -88,21 +109,24 @@ func (l *line) numbers(ids []ID) []int {
 	return ns
 }
 
-// replaced are the writes that those given replace, step by step.
-func (l *line) replaced(by []int) []int { return closure(l.seen, by) }
+// replaced are the writes that those given replace, step by step: what can be reached from
+// them in one step or more.
+func (l *line) replaced(by []int) []int {
+	l.round++
+	return l.reach(by)
+}
 
-// closure is what can be reached from the start along the edges, in one step or more.
-func closure(edges [][]int, start []int) []int {
-	visited := make([]bool, len(edges))
+// reach is replaced without what this round has come to before.
+func (l *line) reach(by []int) []int {
 	var found []int
-	rest := append([]int(nil), start...)
-	for len(rest) > 0 {
-		from := rest[len(rest)-1]
-		rest = rest[:len(rest)-1]
-		for _, to := range edges[from] {
-			if !visited[to] {
-				visited[to] = true
-				found, rest = append(found, to), append(rest, to)
+	l.rest = append(l.rest[:0], by...)
+	for len(l.rest) > 0 {
+		from := l.rest[len(l.rest)-1]
+		l.rest = l.rest[:len(l.rest)-1]
+		for _, to := range l.seen[from] {
+			if l.visited[to] != l.round {
+				l.visited[to] = l.round
+				found, l.rest = append(found, to), append(l.rest, to)
 			}
 		}
 	}

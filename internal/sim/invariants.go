@@ -150,6 +150,9 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 				n.s.fail("encoding", key, "%s writes an object that does not decode: %v", n.name, err)
 				return
 			}
+			if v.sifted(n, key, orders, op, head) {
+				continue
+			}
 			v.rotted(n, p, key, op, head, b)
 			v.overwrites(n, key, orders, head)
 			v.write(n, key, op, head)
@@ -157,6 +160,34 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 			v.hasty(n, key, orders, op, head, func() []byte { return n.before(b, i) })
 		}
 	}
+}
+
+// sifted checks what a vnode leaves of an object that is older than a reaping, and reports whether it
+// does: some of the siblings, and a clock that claims nothing of the others.
+func (v *invariants) sifted(n *node, key kv.Key, orders []order, op *storage.Op, head object.Object) bool {
+	if !slices.ContainsFunc(orders, func(o order) bool { _, ok := o.msg.(*vnode.Wipe); return ok }) {
+		return false
+	}
+	old := v.latest(n, op.Key).head
+	if !old.Clock.Descends(head.Clock) {
+		n.s.fail("sifted", key, "%s leaves %v of %v, which claims more", n.name, head.Clock, old.Clock)
+	}
+	has := func(o object.Object, dot object.Dot) bool {
+		return slices.ContainsFunc(o.Siblings, func(x object.Sibling) bool { return x.Dot == dot })
+	}
+	for _, x := range old.Siblings {
+		if !has(head, x.Dot) && head.Clock.Covers(x.Dot) {
+			n.s.fail("sifted", key, "%s leaves %v at %v, which claims %v that it has erased", n.name, idsOf(head), head.Clock, x.Dot)
+		}
+	}
+	for _, x := range head.Siblings {
+		if !has(old, x.Dot) {
+			n.s.fail("sifted", key, "%s leaves %v of %v", n.name, idsOf(head), idsOf(old))
+		}
+	}
+	n.s.count("of an object from before a reaping a part was kept")
+	v.add(n, op.Key, version{n.disk.mem.Applied() + 1, head})
+	return true
 }
 
 // overwrites notes what the writes of a bucket replace in which the last one wins: all

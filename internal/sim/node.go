@@ -310,6 +310,7 @@ func (n *node) vnode(p int) *vnode.Vnode {
 		Partition: partition(p),
 		Actor:     inc.actor,
 		Counter:   inc.counter,
+		Life:      n.life(),
 		HeadCache: n.s.weather.HeadCache,
 	}, n.disk.mem)
 	return n.vnodes[p]

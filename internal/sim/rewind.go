@@ -83,10 +83,6 @@ func remembers(s *membership.State, n *node) bool {
 	return ok && m.Status != membership.StatusLeft && m.ID == n.id
 }
 
-// alone reports whether a node has an older disk, and has not been told by a member. Where there
-// are reapings, it may be about to erase its disk, and what it alone has taken until then.
-func (s *Sim) alone(n *node) bool { return s.weather.Reaps && s.rewound == n }
-
 // madeSafe says that a rewound disk does no harm any more.
 func (s *Sim) madeSafe(n *node) {
 	if s.rewound == n {
@@ -137,7 +133,9 @@ func (t *topology) outOfDate(s *membership.State) bool {
 	if !s.OutOfDate(t.n.name, t.n.life(), t.began) {
 		return false
 	}
-	t.erase = max(t.erase, s.Reaped())
+	if reaped, partook := s.LastReaping(t.n.name); reaped > t.erase {
+		t.erase, t.partook = reaped, partook
+	}
 	t.doubt()
 	return true
 }
@@ -163,7 +161,10 @@ func (t *topology) makeSafe() {
 	if erase := t.erase; erase > 0 && !planted.Is(planted.OutdatedMerged) {
 		t.wipe(func() {
 			n.s.count("a disk from before a reaping was erased")
-			t.erase, t.began = 0, max(t.began, erase)
+			t.began = max(t.began, erase)
+			if t.erase == erase {
+				t.erase, t.partook = 0, 0
+			}
 			t.makeSafe()
 		})
 		return
@@ -212,12 +213,13 @@ func (s *Sim) checkOutdated(n *node) {
 	}) // an engine that broke is about to stop its node
 }
 
-// wipe erases what is on other nodes too. First the vnodes are marked as lacking
-// it, so that they do not answer for it after a crash.
+// wipe erases what is on other nodes too, but for what its vnodes have made since it has taken part
+// in the reaping. First the vnodes are marked as lacking it, so that they do not answer for it
+// after a crash.
 func (t *topology) wipe(done func()) {
 	n := t.n
 	n.wiping = true
-	steps, err := handoff.Erasure(n.disk.mem, n.name, n.state)
+	steps, err := handoff.Erasure(n.disk.mem, n.name, n.state, t.partook)
 	if err != nil {
 		return // the engine broke and the node is about to stop
 	}
@@ -237,17 +239,15 @@ func (t *topology) wipe(done func()) {
 	var take func(handoff.Step)
 	take = func(x handoff.Step) {
 		n.local(x.Partition, n.state.Epoch(), x.Msg, func(m vnode.Message) {
-			switch m := m.(type) {
-			case *vnode.Stored:
+			if w, ok := m.(*vnode.Wiped); ok && w.Kept > 0 {
+				n.s.count("what only an outdated disk had was kept")
+			}
+			next, more, _ := x.Next(m)
+			if !more {
 				closed()
 				return
-			case *vnode.Dropped:
-				if m.Kept == 0 {
-					closed()
-					return
-				}
 			}
-			n.later(time.Millisecond, func() { take(x) })
+			n.later(time.Millisecond, func() { take(next) }) // what was refused is tried again
 		})
 	}
 	for _, x := range steps {

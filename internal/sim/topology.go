@@ -43,6 +43,7 @@ type topology struct {
 	doubted   bool                         // the disk is older than that, and is about to be made safe
 	mended    bool                         // it was made safe
 	erase     uint64                       // the reaping that its data is older than; 0: none
+	partook   uint64                       // the life in which it has taken part in that; 0: in none
 }
 
 // start goes on with the log of the node's disk, or begins one.

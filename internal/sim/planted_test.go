@@ -78,7 +78,7 @@ var budgets = []struct {
 	{planted.ReapChanged, 400, 49, reaping},
 	{planted.GraveKept, 20, 1, nil},
 	{planted.OutdatedMerged, 400, 126, reaping},
-	{planted.WipeTakesOwn, 400, 1, reaping},
+	{planted.WipeTakesOwn, 200, 11, reaping},
 	{planted.LatestByDot, 60, 18, latest},
 	{planted.LatestListsAll, 2000, 1476, strangeLast},
 	{planted.ClockUnguarded, 100, 14, latest},

@@ -48,7 +48,7 @@ var mustHappen = []string{
 	"erase done", "erase doubt", "erase failed", "a delete and an operation did not know of each other",
 
 	// What is deleted goes.
-	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "what only an outdated disk had was kept", "versions from before a mark were refused",
+	"reaped during faults", "reap: ended", "reap: spared", "a disk from before a reaping was erased", "what only an outdated disk had was kept", "crashed in the middle of an erasing", "versions from before a mark were refused",
 }
 
 // reachSeeds is how many seeds are enough for that.

@@ -19,9 +19,14 @@ type image struct {
 	times int // which directory it is of
 }
 
-// backUp takes an image of a node's disk.
+// backUp takes an image of a node's disk. Where tombstones are reaped, most are kept until something
+// was.
 func (s *Sim) backUp() {
-	if n := s.anyNode(); n.running {
+	n := s.anyNode()
+	if s.weather.Reaps && n.image.mem != nil && n.image.times == n.times && !s.images.hit(0.1) {
+		return
+	}
+	if n.running {
 		n.image = image{n.disk.mem.Image(), n.times}
 	}
 }
@@ -37,14 +42,42 @@ func (s *Sim) rewind() {
 	}
 	s.lose(func() bool { return s.rewindable(victim) }, func() {
 		s.count("disk rewound")
-		victim.crash("an image is put in the place of its disk", 500*time.Millisecond)
+		victim.crash("an image is put in the place of its disk", putBackFor)
 		victim.disk.mem, victim.had, victim.shown = victim.image.mem.Image(), victim.shown, 0
 		s.inv.forget(victim)
 		s.blurred()
 		if s.weather.Topology {
 			s.rewound = victim
 		}
+		if s.weather.Reaps {
+			s.seclude(victim)
+		}
 	})
+}
+
+// putBackFor is how long a node is down whose disk is put back.
+const putBackFor = 500 * time.Millisecond
+
+// seclude keeps a node with an older disk from the others for a while, most times, in which clients may write
+// to it. It may crash meanwhile, or when it meets them.
+func (s *Sim) seclude(victim *node) {
+	d := putBackFor
+	if s.images.hit(0.7) {
+		d += s.images.about(time.Second)
+		for _, n := range s.nodes {
+			if n != victim {
+				s.net.cutOff(n, victim, d)
+				s.net.cutOff(victim, n, d)
+			}
+		}
+	}
+	if s.images.hit(0.4) {
+		s.after(putBackFor+s.images.upTo(d), func() {
+			if s.rewound == victim && !s.healed {
+				victim.crash("its disk is an older one", s.images.about(200*time.Millisecond))
+			}
+		})
+	}
 }
 
 func (s *Sim) rewindable(victim *node) bool {
@@ -235,6 +268,14 @@ func (t *topology) wipe(done func()) {
 			}
 			done()
 		}
+	}
+	if n.s.images.hit(0.4) {
+		n.later(n.s.images.upTo(2*n.s.weather.Sync), func() {
+			if n.wiping && !n.s.healed {
+				n.s.count("crashed in the middle of an erasing")
+				n.crash("in the middle of an erasing", n.s.images.about(200*time.Millisecond))
+			}
+		})
 	}
 	var take func(handoff.Step)
 	take = func(x handoff.Step) {

@@ -42,6 +42,7 @@ type invariants struct {
 	marks  map[uint64][]promise               // by transfer, what its receivers are to have
 	rot    map[*node]map[string]object.Vector // by storage key, what an object had seen that has rotted
 	gone   map[kv.Key]object.Vector           // what was reaped, and what that had replaced
+	orphan map[check.ID]bool                  // writes whose replacement was erased with a disk from before a reaping
 }
 
 // lineage is the versions of a key that some vnode has made.
@@ -123,6 +124,7 @@ func (v *invariants) init() {
 	v.marks = make(map[uint64][]promise)
 	v.rot = make(map[*node]map[string]object.Vector)
 	v.gone = make(map[kv.Key]object.Vector)
+	v.orphan = make(map[check.ID]bool)
 }
 
 // forget forgets what a node's engine held: a crash may have taken some of it.
@@ -185,6 +187,11 @@ func (v *invariants) sifted(n *node, key kv.Key, orders []order, op *storage.Op,
 			n.s.fail("sifted", key, "%s leaves %v of %v", n.name, idsOf(head), idsOf(old))
 		}
 	}
+	for _, id := range v.covered(key, head.Clock, false) {
+		if _, found := slices.BinarySearch(idsOf(head), id); !found {
+			v.orphan[id] = true // what has replaced it is erased here, and is wherever that is known
+		}
+	}
 	n.s.count("of an object from before a reaping a part was kept")
 	v.add(n, op.Key, version{n.disk.mem.Applied() + 1, head})
 	return true
@@ -243,7 +250,7 @@ func (v *invariants) honest(n *node, key kv.Key, orders []order, head object.Obj
 	}
 	there := idsOf(head)
 	for _, id := range v.covered(key, head.Clock, false) {
-		if _, found := slices.BinarySearch(there, id); !found {
+		if _, found := slices.BinarySearch(there, id); !found && !v.orphan[id] {
 			n.s.fail("clock", key, "%s makes %v at %v, which claims to contain write %d", n.name, there, head.Clock, id)
 			return
 		}

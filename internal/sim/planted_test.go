@@ -75,7 +75,7 @@ var budgets = []struct {
 	{planted.ReapStrays, 1000, 504, reaping},
 	{planted.ReapWithoutDown, 400, 74, reaping},
 	{planted.ReapUnfenced, 400, 13, reaping},
-	{planted.ReapChanged, 400, 49, reaping},
+	{planted.ReapChanged, 400, 32, reaping},
 	{planted.GraveKept, 20, 1, nil},
 	{planted.OutdatedMerged, 400, 126, reaping},
 	{planted.WipeTakesOwn, 200, 11, reaping},

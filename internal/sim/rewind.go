@@ -124,6 +124,16 @@ func (s *Sim) madeSafe(n *node) {
 	}
 }
 
+// behind is a node whose disk was put back and that has not caught up with what it had; nil: there is none.
+func (s *Sim) behind() *node {
+	for _, n := range s.members() {
+		if n == s.rewound || n.state != nil && n.state.Epoch() < n.had {
+			return n
+		}
+	}
+	return nil
+}
+
 // life is the number of a node's present life.
 func (n *node) life() uint64 { return uint64(n.boot) }
 

@@ -181,6 +181,9 @@ func (t *topology) adopt(s *membership.State) {
 		n.s.count("topology: caught up from far behind")
 	}
 	n.s.number(s.Epoch())
+	if n.state.Epoch() < n.had && s.Epoch() >= n.had {
+		n.s.wiped = n.s.now // until now it has gone by what was long ago
+	}
 	n.state, n.shown = s, s.Epoch()
 	me, ok := s.Member(n.name)
 	if !ok || me.Status == membership.StatusLeft || me.ID != n.id && me.ID != [16]byte{} {

@@ -43,7 +43,7 @@ func (s *Sim) rewind() {
 	s.lose(func() bool { return s.rewindable(victim) }, func() {
 		s.count("disk rewound")
 		victim.crash("an image is put in the place of its disk", putBackFor)
-		victim.disk.mem, victim.had, victim.shown = victim.image.mem.Image(), victim.shown, 0
+		victim.disk.mem, victim.had, victim.shown = victim.image.mem.Image(), max(victim.shown, victim.state.Epoch()), 0
 		s.inv.forget(victim)
 		s.blurred()
 		if s.weather.Topology {

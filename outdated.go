@@ -133,12 +133,16 @@ func (t *topology) wipe(s *membership.State, partook uint64) error {
 	if err != nil {
 		return err
 	}
+	kept := 0
 	for _, x := range steps {
 		for more := true; more; {
 			answered := make(chan vnode.Message, 1)
 			n.vnodes.submit(command{to: x.Partition, msg: x.Msg, epoch: s.Epoch(), reply: func(m vnode.Message) { answered <- m }})
 			select {
 			case m := <-answered:
+				if w, ok := m.(*vnode.Wiped); ok {
+					kept += w.Kept
+				}
 				if x, more, err = x.Next(m); err != nil {
 					return err
 				}
@@ -147,6 +151,7 @@ func (t *topology) wipe(s *membership.State, partook uint64) error {
 			}
 		}
 	}
+	n.log.Warn("what is older than a reaping is erased", "node", n.self, "kept", kept)
 	return n.movers.renew()
 }
 

@@ -86,7 +86,7 @@ var budgets = []struct {
 	{planted.FirstStateOnly, 20, 2, typed},
 	{planted.ContextWritten, 60, 3, typed},
 	{planted.NamesForgotten, 60, 1, typed},
-	{planted.BeginsUnseen, 100, 1, typed},
+	{planted.BeginsUnseen, 100, 42, typed},
 	{planted.DeleteUnseen, 20, 1, typed},
 	{planted.IndexKept, 20, 1, nil},
 	{planted.IndexOneSided, 20, 1, nil},

@@ -197,7 +197,7 @@ type worker struct {
 
 // incarnate makes a vnode.
 func (w *worker) incarnate(p ring.Partition, inc incarnation) *vnode.Vnode {
-	return vnode.New(vnode.Config{Partition: p, Actor: inc.actor, Counter: inc.counter, HeadCache: w.headCache, Treeless: w.host.treeless}, w.node.engine)
+	return vnode.New(vnode.Config{Partition: p, Actor: inc.actor, Counter: inc.counter, Life: w.node.life, HeadCache: w.headCache, Treeless: w.host.treeless}, w.node.engine)
 }
 
 func (w *worker) submit(c command) {

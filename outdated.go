@@ -77,7 +77,7 @@ func (t *topology) outOfDate(s *membership.State, by string) bool {
 	t.mu.Lock()
 	old := s.OutOfDate(t.node.self, t.node.life, t.began)
 	if old {
-		t.erase = max(t.erase, s.Reaped())
+		t.eraseFor(s.LastReaping(t.node.self))
 	}
 	t.mu.Unlock()
 	if old {
@@ -86,13 +86,21 @@ func (t *topology) outOfDate(s *membership.State, by string) bool {
 	return old
 }
 
-// reapedBefore is called when another node knows of a reaping whose mark this one has not
-// shown in this life. It is nil if the data of this node is not older than that.
-func (t *topology) reapedBefore(by string, reaped uint64) error {
+// eraseFor says for which reaping the data is to be erased, and in which life this node has taken part in
+// that; 0: in none. The caller holds mu.
+func (t *topology) eraseFor(reaped, partook uint64) {
+	if reaped > t.erase {
+		t.erase, t.partook = reaped, partook
+	}
+}
+
+// reapedBefore is called when another node knows of a reaping whose mark this one has shown in
+// another life than this, if ever. It is nil if the data of this node is not older than that.
+func (t *topology) reapedBefore(by string, reaped, partook uint64) error {
 	t.mu.Lock()
 	old := t.began < reaped
 	if old {
-		t.erase = max(t.erase, reaped)
+		t.eraseFor(reaped, partook)
 	}
 	t.mu.Unlock()
 	if !old {
@@ -115,34 +123,35 @@ func (t *topology) meetAgain(s *membership.State) {
 	}
 }
 
-// wipe erases what other nodes hold as well, in the vnodes of this one.
-func (t *topology) wipe(s *membership.State) error {
+// wipe erases what other nodes hold as well, in the vnodes of this one, but for what these have
+// made since this node has taken part in the reaping.
+func (t *topology) wipe(s *membership.State, partook uint64) error {
 	n := t.node
 	n.wiping.Store(true)
 	defer n.wiping.Store(false)
-	steps, err := handoff.Erasure(n.engine, n.self, s)
+	steps, err := handoff.Erasure(n.engine, n.self, s, partook)
 	if err != nil {
 		return err
 	}
+	kept := 0
 	for _, x := range steps {
 		for more := true; more; {
 			answered := make(chan vnode.Message, 1)
 			n.vnodes.submit(command{to: x.Partition, msg: x.Msg, epoch: s.Epoch(), reply: func(m vnode.Message) { answered <- m }})
 			select {
 			case m := <-answered:
-				switch m := m.(type) {
-				case *vnode.Stored:
-					more = false
-				case *vnode.Dropped:
-					more = m.Kept > 0
-				default:
-					return errors.New(refusalText(m))
+				if w, ok := m.(*vnode.Wiped); ok {
+					kept += w.Kept
+				}
+				if x, more, err = x.Next(m); err != nil {
+					return err
 				}
 			case <-n.gone:
 				return kv.ErrClosed
 			}
 		}
 	}
+	n.log.Warn("what is older than a reaping is erased", "node", n.self, "kept", kept)
 	return n.movers.renew()
 }
 
@@ -179,17 +188,20 @@ func (t *topology) makeSafe(by string, epoch uint64) {
 		"its vnodes are rebuilt from their replicas, and it takes no part in the topology log until the other voters have given it a new number",
 		"node", n.self, "epoch", s.Epoch(), "had", epoch, "says", by)
 	t.mu.Lock()
-	erase := t.erase
+	erase, partook := t.erase, t.partook
 	t.mu.Unlock()
 	if erase > 0 {
-		if err := t.wipe(s); err != nil {
+		if err := t.wipe(s, partook); err != nil {
 			n.log.Error("what is older than a reaping is not erased yet; this node has no connections before", "node", n.self, "error", err)
 			t.become(trusted) // it is tried again with the next connection
 			return
 		}
 		n.metrics.notes.WithLabelValues("outdated_erased").Inc()
 		t.mu.Lock()
-		t.began, t.erase = max(t.began, erase), 0
+		t.began = max(t.began, erase)
+		if t.erase == erase {
+			t.erase, t.partook = 0, 0
+		}
 		t.mu.Unlock()
 	}
 	batch, lack, err := handoff.Outdated(n.engine, n.self, s, max(1, n.random()))

@@ -3,8 +3,6 @@ package tanodb_test
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -86,40 +84,14 @@ func TestTombstonesAreKept(t *testing.T) {
 // the node was further: what the topology knows of the reaping is enough.
 func TestADiskFromBeforeAReapingIsRebuilt(t *testing.T) {
 	t.Parallel()
-	members := make([]tanodb.Member, 3)
-	for i := range members {
-		members[i] = tanodb.Member{Name: fmt.Sprintf("n%d", i+1), Address: freeAddress(t)}
-	}
-	dirs := make([]string, len(members))
-	cluster := make([]*tanodb.Node, len(members))
-	open := func(i int) {
-		n, err := tanodb.Open(dirs[i], tanodb.Options{Name: members[i].Name, Listen: members[i].Address, Bootstrap: members})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { n.Close() })
-		cluster[i] = n
-	}
-	for i := range members {
-		dirs[i] = t.TempDir()
-		open(i)
-	}
-	tanodb.WaitUp(t, cluster...)
+	cluster, dirs, open := onDisks(t)
 	key := func(i int) kv.Key { return kv.Key{Bucket: "b", Name: fmt.Sprintf("k%d", i)} }
 	for i := range 40 {
 		if _, err := cluster[0].Put(t.Context(), key(i), kv.Value{Data: []byte("x")}, kv.WriteOptions{W: kv.All}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := cluster[2].Close(); err != nil {
-		t.Fatal(err)
-	}
-	backup := t.TempDir()
-	if err := os.CopyFS(backup, os.DirFS(dirs[2])); err != nil {
-		t.Fatal(err)
-	}
-	open(2)
-	tanodb.WaitUp(t, cluster...)
+	backup := backedUp(t, cluster, dirs, open)
 	if err := cluster[0].SetDeletes(t.Context(), "", time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -142,11 +114,8 @@ func TestADiskFromBeforeAReapingIsRebuilt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dirs[2] = filepath.Join(t.TempDir(), "restored")
-	if err := os.CopyFS(dirs[2], os.DirFS(backup)); err != nil {
-		t.Fatal(err)
-	}
-	for i := range members {
+	dirs[2] = restored(t, backup)
+	for i := range cluster {
 		open(i)
 	}
 	tanodb.WaitUp(t, cluster...)

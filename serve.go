@@ -39,9 +39,9 @@ func (s peerSide) Outlived(node string, life uint64) error {
 }
 
 // Reaped implements transport.Handler.
-func (s peerSide) Reaped(node string, reaped uint64) error {
+func (s peerSide) Reaped(node string, reaped, partook uint64) error {
 	<-s.joined
-	return s.topology.reapedBefore(node, reaped)
+	return s.topology.reapedBefore(node, reaped, partook)
 }
 
 // Moved implements transport.Handler. The node itself tells the topology where it is.

@@ -69,10 +69,11 @@ type topology struct {
 
 	renumbered int // how often another number was asked for
 
-	began uint64   // up to which epoch the data is in order, by mu; see membership.BeginLife
-	erase uint64   // the reaping that the data is older than, by mu; 0: none
-	met   uint64   // the latest life later than its own that others have met this node in, by mu; 0: none
-	agree struct { // when Reaped was last proposed, and for which mark
+	began   uint64   // up to which epoch the data is in order, by mu; see membership.BeginLife
+	erase   uint64   // the reaping that the data is older than, by mu; 0: none
+	partook uint64   // the life in which this node has taken part in that, by mu; 0: in none
+	met     uint64   // the latest life later than its own that others have met this node in, by mu; 0: none
+	agree   struct { // when Reaped was last proposed, and for which mark
 		at   time.Time
 		mark uint64
 	}

@@ -167,16 +167,18 @@ func TestWhatIsErased(t *testing.T) {
 		}
 	}
 	kinds := func(s *membership.State) (lacks, wipes int) {
-		steps, err := Erasure(engine, mine.Node, s)
+		steps, err := Erasure(engine, mine.Node, s, 7)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, x := range steps {
-			switch x.Msg.(type) {
+			switch m := x.Msg.(type) {
 			case *vnode.SetLacking:
 				lacks++
 			case *vnode.Wipe:
-				wipes++
+				if wipes++; m.Partook != 7 {
+					t.Errorf("it is erased as if life %d had taken part", m.Partook)
+				}
 			}
 		}
 		return lacks, wipes
@@ -190,5 +192,31 @@ func TestWhatIsErased(t *testing.T) {
 	}
 	if lacks, wipes := kinds(alone); lacks+wipes != 0 {
 		t.Errorf("of a node that has the only copy %d vnodes lack data, %d homes are erased", lacks, wipes)
+	}
+}
+
+// TestAnErasureGoesOnWhereItHasEnded, and what was not carried out is done again.
+func TestAnErasureGoesOnWhereItHasEnded(t *testing.T) {
+	first := Step{3, &vnode.Wipe{Home: 1, Partook: 5, Limit: 10}}
+	for _, c := range []struct {
+		answer vnode.Message
+		next   string // the After of the Wipe that follows; empty: none does
+		failed bool
+	}{
+		{&vnode.Wiped{Last: []byte("a"), More: true}, "a", false},
+		{&vnode.Wiped{Last: []byte("a")}, "", false},
+		{&vnode.Stored{}, "", false},
+		{&vnode.Refusal{Text: "no"}, "", true},
+		{&vnode.Failure{Text: "no"}, "", true},
+		{&vnode.Pong{}, "", true},
+	} {
+		next, more, err := first.Next(c.answer)
+		w := next.Msg.(*vnode.Wipe)
+		if string(w.After) != c.next || more != (c.next != "" || c.failed) || (err != nil) != c.failed || w.Home != 1 || w.Partook != 5 || w.Limit != 10 || next.Partition != 3 {
+			t.Errorf("after %T it goes on with %+v, %v, %v", c.answer, next.Msg, more, err)
+		}
+	}
+	if w := first.Msg.(*vnode.Wipe); w.After != nil {
+		t.Errorf("the step itself is at %q", w.After)
 	}
 }

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -36,14 +37,35 @@ type Step struct {
 	Msg       vnode.Message
 }
 
-// eraseAtOnce is how much of a home one Wipe erases.
+// Next is the step that follows when the vnode has answered; false: the step is done. The error
+// says that it was not carried out, and is to be tried again.
+func (x Step) Next(answer vnode.Message) (Step, bool, error) {
+	switch m := answer.(type) {
+	case *vnode.Stored:
+		return x, false, nil
+	case *vnode.Wiped:
+		if w, ok := x.Msg.(*vnode.Wipe); ok && m.More {
+			next := *w
+			next.After = m.Last
+			return Step{x.Partition, &next}, true, nil
+		}
+		return x, false, nil
+	case *vnode.Refusal:
+		return x, true, errors.New(m.Text)
+	case *vnode.Failure:
+		return x, true, errors.New(m.Text)
+	}
+	return x, true, fmt.Errorf("handoff: vnode %d answers with %T", x.Partition, answer)
+}
+
+// eraseAtOnce is how many objects of a home one Wipe looks at.
 const eraseAtOnce = 4096
 
 // Erasure is what a node is to do, step by step, whose data is older than a reaping: what
-// others hold as well is not to be merged with theirs, but erased, and rebuilt. Of a
-// home that no other node has a place of, nothing is erased. A Wipe that says there
-// is more is to be repeated.
-func Erasure(store storage.Reader, self string, s *membership.State) ([]Step, error) {
+// others hold as well is not to be merged with theirs, but erased, and rebuilt. Partook is the life
+// in which it has taken part in that; what it has made itself in later ones stays. Of a home that no
+// other node has a place of, nothing is erased. See Step.Next.
+func Erasure(store storage.Reader, self string, s *membership.State, partook uint64) ([]Step, error) {
 	held, err := vnode.Held(store)
 	if err != nil {
 		return nil, err
@@ -57,7 +79,7 @@ func Erasure(store storage.Reader, self string, s *membership.State) ([]Step, er
 		var wipes []Step
 		for _, home := range found.Homes {
 			if int(home) >= s.Ring().Size() || slices.ContainsFunc(s.Ring().Primaries(home, s.Replicas()), func(r ring.Replica) bool { return r.Node != self }) {
-				wipes = append(wipes, Step{p, &vnode.Wipe{Home: home, Limit: eraseAtOnce}})
+				wipes = append(wipes, Step{p, &vnode.Wipe{Home: home, Partook: partook, Limit: eraseAtOnce}})
 			}
 		}
 		if len(wipes) > 0 && (s.Ring().Owner(p) == self || s.Next().Owner(p) == self) {

@@ -68,4 +68,5 @@ const (
 	IndexOneSided     Bug = "index-one-sided"     // vnode: index entries change with what a vnode makes, and not with what it is sent
 	BucketsDead       Bug = "buckets-dead"        // vnode: a bucket is listed that holds nothing but tombstones
 	OutdatedMerged    Bug = "outdated-merged"     // handoff: a disk from before a reaping is repaired, and not erased first
+	WipeTakesOwn      Bug = "wipe-takes-own"      // vnode: a disk from before a reaping is erased with what only it has taken since
 )

@@ -446,7 +446,7 @@ func (v *invariants) acknowledged(s *Sim, k kv.Key, a acked) {
 	}
 	if s.weather.Topology {
 		have := min(a.need, v.copies(s, s.primaries(k), k, dot))
-		if !a.sloppy && a.start > s.wiped && s.rewound == nil && have < a.need { // a rewound node goes by owners of long ago, until it is told
+		if !a.sloppy && a.start > s.wiped && s.behind() == nil && have < a.need { // a rewound node goes by owners of long ago, until it is told
 			s.fail("copies", k, "write %d is reported as done by %d replicas; the owners of epoch %d, %v, have %d copies",
 				a.id, a.need, s.newest.Epoch(), s.primaries(k), have)
 			return

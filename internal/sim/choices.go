@@ -25,6 +25,10 @@ func (s *Sim) overlap() bool {
 func (c *client) readOptions() (o kv.ReadOptions, plain bool) {
 	w := &c.s.weather
 	o = kv.ReadOptions{Timeout: w.Timeout, SloppyQuorum: c.sloppy()}
+	if c.lonely() {
+		o.R = kv.One
+		return o, false
+	}
 	if c.plain() {
 		o.R = kv.Quorum(w.R)
 		return o, true
@@ -49,6 +53,10 @@ func (c *client) readOptions() (o kv.ReadOptions, plain bool) {
 func (c *client) writeOptions() (o kv.WriteOptions, plain bool) {
 	w := &c.s.weather
 	o = kv.WriteOptions{Timeout: w.Timeout, ReturnBody: c.rnd.hit(0.2), SloppyQuorum: c.sloppy()}
+	if c.lonely() {
+		o.W = kv.One
+		return o, false
+	}
 	if c.plain() {
 		o.R, o.W = kv.Quorum(w.R), kv.Quorum(w.W)
 		return o, true
@@ -62,6 +70,11 @@ func (c *client) writeOptions() (o kv.WriteOptions, plain bool) {
 	o.NodeConfirms = c.maybe(min(2, w.Replicas))
 	o.Linger = c.linger()
 	return o, false
+}
+
+// lonely draws whether a client of a node whose disk was put back asks for what that can do by itself.
+func (c *client) lonely() bool {
+	return c.s.weather.Reaps && c.s.rewound == c.at && c.rnd.hit(0.5)
 }
 
 // sloppy draws whether others may stand in.

@@ -70,7 +70,7 @@ func (c *client) act() {
 	if c.rnd.hit(w.Roam) {
 		c.roam()
 	}
-	if n := c.at; c.s.paused || c.s.alone(n) || !n.running || n.closing || c.s.now < n.frozen || !c.s.isMember(n) {
+	if n := c.at; c.s.paused || !n.running || n.closing || c.s.now < n.frozen || !c.s.isMember(n) {
 		c.roam()
 		c.think()
 		return

@@ -150,7 +150,7 @@ func (c *dataClient) think() {
 // able reports whether the client's node takes operations.
 func (c *dataClient) able() bool {
 	n := c.at
-	return !c.s.paused && !c.s.alone(n) && n.running && !n.closing && c.s.now >= n.frozen && c.s.isMember(n)
+	return !c.s.paused && n.running && !n.closing && c.s.now >= n.frozen && c.s.isMember(n)
 }
 
 // act begins an operation.

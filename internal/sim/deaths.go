@@ -75,7 +75,7 @@ func (s *Sim) wipe() {
 	s.lose(spared, func() {
 		s.count("node dead")
 		s.dead = victim
-		victim.gone = true
+		victim.gone, victim.died = true, s.newest.Epoch()
 		victim.silent = victim.rnd.hit(0.5)
 		s.happening(s.now, victim.name, "is dead for ever")
 		victim.stop()

@@ -42,6 +42,7 @@ type invariants struct {
 	marks  map[uint64][]promise               // by transfer, what its receivers are to have
 	rot    map[*node]map[string]object.Vector // by storage key, what an object had seen that has rotted
 	gone   map[kv.Key]object.Vector           // what was reaped, and what that had replaced
+	orphan map[check.ID]bool                  // writes whose replacement was erased with a disk from before a reaping
 }
 
 // lineage is the versions of a key that some vnode has made.
@@ -130,6 +131,7 @@ func (v *invariants) init() {
 	v.marks = make(map[uint64][]promise)
 	v.rot = make(map[*node]map[string]object.Vector)
 	v.gone = make(map[kv.Key]object.Vector)
+	v.orphan = make(map[check.ID]bool)
 }
 
 // forget forgets what a node's engine held: a crash may have taken some of it.
@@ -157,6 +159,9 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 				n.s.fail("encoding", key, "%s writes an object that does not decode: %v", n.name, err)
 				return
 			}
+			if v.sifted(n, key, orders, op, head) {
+				continue
+			}
 			v.rotted(n, p, key, op, head, b)
 			v.overwrites(n, key, orders, head)
 			v.write(n, key, op, head)
@@ -164,6 +169,39 @@ func (v *invariants) batch(n *node, orders []order, b *storage.Batch) {
 			v.hasty(n, key, orders, op, head, func() []byte { return n.before(b, i) })
 		}
 	}
+}
+
+// sifted checks what a vnode leaves of an object that is older than a reaping, and reports whether it
+// does: some of the siblings, and a clock that claims nothing of the others.
+func (v *invariants) sifted(n *node, key kv.Key, orders []order, op *storage.Op, head object.Object) bool {
+	if !slices.ContainsFunc(orders, func(o order) bool { _, ok := o.msg.(*vnode.Wipe); return ok }) {
+		return false
+	}
+	old := v.latest(n, op.Key).head
+	if !old.Clock.Descends(head.Clock) {
+		n.s.fail("sifted", key, "%s leaves %v of %v, which claims more", n.name, head.Clock, old.Clock)
+	}
+	has := func(o object.Object, dot object.Dot) bool {
+		return slices.ContainsFunc(o.Siblings, func(x object.Sibling) bool { return x.Dot == dot })
+	}
+	for _, x := range old.Siblings {
+		if !has(head, x.Dot) && head.Clock.Covers(x.Dot) {
+			n.s.fail("sifted", key, "%s leaves %v at %v, which claims %v that it has erased", n.name, idsOf(head), head.Clock, x.Dot)
+		}
+	}
+	for _, x := range head.Siblings {
+		if !has(old, x.Dot) {
+			n.s.fail("sifted", key, "%s leaves %v of %v", n.name, idsOf(head), idsOf(old))
+		}
+	}
+	for _, id := range v.covered(key, head.Clock, false) {
+		if _, found := slices.BinarySearch(idsOf(head), id); !found {
+			v.orphan[id] = true // what has replaced it is erased here, and is wherever that is known
+		}
+	}
+	n.s.count("of an object from before a reaping a part was kept")
+	v.add(n, op.Key, version{n.disk.mem.Applied() + 1, head})
+	return true
 }
 
 // overwrites notes what the writes of a bucket replace in which the last one wins: all
@@ -219,7 +257,7 @@ func (v *invariants) honest(n *node, key kv.Key, orders []order, head object.Obj
 	}
 	there := idsOf(head)
 	for _, id := range v.covered(key, head.Clock, false) {
-		if _, found := slices.BinarySearch(there, id); !found {
+		if _, found := slices.BinarySearch(there, id); !found && !v.orphan[id] {
 			n.s.fail("clock", key, "%s makes %v at %v, which claims to contain write %d", n.name, there, head.Clock, id)
 			return
 		}

@@ -35,6 +35,7 @@ type node struct {
 	times   int               // how often it was given a new one
 	begin   *membership.State // what it was told of the cluster when it was set up; nil: it is not of it
 	gone    bool              // it has left the cluster, or died for ever
+	died    uint64            // the newest epoch of all when it did
 	claimed bool              // it is to join, and waits until it is known
 	state   *membership.State // the newest topology that it knows
 	shown   uint64            // the newest epoch that it has ever had
@@ -310,6 +311,7 @@ func (n *node) vnode(p int) *vnode.Vnode {
 		Partition: partition(p),
 		Actor:     inc.actor,
 		Counter:   inc.counter,
+		Life:      n.life(),
 		HeadCache: n.s.weather.HeadCache,
 	}, n.disk.mem)
 	return n.vnodes[p]

@@ -216,6 +216,9 @@ func (v *invariants) bury(s *Sim, key kv.Key, tomb object.Object) {
 func (v *invariants) left(s *Sim, home ring.Partition, key kv.Key, tomb object.Object) string {
 	for _, r := range s.newest.Ring().Primaries(home, s.newest.Replicas()) {
 		holder, data := s.byName[r.Node], vnode.DataKey(r.Partition, home, key)
+		if holder.gone && holder.died >= s.newest.Fence() || s.willErase(holder) {
+			continue // it has died since it has shown the mark, and never comes back, or its disk was put back
+		}
 		has := v.durable(holder, data)
 		if lacking, err := vnode.Lacking(holder.disk.mem, r.Partition); lacking && err == nil && len(has.Clock) == 0 {
 			continue // it has lost what it has vouched for, and takes nothing that is from before the mark

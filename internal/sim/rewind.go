@@ -19,9 +19,14 @@ type image struct {
 	times int // which directory it is of
 }
 
-// backUp takes an image of a node's disk.
+// backUp takes an image of a node's disk. Where tombstones are reaped, most are kept until something
+// was.
 func (s *Sim) backUp() {
-	if n := s.anyNode(); n.running {
+	n := s.anyNode()
+	if s.weather.Reaps && n.image.mem != nil && n.image.times == n.times && !s.images.hit(0.1) {
+		return
+	}
+	if n.running {
 		n.image = image{n.disk.mem.Image(), n.times}
 	}
 }
@@ -37,14 +42,42 @@ func (s *Sim) rewind() {
 	}
 	s.lose(func() bool { return s.rewindable(victim) }, func() {
 		s.count("disk rewound")
-		victim.crash("an image is put in the place of its disk", 500*time.Millisecond)
-		victim.disk.mem, victim.had, victim.shown = victim.image.mem.Image(), victim.shown, 0
+		victim.crash("an image is put in the place of its disk", putBackFor)
+		victim.disk.mem, victim.had, victim.shown = victim.image.mem.Image(), max(victim.shown, victim.state.Epoch()), 0
 		s.inv.forget(victim)
 		s.blurred()
 		if s.weather.Topology {
 			s.rewound = victim
 		}
+		if s.weather.Reaps {
+			s.seclude(victim)
+		}
 	})
+}
+
+// putBackFor is how long a node is down whose disk is put back.
+const putBackFor = 500 * time.Millisecond
+
+// seclude keeps a node with an older disk from the others for a while, most times, in which clients may write
+// to it. It may crash meanwhile, or when it meets them.
+func (s *Sim) seclude(victim *node) {
+	d := putBackFor
+	if s.images.hit(0.7) {
+		d += s.images.about(time.Second)
+		for _, n := range s.nodes {
+			if n != victim {
+				s.net.cutOff(n, victim, d)
+				s.net.cutOff(victim, n, d)
+			}
+		}
+	}
+	if s.images.hit(0.4) {
+		s.after(putBackFor+s.images.upTo(d), func() {
+			if s.rewound == victim && !s.healed {
+				victim.crash("its disk is an older one", s.images.about(200*time.Millisecond))
+			}
+		})
+	}
 }
 
 func (s *Sim) rewindable(victim *node) bool {
@@ -83,16 +116,22 @@ func remembers(s *membership.State, n *node) bool {
 	return ok && m.Status != membership.StatusLeft && m.ID == n.id
 }
 
-// alone reports whether a node has an older disk, and has not been told by a member. Where there
-// are reapings, it may be about to erase its disk, and what it alone has taken until then.
-func (s *Sim) alone(n *node) bool { return s.weather.Reaps && s.rewound == n }
-
 // madeSafe says that a rewound disk does no harm any more.
 func (s *Sim) madeSafe(n *node) {
 	if s.rewound == n {
 		s.rewound = nil
 		s.wiped = s.now // until now it has gone by what was long ago
 	}
+}
+
+// behind is a node whose disk was put back and that has not caught up with what it had; nil: there is none.
+func (s *Sim) behind() *node {
+	for _, n := range s.members() {
+		if n == s.rewound || n.state != nil && n.state.Epoch() < n.had {
+			return n
+		}
+	}
+	return nil
 }
 
 // life is the number of a node's present life.
@@ -137,7 +176,9 @@ func (t *topology) outOfDate(s *membership.State) bool {
 	if !s.OutOfDate(t.n.name, t.n.life(), t.began) {
 		return false
 	}
-	t.erase = max(t.erase, s.Reaped())
+	if reaped, partook := s.LastReaping(t.n.name); reaped > t.erase {
+		t.erase, t.partook = reaped, partook
+	}
 	t.doubt()
 	return true
 }
@@ -163,7 +204,10 @@ func (t *topology) makeSafe() {
 	if erase := t.erase; erase > 0 && !planted.Is(planted.OutdatedMerged) {
 		t.wipe(func() {
 			n.s.count("a disk from before a reaping was erased")
-			t.erase, t.began = 0, max(t.began, erase)
+			t.began = max(t.began, erase)
+			if t.erase == erase {
+				t.erase, t.partook = 0, 0
+			}
 			t.makeSafe()
 		})
 		return
@@ -212,12 +256,13 @@ func (s *Sim) checkOutdated(n *node) {
 	}) // an engine that broke is about to stop its node
 }
 
-// wipe erases what is on other nodes too. First the vnodes are marked as lacking
-// it, so that they do not answer for it after a crash.
+// wipe erases what is on other nodes too, but for what its vnodes have made since it has taken part
+// in the reaping. First the vnodes are marked as lacking it, so that they do not answer for it
+// after a crash.
 func (t *topology) wipe(done func()) {
 	n := t.n
 	n.wiping = true
-	steps, err := handoff.Erasure(n.disk.mem, n.name, n.state)
+	steps, err := handoff.Erasure(n.disk.mem, n.name, n.state, t.partook)
 	if err != nil {
 		return // the engine broke and the node is about to stop
 	}
@@ -234,20 +279,26 @@ func (t *topology) wipe(done func()) {
 			done()
 		}
 	}
+	if n.s.images.hit(0.4) {
+		n.later(n.s.images.upTo(2*n.s.weather.Sync), func() {
+			if n.wiping && !n.s.healed {
+				n.s.count("crashed in the middle of an erasing")
+				n.crash("in the middle of an erasing", n.s.images.about(200*time.Millisecond))
+			}
+		})
+	}
 	var take func(handoff.Step)
 	take = func(x handoff.Step) {
 		n.local(x.Partition, n.state.Epoch(), x.Msg, func(m vnode.Message) {
-			switch m := m.(type) {
-			case *vnode.Stored:
+			if w, ok := m.(*vnode.Wiped); ok && w.Kept > 0 {
+				n.s.count("what only an outdated disk had was kept")
+			}
+			next, more, _ := x.Next(m)
+			if !more {
 				closed()
 				return
-			case *vnode.Dropped:
-				if m.Kept == 0 {
-					closed()
-					return
-				}
 			}
-			n.later(time.Millisecond, func() { take(x) })
+			n.later(time.Millisecond, func() { take(next) }) // what was refused is tried again
 		})
 	}
 	for _, x := range steps {

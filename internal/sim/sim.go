@@ -80,6 +80,7 @@ type Sim struct {
 	reading   []int // the operations that are deletes without a context
 
 	chaos   chance   // of the faults
+	images  chance   // of what befalls those whose disks were put back
 	healed  bool     // the faults are over
 	live    bool     // every operation must succeed now
 	paused  bool     // clients wait
@@ -113,6 +114,7 @@ func newSim(w Weather, o Options) *Sim {
 		weather: w,
 		byName:  make(map[string]*node),
 		chaos:   newChance(w.Seed, "chaos"),
+		images:  newChance(w.Seed, "put back"),
 		counts:  make(map[string]int),
 		shown:   make(map[string]bool),
 		homes:   make(map[kv.Key]ring.Partition),

@@ -43,6 +43,7 @@ type topology struct {
 	doubted   bool                         // the disk is older than that, and is about to be made safe
 	mended    bool                         // it was made safe
 	erase     uint64                       // the reaping that its data is older than; 0: none
+	partook   uint64                       // the life in which it has taken part in that; 0: in none
 }
 
 // start goes on with the log of the node's disk, or begins one.
@@ -180,6 +181,9 @@ func (t *topology) adopt(s *membership.State) {
 		n.s.count("topology: caught up from far behind")
 	}
 	n.s.number(s.Epoch())
+	if n.state.Epoch() < n.had && s.Epoch() >= n.had {
+		n.s.wiped = n.s.now // until now it has gone by what was long ago
+	}
 	n.state, n.shown = s, s.Epoch()
 	me, ok := s.Member(n.name)
 	if !ok || me.Status == membership.StatusLeft || me.ID != n.id && me.ID != [16]byte{} {

@@ -285,7 +285,7 @@ func (m *Mesh) outdated(theirs hello) string {
 	}
 	lives := membership.Lives{Now: theirs.met, Since: theirs.since, Before: theirs.before}
 	if theirs.reaped > 0 && theirs.reapedIn != m.life {
-		if err := m.cfg.Handler.Reaped(theirs.from, theirs.reaped); err != nil {
+		if err := m.cfg.Handler.Reaped(theirs.from, theirs.reaped, theirs.reapedIn); err != nil {
 			return fmt.Sprintf("knows of a reaping that this node has not shown: %v", err)
 		}
 	}

@@ -147,6 +147,7 @@ type recorder struct {
 	restarted []string // nodes that have begun another life
 
 	reaped   uint64 // the last reaping that another node has told of
+	partook  uint64 // and the life in which this one is said to have taken part
 	outdated uint64 // the newest epoch that another node has heard of this one
 	outlived uint64 // the life in which another node has met this one
 	objects  error  // what Outdated answers
@@ -178,10 +179,10 @@ func (r *recorder) Restarted(node string) {
 	r.news()
 }
 
-func (r *recorder) Reaped(_ string, reaped uint64) error {
+func (r *recorder) Reaped(_ string, reaped, partook uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.reaped = reaped
+	r.reaped, r.partook = reaped, partook
 	return r.objects
 }
 

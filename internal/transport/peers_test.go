@@ -386,6 +386,33 @@ func TestNodeBeginsAnEarlierLife(t *testing.T) {
 	})
 }
 
+// A node that begins another life than the one in which it has taken part in a reaping is told which
+// that was, and has no connection until it says that its data is in order.
+func TestNodeIsToldOfAReaping(t *testing.T) {
+	both(t, func(t *testing.T, j joiner) {
+		ra := newRecorder(silent)
+		member(t, j, "n1", Config{Timing: quick, Handler: ra, Reaped: func(string) (uint64, uint64) { return 9, 4 }})
+		rb := newRecorder(silent)
+		rb.objects = errors.New("the disk is old")
+		b := member(t, j, "n2", Config{Timing: quick, Handler: rb, Life: 4})
+		rb.await(t, "n2 hears n1", func() bool { return rb.heard["n1"] > 0 })
+		b.Close()
+		if rb.reaped != 0 {
+			t.Errorf("in the life that took part, n2 is told of %d", rb.reaped)
+		}
+
+		rb = newRecorder(silent)
+		rb.objects = errors.New("the disk is old")
+		member(t, j, "n2", Config{Timing: quick, Handler: rb, Life: 6})
+		rb.refusedWith(t, "n1", "node n1 knows of a reaping that this node has not shown: the disk is old")
+		rb.mu.Lock()
+		defer rb.mu.Unlock()
+		if rb.reaped != 9 || rb.partook != 4 || rb.heard["n1"] > 0 {
+			t.Errorf("n2 is told of %d, in which it took part in life %d", rb.reaped, rb.partook)
+		}
+	})
+}
+
 // A request carries the epoch by which its node was chosen, and its answer the
 // one of the node that answers.
 func TestEpochsOfRequests(t *testing.T) {

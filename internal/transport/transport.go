@@ -120,9 +120,9 @@ type Handler interface {
 	Outlived(node string, life uint64) error
 
 	// Reaped says that the node knows of a reaping whose mark this node has not shown in
-	// this life. If its data is older than that, there is no connection as long as
-	// the answer is an error.
-	Reaped(node string, reaped uint64) error
+	// this life, but in the one that it partook in; 0: in none. If its data is older than that,
+	// there is no connection as long as the answer is an error.
+	Reaped(node string, reaped, partook uint64) error
 
 	// Moved says that the node has connected from another address than the one
 	// that is known of it, and where it says that it is reached. This node dials

@@ -7,7 +7,6 @@ import (
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/planted"
 	"github.com/tanodb/tanodb/internal/ring"
-	"github.com/tanodb/tanodb/kv"
 	"github.com/tanodb/tanodb/storage"
 )
 
@@ -128,32 +127,8 @@ func (t *turn) lacks() (bool, error) {
 
 // reap removes dead objects.
 func (t *turn) reap(i int, m *Reap) {
+	t.partakes()
 	d, _ := t.discard(m.Home, m.Items, planted.ReapChanged)
-	t.out.Durable = append(t.out.Durable, Answer{i, d})
-}
-
-// wipe erases a part of a home. The vnode has forgotten something then.
-func (t *turn) wipe(i int, m *Wipe) {
-	d := &Dropped{}
-	for _, kind := range []byte{kindObject, kindSum, kindEntry, kindGrave, kindIndex} {
-		from := homeStart(t.partition, m.Home)
-		from[0] = kind
-		err := t.store.Scan(from, prefixEnd(from), func(key, _ []byte) bool {
-			if d.Gone >= m.Limit {
-				d.Kept = 1
-				return false
-			}
-			d.Gone++
-			t.batch.Delete(append([]byte(nil), key...))
-			return true
-		})
-		if err != nil && !isCorrupt(err) {
-			t.out.Durable = append(t.out.Durable, Answer{i, &Failure{Code: CodeStorage, Text: err.Error()}})
-			return
-		}
-	}
-	t.heads = headCache{limit: t.heads.limit}
-	t.forgot(kv.Key{}, "what it held is older than what was reaped, and is erased")
 	t.out.Durable = append(t.out.Durable, Answer{i, d})
 }
 

@@ -146,7 +146,7 @@ func (w *writer) command(i int) vnode.Message {
 	case kind == "reap" && here != nil:
 		return &vnode.Reap{Home: 1, Items: []vnode.Item{{Key: k, Hash: vnode.HashOf(here)}}}
 	case kind == "wipe":
-		return &vnode.Wipe{Home: 1, Limit: 1_000}
+		return &vnode.Wipe{Home: 1, Partook: rapid.Uint64Range(0, 2).Draw(w.T, "partook"), Limit: 1_000}
 	}
 	return &vnode.Sweep{Before: 600, Limit: 10}
 }
@@ -155,7 +155,7 @@ func newWriter(t *rapid.T) *writer {
 	w := &writer{T: t}
 	for i := range w.vnodes {
 		w.engines[i] = storage.NewMemory()
-		w.vnodes[i] = vnode.New(vnode.Config{Partition: 3, Actor: object.Actor{byte(i + 1)}, HeadCache: 600}, w.engines[i])
+		w.vnodes[i] = vnode.New(vnode.Config{Partition: 3, Actor: object.Actor{byte(i + 1)}, Life: 2, HeadCache: 600}, w.engines[i])
 	}
 	return w
 }

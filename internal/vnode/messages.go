@@ -150,11 +150,14 @@ type (
 	}
 
 	// Wipe asks the vnode to erase what it holds of a home, since it may be older than
-	// what others have forgotten: the next so many objects. It stays on its node.
-	// Dropped answers, when that is durable; Kept is 1 if there is more.
+	// what others have reaped: the next so many objects, from the first after After
+	// on. What it has made itself in a life after the one in which its node has taken part
+	// in that stays. It stays on its node. Wiped answers, when that is durable.
 	Wipe struct {
-		Home  ring.Partition
-		Limit int
+		Home    ring.Partition
+		Partook uint64 // that life; 0: none, and nothing stays
+		After   []byte // a Wiped's Last; empty: from the start
+		Limit   int    // objects
 	}
 
 	// Fill merges a page of a Pull into the vnode and, in the same batch, keeps how
@@ -350,6 +353,13 @@ type (
 		Gone, Kept int
 	}
 
+	// Wiped says how many objects were erased, and of how many something stays.
+	Wiped struct {
+		Gone, Kept int
+		Last       []byte // where the page ends: the After of the next Wipe
+		More       bool   // there may be more behind it
+	}
+
 	// Swept says how many values have given their bytes back, and whether there may
 	// be more to look at.
 	Swept struct {
@@ -486,6 +496,7 @@ func (*Pong) Message()         {}
 func (*Pulled) Message()       {}
 func (*Delivered) Message()    {}
 func (*Dropped) Message()      {}
+func (*Wiped) Message()        {}
 func (*Swept) Message()        {}
 func (*Summed) Message()       {}
 func (*Versioned) Message()    {}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"github.com/tanodb/tanodb/internal/object"
 	"github.com/tanodb/tanodb/internal/planted"
@@ -164,15 +163,7 @@ func (t *turn) letGo(dk []byte) {
 		t.note(NoteUnread, k, err.Error())
 		return // the next look finds it again
 	}
-	version, err := t.version(dk)
-	if err != nil {
-		t.note(NoteTree, k, fmt.Sprintf("what the tree says of it cannot be read, so a sum is wrong from now on: %v", err))
-	}
-	t.batch.Delete(dk)
-	t.unbury(dk)
-	t.plant(dk, version, 0)
-	t.remember(dk, nil)
-	t.heads.put(dk, stored{})
+	t.strike(dk)
 }
 
 // discard erases the objects that are still of the versions given, and tells the last of

@@ -27,6 +27,13 @@ func TestPlantedBugsOfHandoff(t *testing.T) {
 			a, _ := b.vnode.Incarnation()
 			return a == (object.Actor{1})
 		},
+		planted.WipeTakesOwn: func() bool {
+			b := newBench(t, 1)
+			b.begin(6, 1)
+			b.handle(coordinate("x", nil, 1))
+			b.wipe(5, 10)
+			return b.bytes() == nil
+		},
 		planted.LackingAnswers: func() bool { return vnode.Lacks(3, &vnode.Fetch{}) == nil },
 	} {
 		planted.Plant("")

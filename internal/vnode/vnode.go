@@ -40,6 +40,9 @@ type Config struct {
 	Actor   object.Actor
 	Counter uint64
 
+	// Life is the number of the node's present life, which is higher than those before.
+	Life uint64
+
 	// HeadCache is how many bytes of object heads are kept in memory, so that
 	// a write seldom reads the disk. 0: none.
 	HeadCache int
@@ -60,6 +63,8 @@ type Vnode struct {
 	actor   object.Actor
 	stamp   object.Stamp // the latest that this vnode gave out
 
+	life     uint64
+	partaken bool // it keeps no actor of an earlier life: see own.go
 	treeless bool
 }
 
@@ -72,6 +77,7 @@ func New(c Config, store storage.Reader) *Vnode {
 		heads:     headCache{limit: c.HeadCache},
 		actor:     c.Actor,
 		counter:   c.Counter,
+		life:      c.Life,
 		treeless:  c.Treeless,
 	}
 }
@@ -271,7 +277,9 @@ func (t *turn) warn(k kv.Key, p *kv.Props, siblings, size int) {
 
 // sibling mints the dot of a new version.
 func (t *turn) sibling(m *Coordinate, head object.Object) object.Sibling {
-	t.counter++
+	if t.counter++; t.counter == 1 {
+		t.begins()
+	}
 	for _, s := range head.Siblings {
 		t.stamp = max(t.stamp, s.Stamp)
 	}

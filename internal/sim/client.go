@@ -337,10 +337,21 @@ func (s *Sim) inTurn(k kv.Key, op *check.Op, replies []kv.Reply, o kv.WriteOptio
 	}
 }
 
+// listTimeout is how long a page may take. Where each must succeed it has the time for as many
+// rounds as there are for the largest ring: homes are asked for one after the other, more each time.
+func (c *client) listTimeout() time.Duration {
+	const rounds = 9
+	w := &c.s.weather
+	if !c.s.live {
+		return w.Timeout
+	}
+	return max(w.Timeout, rounds*2*(w.Delay+w.Jitter))
+}
+
 // list reads all pages of a bucket, as one operation.
 func (c *client) list() {
 	b := kv.Bucket{Name: buckets[c.rnd.IntN(len(buckets))]}
-	o := kv.ListOptions{Limit: pick(c.rnd, 1, 5, 50, 0), Timeout: c.s.weather.Timeout}
+	o := kv.ListOptions{Limit: pick(c.rnd, 1, 5, 50, 0), Timeout: c.listTimeout()}
 	i := c.begin(check.Op{Kind: check.List, Key: b.Name + "/", Spread: c.s.weather.Calm || c.s.live}, o.Timeout)
 	c.page(i, c.at, b, o)
 }

@@ -36,7 +36,6 @@ const (
 	night     = 2 * time.Hour // passes by the wall clocks between two chapters: what was deleted or expires is due
 	elsewhere = 0.02          // share of the operations on any key of all
 	keptPages = 64            // of the newest topologies that are kept whole
-	busyTimes = 4             // the clients of a life from busyFrom on think so much less, and mostly there are fewer
 )
 
 // over is the number of an operation of a chapter that was judged.
@@ -124,9 +123,7 @@ func drawLife(seed uint64) Weather {
 	w.Spares = min(3, mostNodes-w.Nodes)
 	w.drawQuorums(c)
 	if seed >= busyFrom {
-		c := newChance(seed, "busy")
-		w.Bare = c.hit(0.5)
-		w.Clients = c.between(4, w.Clients)
+		w.Bare = newChance(seed, "busy").hit(0.5)
 	}
 	if c.hit(0.5) {
 		w.RotEvery = time.Second
@@ -180,9 +177,6 @@ func (w *Weather) chapter(number int) (Weather, window) {
 	}
 	x.Unread = x.Unread && w.MendEvery > 0
 	x.Think = time.Duration(w.Clients) * pick(c, 500*time.Microsecond, time.Millisecond, 2*time.Millisecond)
-	if w.Seed >= busyFrom {
-		x.Think /= busyTimes
-	}
 
 	x.Seed, x.Nodes, x.Partitions, x.Replicas, x.HeadCache = w.Seed, w.Nodes, w.Partitions, w.Replicas, w.HeadCache
 	x.Clients, x.Keys, x.ValueSize, x.Bare, x.Skew = w.Clients, w.Keys, w.ValueSize, w.Bare, w.Skew

@@ -215,6 +215,32 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(append(b, '\n'))
 }
 
+// writePiece writes a piece of a listing, in a chunk of its own and with nothing after it, as Riak
+// does: there are clients that look for the end of a document only where a chunk ends. It breaks
+// off the connection where that cannot be done.
+func writePiece(w http.ResponseWriter, v any) {
+	b, err := json.Marshal(v)
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	if err != nil || http.NewResponseController(w).Flush() != nil {
+		panic(http.ErrAbortHandler) // the way to break off a connection
+	}
+}
+
+// breakOff ends a listing of which pieces are out with its error, and breaks off the connection.
+func breakOff(w http.ResponseWriter, err error) {
+	writePiece(w, map[string]string{"error": err.Error()})
+	panic(http.ErrAbortHandler)
+}
+
+// writeNoContent answers that all is done. There is a type to it, though nothing is of that type:
+// Riak tells it of every answer, and there are clients that count on it.
+func writeNoContent(w http.ResponseWriter, media []string) {
+	w.Header()["Content-Type"] = media
+	w.WriteHeader(http.StatusNoContent)
+}
+
 var (
 	textPlain       = []string{"text/plain"}
 	applicationJSON = []string{"application/json"}

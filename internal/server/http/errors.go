@@ -211,8 +211,15 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		return
 	}
 	w.Header()["Content-Type"] = applicationJSON
+	writeWhole(w, status, append(b, '\n'))
+}
+
+// writeWhole writes an answer that is not in pieces, and tells its length: there are clients that
+// take one without, which comes in chunks, for pieces.
+func writeWhole(w http.ResponseWriter, status int, body []byte) {
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n'))
+	_, _ = w.Write(body) // a client that is gone is nobody's fault
 }
 
 // writePiece writes a piece of a listing, in a chunk of its own and with nothing after it, as Riak

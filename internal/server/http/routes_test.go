@@ -2,6 +2,9 @@ package httpd
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -327,6 +330,44 @@ func TestListAll(t *testing.T) {
 	f.fail = &kv.QuorumError{Op: "keys", Need: "R", Want: 1, Got: 0}
 	c.body(c.want(503, "GET", "/buckets/b/keys?keys=true", ""), "R-value unsatisfied: 0/1\n")
 	c.want(503, "GET", "/buckets/b/keys?keys=stream", "")
+}
+
+// TestWholeAnswersTellTheirLength shows that a long answer that is not in pieces does not come in
+// chunks: there are clients that take that for pieces.
+func TestWholeAnswersTellTheirLength(t *testing.T) {
+	const siblings = "/buckets/siblings/keys/k"
+	c := realClient(t)
+	c.want(204, "PUT", "/buckets/siblings/props", `{"props":{"allow_mult":true}}`, asJSON)
+	long := strings.Repeat("x", 64<<10)
+	c.want(204, "PUT", siblings, long, plain)
+	c.want(204, "PUT", siblings, long, plain)
+	for i := range 64 {
+		c.want(204, "PUT", fmt.Sprintf("/buckets/b/keys/%0512d", i), "1", plain, "X-Riak-Index-n_int: 1")
+	}
+	s := httptest.NewServer(c.handler)
+	defer s.Close()
+	for _, tc := range []struct{ method, path, accept, body string }{
+		{"GET", "/buckets/b/keys?keys=true", "", ""},
+		{"GET", "/buckets/b/index/n_int/1", "", ""},
+		{"GET", siblings, "multipart/mixed", ""},
+		{"POST", "/mapred", "", `{"inputs":"b","query":[{"map":{"language":"erlang","module":"riak_kv_mapreduce","function":"map_identity"}}]}`},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), tc.method, s.URL+tc.path, strings.NewReader(tc.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", tc.accept)
+		r.Header.Set("Content-Type", "application/json")
+		w, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(w.Body)
+		w.Body.Close()
+		if err != nil || len(body) < 32<<10 || w.ContentLength != int64(len(body)) {
+			t.Errorf("%s %s: status %d, Content-Length %d of %d, error %v", tc.method, tc.path, w.StatusCode, w.ContentLength, len(body), err)
+		}
+	}
 }
 
 func TestListStream(t *testing.T) {

@@ -11,9 +11,10 @@ const request = http.request;
 http.request = (options, ...rest) => request({ ...options, method: options.method, path: options.path, headers: options.headers }, ...rest);
 const riak = require('riak-js');
 
-// connect is a client of all the nodes, over HTTP.
+// connect is a client of all the nodes, over HTTP. It asks whether a node that has failed is back,
+// and leaves it alone until then: otherwise it would try one by chance, and the same again.
 function connect(nodes) {
-    return riak({ encodeUri: true, pool: { servers: nodes, options: { retry_delay: 50, timeout: 20000, name: 'nodes' } } });
+    return riak({ encodeUri: true, pool: { servers: nodes, options: { ping: '/ping' } } });
 }
 
 // alone is a client of one, which has what the other cannot do: to list in pieces.

@@ -380,6 +380,7 @@ type process struct {
 	dir              string   // of its data
 	http, pb, listen string   // HOST:PORT
 	args             []string // more of them
+	ca               string   // who has signed its certificate; none: clients are plain
 	cmd              *exec.Cmd
 	log              string // the file that it writes to
 }
@@ -444,7 +445,11 @@ func (p *process) kill() {
 func (p *process) run(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), 2*patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, p.program, append(args, "--addr", "http://"+p.http)...).CombinedOutput()
+	at := []string{"--addr", "http://" + p.http}
+	if p.ca != "" {
+		at = []string{"--addr", "https://" + p.http, "--ca", p.ca}
+	}
+	out, err := exec.CommandContext(ctx, p.program, append(args, at...)...).CombinedOutput()
 	return string(out), err
 }
 

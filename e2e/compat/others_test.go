@@ -3,6 +3,7 @@ package compat
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,13 +55,61 @@ func tryOther(t *testing.T, dir, name, run string, least int, nodes cluster) {
 	for _, n := range nodes {
 		http = append(http, n.http)
 	}
-	tried := try(t, dir, "others.js", name, "features", run, strings.Join(nodes.pb(), ","), strings.Join(http, ","))
+	allWork(t, try(t, dir, "others.js", name, "features", run, strings.Join(nodes.pb(), ","), strings.Join(http, ",")), least)
+}
+
+// allWork checks that at least so many features were tried, and that all work.
+func allWork(t *testing.T, tried map[string]outcome, least int) {
+	t.Helper()
 	if len(tried) < least {
 		t.Errorf("%d features were tried, and should be %d", len(tried), least)
 	}
 	for _, o := range tried {
 		if o.Error != "" {
 			t.Errorf("%s: %s (after %d ms)", o.Feature, o.Error, o.Millis)
+		}
+	}
+}
+
+// TestOtherClientsSignIn runs those that can sign in against a node with security.
+func TestOtherClientsSignIn(t *testing.T) {
+	t.Parallel() // it measures nothing
+	needClient(t)
+	dir := install(t)
+	n := newNode(t, "n1")
+	n.secure()
+	for name, least := range map[string]int{"no-riak": 3, "riakpbc": 2} {
+		t.Run(name, func(t *testing.T) { allWork(t, try(t, dir, "others.js", name, "secured", "once", n.pb), least) })
+	}
+}
+
+// secure starts the node with certificates, and with security: a user shop, who may get and put.
+func (p *process) secure() {
+	p.t.Helper()
+	dir := p.t.TempDir()
+	authority, tls := filepath.Join(dir, "ca"), filepath.Join(dir, "n1")
+	for _, args := range [][]string{{"cert", "init", "--ca-dir", authority}, {"cert", "node", "n1", "--host", "127.0.0.1", "--ca-dir", authority, "--out", tls}} {
+		if out, err := exec.Command(p.program, args...).CombinedOutput(); err != nil {
+			p.t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+	}
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte("secret"), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	p.args, p.ca = []string{"--tls-dir", tls}, filepath.Join(tls, "ca.crt")
+	p.start()
+	p.serves()
+	for _, args := range [][]string{
+		{"add-user", "admin", "--password-from", password},
+		{"grant", "tanodb.admin", "on", "any", "to", "admin"},
+		{"add-user", "shop", "--password-from", password},
+		{"grant", "riak_kv.get,riak_kv.put", "on", "any", "to", "shop"},
+		{"add-source", "all", "127.0.0.0/8", "password"},
+		{"enable"},
+	} {
+		if out, err := p.run(append([]string{"security"}, args...)...); err != nil {
+			p.t.Fatalf("%q: %v\n%s", args, err, out)
 		}
 	}
 }

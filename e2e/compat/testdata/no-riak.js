@@ -145,4 +145,24 @@ const features = {
     },
 };
 
-module.exports = { open, features };
+// shop may get and put, and nothing else.
+const shop = { user: 'shop', password: 'secret' };
+
+const secured = {
+    'signs in over TLS': async ({ pb }) => {
+        const c = new Riak.Client({ connectionString: pb[0], auth: shop }), at = { bucket: 'b', key: 'k' };
+        await c.put({ ...at, content: { value: 'v' } });
+        assert.deepStrictEqual(text(await c.get(at)), ['v']);
+        assert.match(await fails(c.del(at)), /'shop' does not have 'riak_kv.delete' on default\/b/);
+    },
+    'is refused with a wrong password': async ({ pb }) => {
+        const c = new Riak.Client({ connectionString: pb[0], auth: { ...shop, password: 'guess' } });
+        assert.match(await fails(c.ping()), /^Authentication failed/);
+    },
+    'is refused without TLS': async ({ pb }) => {
+        const c = new Riak.Client({ connectionString: pb[0] });
+        assert.match(await fails(c.ping()), /^Security is enabled, please STARTTLS first/);
+    },
+};
+
+module.exports = { open, features, secured };

@@ -2,11 +2,13 @@
 // Tries a client of Riak other than the official one:
 //
 //     node others.js CLIENT features RUN HOST:PORT,… HOST:PORT,…
+//     node others.js CLIENT secured RUN HOST:PORT
 //     node others.js CLIENT survive HOST:PORT,…
 //
 // The first tries each of its features, in buckets whose names have RUN in them, through nodes
-// whose Protocol Buffers and HTTP are there, and writes a line of JSON for it. The second stores
-// and fetches values through all nodes for as long as its input is open, as run.js does.
+// whose Protocol Buffers and HTTP are there, and writes a line of JSON for it. The second does so
+// for those features that need a node with security. The third stores and fetches values through
+// all nodes for as long as its input is open, as run.js does.
 
 const tell = (what) => console.log(JSON.stringify(what));
 
@@ -35,8 +37,8 @@ async function fails(promise) {
     throw new Error('it succeeds, and should not');
 }
 
-async function tryFeatures(client, run, pb, http) {
-    for (const [feature, attempt] of Object.entries(client.features)) {
+async function tryFeatures(features, run, pb, http) {
+    for (const [feature, attempt] of Object.entries(features)) {
         const began = Date.now();
         let error = '';
         try {
@@ -81,7 +83,7 @@ if (require.main === module) {
     const [name, task, ...args] = process.argv.slice(2);
     const client = require('./' + name + '.js');
     const lists = args.map((arg) => arg.split(','));
-    const done = task === 'survive' ? survive(client, lists[0]) : tryFeatures(client, args[0], lists[1], lists[2]);
+    const done = task === 'survive' ? survive(client, lists[0]) : tryFeatures(client[task], args[0], lists[1], lists[2]);
     done.then(() => process.exit(0), (err) => { // their pools would keep it open
         console.error(err);
         process.exit(1);

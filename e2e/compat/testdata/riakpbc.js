@@ -7,8 +7,8 @@ const riakpbc = require('riakpbc');
 const { call, collect, fails } = require('./others.js');
 
 // connect is a client of all the nodes. Its connections are of the nodes in turn.
-function connect(pb) {
-    return riakpbc.createClient({ nodes: pb.map((address) => ({ host: address.split(':')[0], port: Number(address.split(':')[1]) })) });
+function connect(pb, auth) {
+    return riakpbc.createClient({ auth, nodes: pb.map((address) => ({ host: address.split(':')[0], port: Number(address.split(':')[1]) })) });
 }
 
 const features = {
@@ -96,4 +96,16 @@ const features = {
     },
 };
 
-module.exports = { features };
+const secured = {
+    'signs in over TLS': async ({ pb }) => {
+        const c = connect(pb, { user: 'shop', password: 'secret' }), at = { bucket: 'b', key: 'k2' };
+        await call(c, 'put', { ...at, content: { value: 'v', content_type: 'text/plain' } });
+        assert.strictEqual((await call(c, 'get', at)).content[0].value, 'v');
+        assert.match(await fails(call(c, 'del', at)), /'shop' does not have 'riak_kv.delete' on default\/b/);
+    },
+    'is refused without TLS': async ({ pb }) => {
+        assert.match(await fails(call(connect(pb), 'ping')), /^Security is enabled, please STARTTLS first/);
+    },
+};
+
+module.exports = { features, secured };

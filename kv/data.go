@@ -106,7 +106,8 @@ type (
 	// CounterOp adds to a counter; below 0 it takes away.
 	CounterOp int64
 
-	// SetOp removes elements from a set, then adds others.
+	// SetOp adds elements to a set and removes others. One that is added and removed at once
+	// is in if the context was given, and out without one.
 	SetOp struct{ Adds, Removes [][]byte }
 
 	// GSetOp adds elements to a grow-only set.

@@ -1,5 +1,5 @@
 // Package compat tries clients of Riak against the built program: the official one for
-// Node.js, from its package, and plain HTTP requests for what that cannot ask.
+// Node.js and others, from their packages, and plain HTTP requests for what they cannot ask.
 package compat
 
 import (
@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -25,7 +26,7 @@ const (
 	patience = time.Minute
 
 	// need names a variable of the environment. Where it is set, a machine on which the
-	// official client cannot be tried is a failure, and no reason to skip.
+	// clients cannot be tried is a failure, and no reason to skip.
 	need = "TANODB_NEED_CLIENT"
 )
 
@@ -70,9 +71,16 @@ func tryFeatures(t *testing.T, client string) {
 	n.start()
 	n.serves()
 	n.makeTypes()
+	tried := try(t, client, "run.js", "features", n.pb)
+	judge(t, features(t, "features.json"), tried)
+}
+
+// try runs a client's script, and returns what came of each feature.
+func try(t *testing.T, dir string, args ...string) map[string]outcome {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := node(ctx, client, "features", n.pb)
+	cmd := node(ctx, dir, args...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -87,7 +95,7 @@ func tryFeatures(t *testing.T, client string) {
 		}
 		tried[o.Feature] = o
 	}
-	judge(t, features(t, "features.json"), tried)
+	return tried
 }
 
 // judge compares what came of each feature with what was expected.
@@ -127,11 +135,30 @@ type survived struct {
 // survive kills one of three nodes while the client stores, fetches, updates and queries,
 // and starts it again. The client, which turns to another node when one fails, must see no error.
 func survive(t *testing.T, client string) {
-	nodes := []*process{newNode(t, "n1"), newNode(t, "n2"), newNode(t, "n3")}
-	var members, addresses []string
+	nodes := threeNodes(t)
+	l := goOn(t, client, "run.js", "survive", nodes.pb()...)
+	l.rounds(1)
+	nodes[2].kill()
+	l.rounds(2) // in the second it is gone
+	nodes[0].sees("n3", false)
+	nodes[2].start()
+	nodes[2].serves()
+	nodes[0].sees("n3", true)
+	l.rounds(2)
+	if s := l.end(); s.Updated == 0 || s.Queried == 0 {
+		t.Errorf("%d updates and %d queries", s.Updated, s.Queried)
+	}
+}
+
+type cluster []*process
+
+// threeNodes is a cluster that serves, with the bucket types.
+func threeNodes(t *testing.T) cluster {
+	t.Helper()
+	nodes := cluster{newNode(t, "n1"), newNode(t, "n2"), newNode(t, "n3")}
+	var members []string
 	for _, n := range nodes {
 		members = append(members, n.name+"="+n.listen)
-		addresses = append(addresses, n.pb)
 	}
 	for _, n := range nodes {
 		n.args = []string{"--listen", n.listen, "--bootstrap", strings.Join(members, ",")}
@@ -141,54 +168,76 @@ func survive(t *testing.T, client string) {
 		n.serves()
 	}
 	nodes[0].makeTypes()
+	return nodes
+}
+
+// pb is where the nodes serve Protocol Buffers.
+func (c cluster) pb() []string {
+	var all []string
+	for _, n := range c {
+		all = append(all, n.pb)
+	}
+	return all
+}
+
+// loop is a client that goes through all its keys until it is told to end.
+type loop struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines *json.Decoder
+	open  io.Closer
+	errs  bytes.Buffer
+}
+
+// goOn starts a client's script that goes on until it is told to end.
+func goOn(t *testing.T, dir, script, task string, addresses ...string) *loop {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	cmd := node(ctx, client, append([]string{"survive"}, addresses...)...)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	open, err := cmd.StdinPipe()
+	t.Cleanup(cancel)
+	l := &loop{t: t, cmd: node(ctx, dir, append([]string{script, task}, addresses...)...)}
+	l.cmd.Stderr = &l.errs
+	open, err := l.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	out, err := l.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := l.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := json.NewDecoder(out)
-	rounds(t, lines, 1)
-	nodes[2].kill()
-	rounds(t, lines, 2) // in the second it is gone
-	nodes[0].sees("n3", false)
-	nodes[2].start()
-	nodes[2].serves()
-	nodes[0].sees("n3", true)
-	rounds(t, lines, 2)
-	open.Close()
-	s := survived{Round: true}
-	for s.Round && err == nil {
-		s = survived{}
-		err = lines.Decode(&s)
-	}
-	err = errors.Join(err, cmd.Wait())
-	t.Logf("%d stored, %d fetched, %d updated, %d queries, errors %q", s.Stored, s.Fetched, s.Updated, s.Queried, s.Errors)
-	if err != nil || s.Stored == 0 || s.Updated == 0 || s.Queried == 0 || s.Lost > 0 || len(s.Errors) > 0 {
-		t.Errorf("%d acknowledged writes were not returned: %q; error %v\n%s", s.Lost, s.Missed, err, errs.String())
-	}
+	l.open, l.lines = open, json.NewDecoder(out)
+	return l
 }
 
 // rounds waits until the client has gone through all keys so many times more. They may be
 // over already, but for the last: its lines are read as they were written.
-func rounds(t *testing.T, lines *json.Decoder, n int) {
-	t.Helper()
+func (l *loop) rounds(n int) {
+	l.t.Helper()
 	for range n {
 		var s survived
-		if err := lines.Decode(&s); err != nil || !s.Round {
-			t.Fatalf("the client has ended before its time: %+v, %v", s, err)
+		if err := l.lines.Decode(&s); err != nil || !s.Round {
+			l.t.Fatalf("the client has ended before its time: %+v, %v\n%s", s, err, l.errs.String())
 		}
 	}
+}
+
+// end ends the client. It must have lost nothing and seen no error.
+func (l *loop) end() survived {
+	l.t.Helper()
+	l.open.Close()
+	s, err := survived{Round: true}, error(nil)
+	for s.Round && err == nil {
+		s = survived{}
+		err = l.lines.Decode(&s)
+	}
+	err = errors.Join(err, l.cmd.Wait())
+	l.t.Logf("%d stored, %d fetched, %d updated, %d queries, errors %q", s.Stored, s.Fetched, s.Updated, s.Queried, s.Errors)
+	if err != nil || s.Stored == 0 || s.Lost > 0 || len(s.Errors) > 0 {
+		l.t.Errorf("%d acknowledged writes were not returned: %q; error %v\n%s", s.Lost, s.Missed, err, l.errs.String())
+	}
+	return s
 }
 
 // needClient skips where the client cannot be installed.
@@ -199,7 +248,7 @@ func needClient(t *testing.T) {
 	}
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, "the official client needs "+tool+", which is not installed")
+			skip(t, "the clients need "+tool+", which is not installed")
 		}
 	}
 }
@@ -213,44 +262,55 @@ func skip(t *testing.T, why string) {
 	t.Skip(why)
 }
 
-// install installs what package-lock.json names, each package as its hash says, and
-// returns the folder.
+// install is the folder that the clients are installed in.
 func install(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json", "features.js", "run.js"} {
-		b, err := os.ReadFile(filepath.Join("testdata", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	dir, err := clients()
+	var away awayError
+	if errors.As(err, &away) {
+		skip(t, away.Error())
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// awayError is why the clients cannot be installed, where that is nobody's mistake.
+type awayError string
+
+func (e awayError) Error() string { return string(e) }
+
+// clients installs what package-lock.json names, each package as its hash says, when it is
+// first needed, and returns the folder.
+var clients = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(programs, "clients")
+	if err := os.CopyFS(dir, os.DirFS("testdata")); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error",
 		"--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err == nil {
-		return dir
+		return dir, nil
 	}
 	if ctx.Err() != nil {
-		skip(t, "npm has not come to an end")
+		return "", awayError("npm has not come to an end")
 	}
 	for _, away := range []string{"ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH"} {
 		if bytes.Contains(out, []byte(away)) {
-			skip(t, "npm cannot reach its registry: "+away)
+			return "", awayError("npm cannot reach its registry: " + away)
 		}
 	}
-	t.Fatalf("npm ci: %v\n%s", err, out)
-	return ""
-}
+	return "", fmt.Errorf("npm ci: %w\n%s", err, out)
+})
 
-// node is a run of run.js.
+// node is a run of a script.
 func node(ctx context.Context, dir string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "node", append([]string{"--no-warnings", "run.js"}, args...)...)
+	cmd := exec.CommandContext(ctx, "node", append([]string{"--no-warnings"}, args...)...)
 	cmd.Dir = dir
 	return cmd
 }
@@ -320,6 +380,7 @@ type process struct {
 	dir              string   // of its data
 	http, pb, listen string   // HOST:PORT
 	args             []string // more of them
+	ca               string   // who has signed its certificate; none: clients are plain
 	cmd              *exec.Cmd
 	log              string // the file that it writes to
 }
@@ -384,7 +445,11 @@ func (p *process) kill() {
 func (p *process) run(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), 2*patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, p.program, append(args, "--addr", "http://"+p.http)...).CombinedOutput()
+	at := []string{"--addr", "http://" + p.http}
+	if p.ca != "" {
+		at = []string{"--addr", "https://" + p.http, "--ca", p.ca}
+	}
+	out, err := exec.CommandContext(ctx, p.program, append(args, at...)...).CombinedOutput()
 	return string(out), err
 }
 

@@ -98,6 +98,7 @@ var asked = map[string][]step{
 		{line: "POST /riak/olds", body: "1", headers: []string{plain}, status: 201, has: "Location: /riak/olds/"},
 		{line: "PUT /riak/olds", body: `{"props":{"n_val":2}}`, headers: []string{asJSON}, status: 204},
 		{line: "GET /riak/olds?keys=true", status: 200, has: `"n_val":2`},
+		{line: "GET /riak?buckets=true", status: 200, has: `"olds"`},
 	},
 	"list buckets": {
 		{line: "PUT /buckets/one/keys/k", body: "1", headers: []string{plain}, status: 204},

@@ -124,7 +124,32 @@ func (k known) killed(d object.Dot, path string) bool {
 	return false
 }
 
-// effectsOf writes out an operation.
+// effects writes out an operation. One without a context removes also the elements that
+// it has itself added to sets.
+func effects(op Op, given bool) []effect {
+	all := effectsOf(op, "")
+	if given {
+		return all
+	}
+	return settle(all)
+}
+
+// settle drops the additions of elements of sets that are removed in the same operation.
+func settle(all []effect) []effect {
+	var out []effect
+	for i, e := range all {
+		if e.does != "add" || !undone(all[i+1:], e.path) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func undone(all []effect, path string) bool {
+	return strings.Contains(path, "=") && slices.ContainsFunc(all, func(e effect) bool { return e.does == "remove" && e.path == path })
+}
+
+// effectsOf writes out an operation, in the order in which it is carried out without a context.
 func effectsOf(op Op, path string) []effect {
 	switch o := op.(type) {
 	case CounterOp:
@@ -138,11 +163,11 @@ func effectsOf(op Op, path string) []effect {
 		return []effect{{path: path + "on\x00", does: "remove"}, {path: path, does: "touch"}}
 	case SetOp:
 		var all []effect
-		for _, e := range o.Removes {
-			all = append(all, effect{path: path + "=" + string(e) + "\x00", does: "remove"})
-		}
 		for _, e := range o.Adds {
 			all = append(all, effect{path: path + "=" + string(e) + "\x00", does: "add"})
+		}
+		for _, e := range o.Removes {
+			all = append(all, effect{path: path + "=" + string(e) + "\x00", does: "remove"})
 		}
 		return all
 	case MapOp:
@@ -372,7 +397,7 @@ func (h *history) write(t *rapid.T, i int) {
 	for n := rapid.IntRange(0, 2).Draw(t, "reads"); n > 0 && len(h.reads) > 0; n-- {
 		ctx = ctx.Join(h.reads[rapid.IntRange(0, len(h.reads)-1).Draw(t, "read")])
 	}
-	e := &event{dot: h.mint(t, i), stamp: h.stamp + object.Stamp(rapid.IntRange(0, 3).Draw(t, "clock")), knew: c.known, effects: effectsOf(op, "")}
+	e := &event{dot: h.mint(t, i), stamp: h.stamp + object.Stamp(rapid.IntRange(0, 3).Draw(t, "clock")), knew: c.known, effects: effects(op, len(ctx) > 0)}
 	h.stamp++
 	e.covers = c.known
 	if len(ctx) > 0 {
@@ -405,7 +430,10 @@ func (k known) refuses(op Op, path string, given bool) bool {
 	}
 	switch o := op.(type) {
 	case SetOp:
-		return slices.ContainsFunc(o.Removes, func(e []byte) bool { return !k.has(path + "=" + string(e) + "\x00") })
+		return slices.ContainsFunc(o.Removes, func(e []byte) bool {
+			added := slices.ContainsFunc(o.Adds, func(a []byte) bool { return string(a) == string(e) })
+			return !added && !k.has(path+"="+string(e)+"\x00")
+		})
 	case MapOp:
 		if slices.ContainsFunc(o.Removes, func(f Field) bool { return !k.has(fieldPath(path, f)) }) {
 			return true
@@ -427,7 +455,7 @@ func (k known) refusesUpdates(o MapOp, path string) bool {
 		if k.with(known{now.dot: now}).refuses(u.Op, p, false) {
 			return true
 		}
-		now.effects = append(now.effects, effectsOf(MapOp{Updates: []Update{u}}, path)...)
+		now.effects = settle(append(now.effects, effectsOf(MapOp{Updates: []Update{u}}, path)...))
 	}
 	return false
 }

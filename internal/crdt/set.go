@@ -97,15 +97,11 @@ func (s set) value() Value {
 	return v
 }
 
-// apply removes first, so that an element which is removed and added at once is
-// in.
+// apply removes what the client has seen, so that an element which is removed and added
+// at once is in. A client that does not say what it has seen removes what is there once
+// the others were added, as with Riak: such an element is out.
 func (s set) apply(op Op, w *write) (store, error) {
 	o := op.(SetOp)
-	for _, e := range o.Removes {
-		if i, found := s.find(e); !w.given && (!found || len(s[i].adds) == 0) {
-			return nil, &PreconditionError{Elem: e}
-		}
-	}
 	keys := make([]member, 0, len(o.Removes)+len(o.Adds))
 	for _, e := range o.Removes {
 		keys = append(keys, member{elem: e})
@@ -114,15 +110,46 @@ func (s set) apply(op Op, w *write) (store, error) {
 		keys = append(keys, member{elem: e})
 	}
 	next := set(widen(s, keys, byElem))
-	for _, e := range o.Removes {
-		i, _ := next.find(e)
-		m := &next[i]
-		m.adds, m.pending = without(m.adds, w.removed), m.pending.Join(w.pending)
-	}
 	added := []add{add(w.dot)}
-	for _, e := range o.Adds {
-		i, _ := next.find(e)
-		next[i].adds = added
+	if w.given {
+		next.remove(o.Removes, w)
+		next.add(o.Adds, added)
+	} else {
+		next.add(o.Adds, added)
+		if err := next.drop(o.Removes); err != nil {
+			return nil, err
+		}
 	}
 	return slices.DeleteFunc(next, func(m member) bool { return m.empty() }), nil
+}
+
+// add gives each element the dots of its add alone.
+func (s set) add(elems [][]byte, dots []add) {
+	for _, e := range elems {
+		i, _ := s.find(e)
+		s[i].adds = dots
+	}
+}
+
+// remove removes of each element what the client has seen.
+func (s set) remove(elems [][]byte, w *write) {
+	for _, e := range elems {
+		i, _ := s.find(e)
+		m := &s[i]
+		m.adds, m.pending = without(m.adds, w.removed), m.pending.Join(w.pending)
+	}
+}
+
+// drop removes each element, all of which must be there.
+func (s set) drop(elems [][]byte) error {
+	for _, e := range elems {
+		if i, _ := s.find(e); len(s[i].adds) == 0 {
+			return &PreconditionError{Elem: e}
+		}
+	}
+	for _, e := range elems {
+		i, _ := s.find(e)
+		s[i].adds = nil
+	}
+	return nil
 }

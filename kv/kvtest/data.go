@@ -147,6 +147,21 @@ var dataTypes = []dataCase{
 		r.refused(k, kv.SetOp{Adds: elems("b"), Removes: elems("a", "c")}, kv.WriteOptions{}, kv.ErrPrecondition)
 		r.is(k, `{"a"}`)
 	}},
+	{"an element added and removed at once", func(r *dataRun) {
+		k := r.typed("sets")
+		both := kv.SetOp{Adds: elems("a", "b"), Removes: elems("b")}
+		r.update(k, both, nil)
+		c := r.is(k, `{"a"}`) // without a context it is out, though it was not there before
+		r.update(k, both, c)
+		r.is(k, `{"a" "b"}`) // the context has not seen the addition
+		r.update(k, both, nil)
+		r.is(k, `{"a"}`)
+		k = r.typed("maps")
+		r.update(k, updates(field("s", both)), nil)
+		r.is(k, `{s:set={"a"}}`)
+		r.update(k, updates(field("s", adds("c")), field("s", removes("c"))), nil)
+		r.is(k, `{s:set={"a"}}`)
+	}},
 	{"a map holds all kinds of fields", func(r *dataRun) {
 		k := r.typed("maps")
 		r.update(k, updates(

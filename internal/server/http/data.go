@@ -125,6 +125,7 @@ func (h *handler) operate(w http.ResponseWriter, r *http.Request, t target, p *p
 	if status == http.StatusOK {
 		status = http.StatusNoContent
 	}
+	w.Header()["Content-Type"] = applicationJSON
 	w.WriteHeader(status)
 }
 
@@ -190,7 +191,7 @@ func (h *handler) counter(w http.ResponseWriter, r *http.Request, t target) {
 	case err != nil:
 		h.fail(w, t, err, d.Context, d.Replies)
 	case post && !p.returnValue:
-		w.WriteHeader(http.StatusNoContent)
+		writeNoContent(w, textPlain)
 	default:
 		writeText(w, http.StatusOK, strconv.FormatInt(d.Value.Counter, 10))
 	}

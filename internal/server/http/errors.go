@@ -211,8 +211,41 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		return
 	}
 	w.Header()["Content-Type"] = applicationJSON
+	writeWhole(w, status, append(b, '\n'))
+}
+
+// writeWhole writes an answer that is not in pieces, and tells its length: there are clients that
+// take one without, which comes in chunks, for pieces.
+func writeWhole(w http.ResponseWriter, status int, body []byte) {
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n'))
+	_, _ = w.Write(body) // a client that is gone is nobody's fault
+}
+
+// writePiece writes a piece of a listing, in a chunk of its own and with nothing after it, as Riak
+// does: there are clients that look for the end of a document only where a chunk ends. It breaks
+// off the connection where that cannot be done.
+func writePiece(w http.ResponseWriter, v any) {
+	b, err := json.Marshal(v)
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	if err != nil || http.NewResponseController(w).Flush() != nil {
+		panic(http.ErrAbortHandler) // the way to break off a connection
+	}
+}
+
+// breakOff ends a listing of which pieces are out with its error, and breaks off the connection.
+func breakOff(w http.ResponseWriter, err error) {
+	writePiece(w, map[string]string{"error": err.Error()})
+	panic(http.ErrAbortHandler)
+}
+
+// writeNoContent answers that all is done. There is a type to it, though nothing is of that type:
+// Riak tells it of every answer, and there are clients that count on it.
+func writeNoContent(w http.ResponseWriter, media []string) {
+	w.Header()["Content-Type"] = media
+	w.WriteHeader(http.StatusNoContent)
 }
 
 var (

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -262,7 +261,6 @@ func (h *handler) buckets(w http.ResponseWriter, r *http.Request, t target) {
 func (h *handler) bucketsAll(w http.ResponseWriter, r *http.Request, t target, p *params) {
 	all, size := riakBuckets{Buckets: []string{}}, inMemory{h: h}
 	defer size.release()
-	control := http.NewResponseController(w)
 	o := kv.ListOptions{Limit: listPage, Timeout: p.timeout}
 	for begun := false; ; {
 		page, err := h.node.Buckets(r.Context(), t.key.Type, o)
@@ -281,13 +279,10 @@ func (h *handler) bucketsAll(w http.ResponseWriter, r *http.Request, t target, p
 		if p.buckets == keysStream {
 			w.Header()["Content-Type"] = applicationJSON
 			begun = true
-			var piece any = all
 			if err != nil {
-				piece = map[string]string{"error": err.Error()}
+				breakOff(w, err)
 			}
-			if json.NewEncoder(w).Encode(piece) != nil || control.Flush() != nil || err != nil {
-				panic(http.ErrAbortHandler) // the way to break off a connection
-			}
+			writePiece(w, all)
 			all = riakBuckets{Buckets: []string{}}
 		}
 		if o.Token = page.Next; o.Token == "" {

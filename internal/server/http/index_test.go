@@ -156,11 +156,13 @@ func TestListBuckets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := `{"buckets":["b1","b2"],"buckets_base64":["/y8="]}` + "\n"
-	c.body(c.want(200, "GET", "/buckets?buckets=true", ""), want)
-	c.body(c.want(200, "GET", "/buckets?buckets=stream", ""), want)
+	const want = `{"buckets":["b1","b2"],"buckets_base64":["/y8="]}`
+	for _, path := range []string{"/buckets", "/riak", "/riak/"} {
+		c.body(c.want(200, "GET", path+"?buckets=true", ""), want+"\n")
+		c.body(c.want(200, "GET", path+"?buckets=stream", ""), want)
+		c.body(c.want(400, "GET", path, ""), "buckets query parameter must be true or stream\n")
+	}
 	c.body(c.want(200, "GET", "/types/t/buckets?buckets=true", ""), `{"buckets":["typed"]}`+"\n")
-	c.body(c.want(400, "GET", "/buckets", ""), "buckets query parameter must be true or stream\n")
 	var page api.Buckets
 	decode(t, c.want(200, "GET", "/_tanodb/buckets?limit=2", ""), &page)
 	if len(page.Buckets) != 2 || page.Next == "" {

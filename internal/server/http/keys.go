@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"encoding/json"
 	"net/http"
 	"unicode/utf8"
 
@@ -101,7 +100,6 @@ func (h *handler) listAll(w http.ResponseWriter, r *http.Request, t target, p *p
 // piece, {"error":"…"}, and the connection breaks off there. Properties are with the first.
 func (h *handler) listStream(w http.ResponseWriter, r *http.Request, t target, p *params, props *namedProps) {
 	o := kv.ListOptions{Limit: listPage, Timeout: p.timeout}
-	control := http.NewResponseController(w)
 	for begun := false; ; begun = true {
 		page, err := h.node.Keys(r.Context(), t.bucket(), o)
 		if err != nil && !begun {
@@ -115,13 +113,10 @@ func (h *handler) listStream(w http.ResponseWriter, r *http.Request, t target, p
 		if !begun {
 			keys.Props = props
 		}
-		var piece any = keys
 		if err != nil {
-			piece = map[string]string{"error": err.Error()}
+			breakOff(w, err)
 		}
-		if json.NewEncoder(w).Encode(piece) != nil || control.Flush() != nil || err != nil {
-			panic(http.ErrAbortHandler) // the way to break off a connection
-		}
+		writePiece(w, keys)
 		if page.Next == "" {
 			return
 		}

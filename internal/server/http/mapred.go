@@ -56,7 +56,7 @@ func (h *handler) mapReduce(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header()["Content-Type"] = applicationJSON
-	_, _ = w.Write(answer)
+	writeWhole(w, http.StatusOK, answer)
 }
 
 // failJob answers with an error, in Riak's JSON.

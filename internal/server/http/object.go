@@ -129,6 +129,7 @@ func (h *handler) create(w http.ResponseWriter, r *http.Request, t target, p *pa
 // client has not seen.
 func (h *handler) written(w http.ResponseWriter, r *http.Request, t target, p *params, receipt kv.Receipt, status int) {
 	if !p.returnBody || len(receipt.Values) == 0 {
+		w.Header()["Content-Type"] = r.Header["Content-Type"] // as Riak: of what was stored
 		w.WriteHeader(status)
 		return
 	}
@@ -230,7 +231,7 @@ func (h *handler) delete(w http.ResponseWriter, r *http.Request, t target, p *pa
 	case t.own:
 		writeJSON(w, http.StatusOK, api.NewReceipt(receipt))
 	default:
-		w.WriteHeader(http.StatusNoContent)
+		writeNoContent(w, textPlain)
 	}
 }
 

@@ -322,3 +322,33 @@ func TestATombstoneBesideAValue(t *testing.T) {
 		c.want(200, "GET", path, "")
 	}
 }
+
+// TestEmptyAnswersHaveAType shows that an answer without a body has the type that Riak tells:
+// clients look at it before they look at the body.
+func TestEmptyAnswersHaveAType(t *testing.T) {
+	c := realClient(t)
+	c.want(200, "POST", "/_tanodb/types/create", `{"name":"sets","props":{"datatype":"set"}}`, asJSON)
+	c.want(200, "POST", "/_tanodb/types/activate", `{"name":"sets"}`, asJSON)
+	for _, tc := range []struct {
+		status             int
+		method, path, body string
+		sent, want         string
+	}{
+		{status: 204, method: "PUT", path: k1, body: "{}", sent: "application/json", want: "application/json"},
+		{status: 204, method: "PUT", path: k1, body: "x", sent: "text/html; charset=utf-8", want: "text/html; charset=utf-8"},
+		{status: 201, method: "POST", path: "/buckets/b/keys", body: "x", sent: "text/csv", want: "text/csv"},
+		{status: 204, method: "DELETE", path: k1, want: "text/plain"},
+		{status: 204, method: "PUT", path: "/buckets/b/props", body: `{"props":{"allow_mult":true}}`, sent: "application/json", want: "application/json"},
+		{status: 204, method: "DELETE", path: "/buckets/b/props", want: "application/json"},
+		{status: 204, method: "PUT", path: "/buckets/b/props", body: `{"props":{"allow_mult":true}}`, sent: "application/json", want: "application/json"},
+		{status: 204, method: "POST", path: "/buckets/b/counters/n", body: "1", want: "text/plain"},
+		{status: 204, method: "POST", path: "/types/sets/buckets/b/datatypes/s", body: `{"add":"x"}`, sent: "application/json", want: "application/json"},
+		{status: 201, method: "POST", path: "/types/sets/buckets/b/datatypes", body: `{"add":"x"}`, sent: "application/json", want: "application/json"},
+	} {
+		var head []string
+		if tc.sent != "" {
+			head = append(head, "Content-Type: "+tc.sent)
+		}
+		c.header(c.want(tc.status, tc.method, tc.path, tc.body, head...), "Content-Type", tc.want)
+	}
+}

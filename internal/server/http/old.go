@@ -8,6 +8,7 @@ import (
 // Riak's first names of its routes, which old clients still use. They know no bucket
 // types, and a bucket shows its properties and its keys in one answer:
 //
+//	GET                 /riak?buckets=true   the buckets; with stream, in pieces
 //	GET PUT             /riak/B              the properties; ?props=false leaves them out
 //	GET                 /riak/B?keys=true    the keys too; with stream, in pieces
 //	POST                /riak/B              a write whose key the server chooses

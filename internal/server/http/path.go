@@ -100,6 +100,7 @@ var simple = map[string]resource{
 	"stats":                stats,
 	"metrics":              metrics,
 	"mapred":               mapred,
+	"riak":                 buckets, // by its old name
 	ownPrefix + "/ping":    ping,
 	ownPrefix + "/status":  status,
 	ownPrefix + "/metrics": metrics,

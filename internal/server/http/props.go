@@ -130,7 +130,7 @@ func (h *handler) changed(w http.ResponseWriter, t target, err error) {
 	var refused *tanodb.ClusterError
 	switch {
 	case err == nil:
-		w.WriteHeader(http.StatusNoContent)
+		writeNoContent(w, applicationJSON)
 	case errors.As(err, &refused) && api.Code(refused.Code) == api.CodeUndefinedType:
 		h.refuse(w, t, &requestError{http.StatusNotFound, "Unknown bucket type: " + t.key.Type + "\n"})
 	default:

@@ -2,6 +2,9 @@ package httpd
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -106,7 +109,8 @@ func TestPaths(t *testing.T) {
 		"/riak/keys/props":                           {resource: object, old: true, key: kv.Key{Bucket: "keys", Name: "props"}},
 		"/riak/b/k/x":                                {},
 		"/riak//k":                                   {},
-		"/riak/":                                     {},
+		"/riak":                                      {resource: buckets},
+		"/riak/":                                     {resource: buckets},
 		"/_tanodb/riak/b/k":                          {},
 	} {
 		got, err := parsePath(path)
@@ -282,7 +286,7 @@ func TestStats(t *testing.T) {
 		"node_gets_total": 7.0, "node_puts_total": 5.0, "node_get_fsm_time_mean": 2000.0, "node_get_fsm_time_median": 2500.0, "node_get_fsm_time_95": 4750.0, "node_get_fsm_time_99": 4950.0,
 		"node_get_fsm_siblings_mean": 2.0, "node_get_fsm_objsize_mean": 300.0,
 		"read_repairs_total": 3.0, "vnode_puts_total": 0.0,
-		"nodename": "n1", "riak_kv_version": riakVersion, "storage_backend": "memory", "ring_members": []any{"n1", "n2", "n3"},
+		"nodename": "n1", "riak_kv_version": riakVersion, "riak_core_version": riakVersion, "storage_backend": "memory", "ring_members": []any{"n1", "n2", "n3"},
 		"connected_nodes": []any{"n2"}, "ring_num_partitions": 64.0, "ring_creation_size": 64.0,
 		"pbc_connects_total": 9.0, "pbc_active": 2.0,
 	}
@@ -361,6 +365,44 @@ func TestListsAtOnceCountAsBodies(t *testing.T) {
 	}
 }
 
+// TestWholeAnswersTellTheirLength shows that a long answer that is not in pieces does not come in
+// chunks: there are clients that take that for pieces.
+func TestWholeAnswersTellTheirLength(t *testing.T) {
+	const siblings = "/buckets/siblings/keys/k"
+	c := realClient(t)
+	c.want(204, "PUT", "/buckets/siblings/props", `{"props":{"allow_mult":true}}`, asJSON)
+	long := strings.Repeat("x", 64<<10)
+	c.want(204, "PUT", siblings, long, plain)
+	c.want(204, "PUT", siblings, long, plain)
+	for i := range 64 {
+		c.want(204, "PUT", fmt.Sprintf("/buckets/b/keys/%0512d", i), "1", plain, "X-Riak-Index-n_int: 1")
+	}
+	s := httptest.NewServer(c.handler)
+	defer s.Close()
+	for _, tc := range []struct{ method, path, accept, body string }{
+		{"GET", "/buckets/b/keys?keys=true", "", ""},
+		{"GET", "/buckets/b/index/n_int/1", "", ""},
+		{"GET", siblings, "multipart/mixed", ""},
+		{"POST", "/mapred", "", `{"inputs":"b","query":[{"map":{"language":"erlang","module":"riak_kv_mapreduce","function":"map_identity"}}]}`},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), tc.method, s.URL+tc.path, strings.NewReader(tc.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", tc.accept)
+		r.Header.Set("Content-Type", "application/json")
+		w, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(w.Body)
+		w.Body.Close()
+		if err != nil || len(body) < 32<<10 || w.ContentLength != int64(len(body)) {
+			t.Errorf("%s %s: status %d, Content-Length %d of %d, error %v", tc.method, tc.path, w.StatusCode, w.ContentLength, len(body), err)
+		}
+	}
+}
+
 func TestListStream(t *testing.T) {
 	f := newFake()
 	for i := range listPage + 10 {
@@ -400,7 +442,7 @@ func TestABrokenStreamIsSeen(t *testing.T) {
 	if err == nil {
 		t.Error("the listing broke off, and the client has seen a good end")
 	}
-	if !strings.HasSuffix(body, `{"error":"timeout"}`+"\n") {
+	if !strings.HasSuffix(body, `}{"error":"timeout"}`) { // nothing is between the pieces
 		t.Errorf("the listing ends with %q", body[max(0, len(body)-50):])
 	}
 }

@@ -27,10 +27,11 @@ func showSiblings(w http.ResponseWriter, r *http.Request, t target, obj *kv.Obje
 		head["Content-Type"] = textPlain
 		body = siblingList(obj.Values)
 	}
-	w.WriteHeader(http.StatusMultipleChoices)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // a client that is gone is nobody's fault
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusMultipleChoices)
+		return
 	}
+	writeWhole(w, http.StatusMultipleChoices, body)
 }
 
 // siblingList is the version tags, one a line.

@@ -115,6 +115,7 @@ func describe(s tanodb.Status) map[string]any {
 	return map[string]any{
 		"nodename":            s.Node,
 		"riak_kv_version":     riakVersion,
+		"riak_core_version":   riakVersion,
 		"storage_backend":     s.Storage.Engine,
 		"ring_members":        members,
 		"connected_nodes":     connected,

@@ -281,8 +281,11 @@ func (c *conn) getType(r *request) error {
 		return err
 	}
 	t, err := props.BucketType(c.context(), string(m.Type))
-	if err != nil {
-		return typeReason(err, m.Type)
+	switch {
+	case unknownType(err):
+		return wireError("Invalid bucket type: " + erlang(string(m.Type)))
+	case err != nil:
+		return propsReason(err)
 	}
 	return c.showProps(t.Props)
 }
@@ -301,8 +304,11 @@ func (c *conn) setType(r *request) error {
 	if err != nil {
 		return badProps(err)
 	}
-	if err := props.UpdateBucketType(c.context(), string(m.Type), ps); err != nil {
-		return typeReason(err, m.Type)
+	switch err := props.UpdateBucketType(c.context(), string(m.Type), ps); {
+	case unknownType(err):
+		return wireError("Invalid bucket properties: not_active") // Riak's word for one that is not there, too
+	case err != nil:
+		return propsReason(err)
 	}
 	c.out.empty(riakpb.SetBucketResp)
 	return nil
@@ -338,14 +344,6 @@ func (c *conn) showProps(ps kv.Properties) error {
 func bucketReason(err error, bucketType []byte) error {
 	if unknownType(err) {
 		return wireError("No bucket-type named '" + string(bucketType) + "'")
-	}
-	return propsReason(err)
-}
-
-// typeReason is the answer to an error about a type's properties.
-func typeReason(err error, bucketType []byte) error {
-	if unknownType(err) {
-		return wireError("Invalid bucket type: " + erlang(string(bucketType)))
 	}
 	return propsReason(err)
 }

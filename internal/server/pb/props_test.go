@@ -127,7 +127,7 @@ func TestPropertiesOfBucketsAndTypes(t *testing.T) {
 		{riakpb.SetBucketReq, &riakpb.RpbSetBucketReq{Bucket: b, Type: other, Props: odd}, "No bucket-type named 'other'"},
 		{riakpb.ResetBucketReq, &riakpb.RpbResetBucketReq{Bucket: b, Type: other}, "No bucket-type named 'other'"},
 		{riakpb.GetBucketTypeReq, &riakpb.RpbGetBucketTypeReq{Type: other}, `Invalid bucket type: <<"other">>`},
-		{riakpb.SetBucketTypeReq, &riakpb.RpbSetBucketTypeReq{Type: other, Props: three}, `Invalid bucket type: <<"other">>`},
+		{riakpb.SetBucketTypeReq, &riakpb.RpbSetBucketTypeReq{Type: other, Props: three}, "Invalid bucket properties: not_active"},
 		{riakpb.SetBucketReq, &riakpb.RpbSetBucketReq{Bucket: b, Props: zero}, "Invalid bucket properties: n_val must be from 1 to 64"},
 		{riakpb.SetBucketTypeReq, &riakpb.RpbSetBucketTypeReq{Type: typ, Props: zero}, "Invalid bucket properties: n_val must be from 1 to 64"},
 		{riakpb.GetBucketReq, &riakpb.RpbGetBucketReq{Bucket: []byte{}}, "Bucket cannot be zero-length"},

@@ -41,14 +41,14 @@ func TestLife(t *testing.T) {
 	sum.publish(t)
 }
 
-// wasEventful wants that a whole life has seen each kind of misfortune often enough.
+// wasEventful wants that a whole life has seen each kind of misfortune often enough. That a disk goes for good
+// is too seldom for each, since it happens only where nothing else is amiss: see TestReach.
 func wasEventful(t *testing.T, r Report) {
 	t.Helper()
 	for what, least := range map[string]int{
 		"crashed": 200, "fault: cut": 200, "fault: clock": 100, "frozen": 50, "shutdown in order": 50, "fault: power": 20,
 		"committed: join": 50, "committed: leave": 20, "topology: a node has left": 50,
 		"vnode lost": 10, "disk rewound": 30,
-		"node dead": 1, // a disk goes for good only where nothing else is amiss, which is seldom
 	} {
 		if r.Counts[what] < least {
 			t.Errorf("life %d: %q has happened %d times, which is less than %d", r.Weather.Seed, what, r.Counts[what], least)

@@ -153,15 +153,21 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	}
 }
 
-// Who closes a node that somebody else shuts down does not wait for the requests.
-func TestCloseHurriesAShutdown(t *testing.T) {
-	n := open(t, "", Options{Storage: MemoryStorage()})
-	got := make(chan error)
+// unanswered is a node with a request that has begun and gets no answer; got receives how it ends.
+func unanswered(t *testing.T) (n *Node, got chan error) {
+	t.Helper()
+	n, got = open(t, "", Options{Storage: MemoryStorage()}), make(chan error)
 	begun := make(chan struct{})
 	go func() {
 		got <- n.run(context.Background(), &faulty{func(coordinator.Event) []coordinator.Effect { close(begun); return nil }}, nil)
 	}()
 	<-begun
+	return n, got
+}
+
+// Who closes a node that somebody else shuts down does not wait for the requests.
+func TestCloseHurriesAShutdown(t *testing.T) {
+	n, got := unanswered(t)
 	over := make(chan error)
 	go func() { over <- n.Shutdown(context.Background()) }()
 	for !n.closing.Load() {
@@ -179,13 +185,7 @@ func TestCloseHurriesAShutdown(t *testing.T) {
 }
 
 func TestCloseAnswersEveryone(t *testing.T) {
-	n := open(t, "", Options{Storage: MemoryStorage()})
-	got := make(chan error)
-	begun := make(chan struct{})
-	go func() {
-		got <- n.run(context.Background(), &faulty{func(coordinator.Event) []coordinator.Effect { close(begun); return nil }}, nil)
-	}()
-	<-begun
+	n, got := unanswered(t)
 	if err := n.Close(); err != nil {
 		t.Error(err)
 	}
